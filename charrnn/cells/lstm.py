@@ -1,0 +1,54 @@
+"""Long short-term memory with a forget gate (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000),
+as torch.nn.LSTM defines it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn.cells.cell import Cell, Work, rows
+from charrnn.kernels import reference as kernels
+
+
+class LSTMState(NamedTuple):
+    hidden: np.ndarray  # (B, H), also the output
+    cell: np.ndarray  # (B, H)
+
+
+class LSTMWork(Work):
+    def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
+        super().__init__(seq_len, batch_size, hidden_size, len(LSTM.GATES), dtype)
+        self.cell = np.empty_like(self.hidden)
+        self.tanh_cell = np.empty_like(self.hidden[1:])
+
+
+class LSTM(Cell):
+    """i, f, o = sigmoid(x W_x + h W_h + b);  g = tanh(x W_x + h W_h + b);  c' = f c + i g;  h' = o tanh(c')"""
+
+    GATES = "ifog"
+    State = LSTMState
+    Work = LSTMWork
+
+    def forward(self, x: np.ndarray, state: LSTMState, work: LSTMWork) -> LSTMState:
+        work.x = x
+        work.hidden[0] = state.hidden
+        work.cell[0] = state.cell
+        for t in range(len(x)):
+            np.matmul(work.hidden[t], self.w_h, out=work.recurrent)
+            kernels.lstm_forward(x[t], work.recurrent, work.cell[t], work.cell[t + 1], work.tanh_cell[t],
+                                 work.hidden[t + 1])
+        return LSTMState(work.hidden[-1].copy(), work.cell[-1].copy())
+
+    def backward(self, d_hidden: np.ndarray, d_state: LSTMState, work: LSTMWork, gradients: Mapping[str, np.ndarray]
+                 ) -> tuple[np.ndarray, LSTMState]:
+        work.w_h_transposed[...] = self.w_h.T
+        d_x = work.x
+        d_before, d_cell = d_state.hidden.copy(), d_state.cell.copy()
+        for t in reversed(range(len(d_x))):
+            d_hidden[t] += d_before
+            kernels.lstm_backward(d_hidden[t], d_cell, work.cell[t], work.tanh_cell[t], d_x[t])
+            np.matmul(d_x[t], work.w_h_transposed, out=d_before)
+        np.matmul(rows(work.hidden[:-1]).T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
+        return d_x, LSTMState(d_before, d_cell)

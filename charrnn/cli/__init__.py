@@ -1,0 +1,82 @@
+"""The command line: one file a command. What is heavy is imported when a command needs it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from charrnn import __version__
+from charrnn.errors import CharRNNError, ConfigError
+
+_COMMANDS = {
+    "train": "Train a model on text files.",
+    "resume": "Go on with a training that was stopped, or make it longer.",
+    "sample": "Write text from a model.",
+    "evaluate": "Measure how well a model predicts a text.",
+    "inspect": "Show what a run or a checkpoint is.",
+    "gradcheck": "Check the gradients of a cell numerically.",
+}
+
+
+class _Commands(click.Group):
+    """The commands, each imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"charrnn.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="charrnn")
+def charrnn() -> None:
+    """Train a character-level recurrent language model on a text, and write text from it.
+
+    \b
+    charrnn train notes.txt                 train for two minutes
+    charrnn sample checkpoints/notes-lstm-256
+    charrnn COMMAND --help                  all that a command can do
+    """
+
+
+def main() -> None:
+    """Run the command line; the one place that turns an error into a message and an exit code."""
+    try:
+        code = charrnn.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except ConfigError as error:
+        click.echo(f"Error: --{error.field.replace('_', '-')}: {error.problem}", err=True)
+        code = 2
+    except CharRNNError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. What Python still holds back for it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 0
+    except MemoryError as error:
+        click.echo(f"Error: not enough memory{': ' + str(error) if str(error) else ''}; give a smaller --hidden-size, "
+                   "--batch-size or --seq-len", err=True)
+        code = 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}", err=True)
+        code = 1
+    sys.exit(code)

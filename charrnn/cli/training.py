@@ -1,0 +1,102 @@
+"""What ``train`` and ``resume`` have in common: the steps with their progress, saving, signals and last words."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from charrnn.corpus import Corpus
+    from charrnn.run import Run
+    from charrnn.run_folder import RunFolder
+    from charrnn.trainer import Step, Trainer
+
+
+def say(message: str, quiet: bool = False) -> None:
+    """A line for the user, on standard error."""
+    if not quiet:
+        click.echo(message, err=True)
+
+
+def describe_corpus(corpus: Corpus) -> str:
+    from charrnn.corpus import BUILT_IN
+
+    names = ", ".join(corpus.sources)
+    if corpus.sources == (BUILT_IN,):
+        names += " (the language reference that comes with Python)"
+    return f"{names}: {len(corpus):,} characters, {len(corpus.vocabulary):,} different"
+
+
+def describe_model(run: Run) -> str:
+    config = run.model.config
+    layers = "" if config.layers == 1 else f"{config.layers} layers of "
+    return f"{config.cell}, {layers}{config.hidden_size:,} hidden units, {run.model.parameters.flat.size:,} parameters"
+
+
+def describe_plan(run: Run) -> str:
+    config = run.config
+    return (f"{run.planned:,} steps of {config.batch_size} x {config.seq_len} characters, "
+            f"{run.planned / run.source.windows:.3g} epochs, {config.threads} thread{'s'[:config.threads != 1]}")
+
+
+def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
+    """Take the run to its end, or to a signal; print its result. Exits with 130 or 143 after a signal."""
+    from charrnn.run_folder import Keeper, StopSignals
+    from charrnn.trainer import Trainer
+
+    trainer = Trainer(run, corpus)
+    with _Progress(run, trainer, quiet) as progress, StopSignals() as stop:
+        keeper = Keeper(run, trainer, folder, progress.show, lambda line: progress.write(f"Warning: {line}"))
+        keeper.train(stop)
+    if keeper.unsaved:
+        raise click.ClickException(f"{folder.path}: the run could not be saved at its end, step {run.step:,}; "
+                                   f"see the warning above")
+    if stop.received is not None and not run.finished:
+        say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: charrnn resume {folder.path}")
+        sys.exit(128 + stop.received)
+    if run.out_of_patience and run.step < run.planned:
+        say(f"Stopped early at step {run.step:,} of {run.planned:,}: no better than step {run.best.step:,} "  # type: ignore[union-attr]
+            f"for {run.config.patience} evaluations", quiet)
+    say(f"Sample from it: charrnn sample {folder.path}\n"
+        f"Train longer:   charrnn resume {folder.path} --steps {2 * run.planned}", quiet)
+    print_result(run)
+
+
+def print_result(run: Run) -> None:
+    """The last line on standard output: the best validation loss, or without validation the training loss."""
+    from charrnn.evaluation import Evaluation
+
+    if run.best is not None:
+        click.echo(Evaluation(run.best.validation_loss, 0).line("validation"))
+    else:
+        click.echo(Evaluation(run.smoothed_loss, 0).line("train"))
+
+
+class _Progress:
+    """A progress bar, with a line above it for each evaluation."""
+
+    def __init__(self, run: Run, trainer: Trainer, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self.run, self.quiet = run, quiet
+        self.bar = tqdm(total=run.planned, initial=run.step, unit="step", disable=quiet, file=sys.stderr,
+                        dynamic_ncols=True, mininterval=0.1 if sys.stderr.isatty() else 30)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def show(self, step: Step) -> None:
+        self.bar.set_postfix_str(f"{self.run.smoothed_loss:.3f} nats/char", refresh=False)
+        self.bar.update()
+        if step.validation_loss is not None and not self.quiet:
+            mark = "  best" if step.is_best else ""
+            self.write(f"step {step.number:>7,}  epoch {step.epoch:6.2f}  train {self.run.smoothed_loss:.4f}  "
+                       f"validation {step.validation_loss:.4f} nats/char{mark}")
+
+    def write(self, line: str) -> None:
+        self.bar.write(line, file=sys.stderr)

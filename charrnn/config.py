@@ -1,0 +1,164 @@
+"""ModelConfig and TrainConfig: every setting with its default, its range and its help, once.
+
+The command line builds its options from here, a checkpoint stores the two as plain facts. Needs no NumPy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from charrnn.errors import ConfigError
+
+DEFAULT_MINUTES = 2.0
+"""The length of a training for which neither ``epochs``, ``steps`` nor ``minutes`` is given."""
+
+LEARNING_RATES = {"adam": 0.01, "rmsprop": 0.003, "adagrad": 0.05, "sgd": 1.0}
+"""The default learning rate of each optimizer."""
+
+SAMPLE_LENGTH = 1000
+"""Characters that the ``sample`` command writes by default."""
+
+Config = TypeVar("Config", "ModelConfig", "TrainConfig")
+
+
+def _setting(kind: type, default: Any, text: str, *, least: float | None = None, above: float | None = None,
+             below: float | None = None, most: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+    """A field with its help and its range: ``least`` <= value <= ``most``, ``above`` < value < ``below``.
+
+    A setting whose default is None may be None.
+    """
+    return field(default=default, metadata={"kind": kind, "help": text, "range": {
+        "least": least, "above": above, "below": below, "most": most, "choices": choices}})
+
+
+def check_range(name: str, value: Any, kind: type[Any], *, least: float | None = None, above: float | None = None,
+                below: float | None = None, most: float | None = None, choices: tuple[str, ...] = ()) -> None:
+    """Raise ConfigError for ``name`` unless ``value`` is of ``kind`` and in the range."""
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ConfigError(name, f"must be of type {kind.__name__}, not {value!r}")
+    if choices and value not in choices:
+        raise ConfigError(name, f"must be one of {', '.join(choices)}, not {value!r}")
+    if kind is int and value >= 2**63:
+        raise ConfigError(name, f"must be below 2**63, not {value}")
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(name, f"must be a finite number, not {value}")
+    if least is not None and value < least:
+        raise ConfigError(name, f"must be at least {least:g}, not {value:g}")
+    if above is not None and value <= above:
+        raise ConfigError(name, f"must be above {above:g}, not {value:g}")
+    if below is not None and value >= below:
+        raise ConfigError(name, f"must be below {below:g}, not {value:g}")
+    if most is not None and value > most:
+        raise ConfigError(name, f"must be at most {most:g}, not {value:g}")
+
+
+def _check(config: Any) -> None:
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        rule = item.metadata
+        if value is None and item.default is None:
+            continue
+        check_range(item.name, value, rule["kind"], **rule["range"])
+        if rule["kind"] is float:
+            object.__setattr__(config, item.name, float(value))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a model. Raises ConfigError for a value out of range."""
+
+    cell: str = _setting(str, "lstm", "Recurrent cell.", choices=("lstm", "gru", "rnn"))
+    hidden_size: int = _setting(int, 256, "Hidden units of each layer.", least=1, most=2**16)
+    layers: int = _setting(int, 1, "Recurrent layers, one upon the other.", least=1, most=100)
+    dropout: float = _setting(
+        float, 0.0, "Share of each layer's outputs that training drops, between layers and before the output.",
+        least=0, below=1)
+    embedding_size: int = _setting(
+        int, 0, "Size of a learned vector for each character; 0 feeds characters one-hot.", least=0, most=2**16)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. Raises ConfigError for a value out of range.
+
+    At most one of ``epochs``, ``steps`` and ``minutes`` is given; with none, ``minutes`` is ``DEFAULT_MINUTES``.
+    ``Run.start`` fixes what is left open (None) here, so that the config of a run that is under way says exactly
+    what it does.
+    """
+
+    batch_size: int = _setting(int, 16, "Streams of text that are read side by side.", least=1, most=2**16)
+    seq_len: int = _setting(int, 64, "Characters of a window: how far back the gradient reaches.", least=1, most=2**20)
+    stateful: bool = _setting(
+        bool, True, "Carry the hidden state from window to window, or start each window from zero.")
+    epochs: float | None = _setting(
+        float, None, "Length of the training in passes over the training part.", above=0)
+    steps: int | None = _setting(int, None, "Length of the training in steps, one window of every stream each.", least=1)
+    minutes: float | None = _setting(
+        float, None, "Length of the training in minutes: the first steps are timed, then the number of steps is fixed. "
+        f"{DEFAULT_MINUTES:g} where no length is given.", above=0)
+    optimizer: str = _setting(str, "adam", "Optimizer.", choices=("adam", "rmsprop", "adagrad", "sgd"))
+    learning_rate: float | None = _setting(
+        float, None, "Peak learning rate; by default that of the optimizer: "
+        + ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items()) + ".", above=0)
+    schedule: str = _setting(
+        str, "cosine", "Course of the learning rate: cosine falls to 2 % of the peak, step falls to a tenth at 60 % and "
+        "again at 85 % of the plan.", choices=("cosine", "step", "constant"))
+    warmup: int = _setting(int, 50, "Steps in which the learning rate rises from 0 to its peak.", least=0)
+    weight_decay: float = _setting(
+        float, 0.0, "Share of each weight, times the learning rate, that a step takes away (decoupled).", least=0)
+    momentum: float = _setting(float, 0.9, "Momentum of sgd.", least=0, below=1)
+    clip_norm: float = _setting(
+        float, 1.0, "Scale the gradient down to this norm where it is longer; 0 = off.", least=0)
+    clip_value: float = _setting(
+        float, 0.0, "Cut each element of the gradient to plus or minus this, before the norm; 0 = off.", least=0)
+    validation: float = _setting(
+        float, 0.1, "Share of the text, after the training part, that is kept for validation; 0 = none.", least=0, below=1)
+    test: float = _setting(
+        float, 0.0, "Share of the text, at its end, that training never looks at.", least=0, below=1)
+    eval_every: int | None = _setting(
+        int, None, "Steps between two evaluations on the validation part; by default a twentieth of the plan.", least=1)
+    patience: int | None = _setting(
+        int, None, "Stop early after this many evaluations in a row without a new best; by default never.", least=1)
+    seed: int = _setting(int, 1, "Seed of all that is drawn: initial weights and dropout masks.", least=0)
+    threads: int | None = _setting(
+        int, None, "Threads that share the streams; by default as many as cores. The same number gives the same bits.",
+        least=1)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        given = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(given[1], f"cannot be given together with {given[0]}; give one of them")
+        if self.validation + self.test >= 1:
+            raise ConfigError("test", f"together with validation ({self.validation:g}) must be below 1, not {self.test:g}")
+        if self.patience is not None and self.validation == 0:
+            raise ConfigError("patience", "needs a validation part; give a validation share above 0")
+
+    @property
+    def budget(self) -> float | None:
+        """Minutes that the training may take, or None where its length is given in steps or epochs."""
+        if self.epochs is None and self.steps is None and self.minutes is None:
+            return DEFAULT_MINUTES
+        return self.minutes
+
+
+def to_facts(config: ModelConfig | TrainConfig) -> dict[str, Any]:
+    """The config as plain values, for a checkpoint."""
+    return dataclasses.asdict(config)
+
+
+def from_facts(kind: type[Config], facts: Mapping[str, Any]) -> Config:
+    """A config from plain values. Raises ConfigError where a name is unknown or missing, or a value out of range."""
+    names = {item.name for item in dataclasses.fields(kind)}
+    for name in sorted(names ^ set(facts)):
+        raise ConfigError(name, "is missing" if name in names else "is not known")
+    return kind(**facts)

@@ -1,0 +1,79 @@
+"""Nats, bits per character, perplexity."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.model import CharRNN
+from charrnn.parallel import Team, cores, one_blas_thread
+
+_LEAST = 4000
+_MOST_STREAMS = 64
+_SEQ_LEN = 128
+_GROUP = 16
+"""Streams that are read together. It does not follow the number of threads, so that they cannot change the figure."""
+
+
+class Evaluation(NamedTuple):
+    """How well a model predicts a text of ``characters`` predicted characters."""
+
+    nats: float
+    characters: int
+
+    @property
+    def bits(self) -> float:
+        """Bits per character."""
+        return self.nats / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(min(self.nats, 700))
+
+    def line(self, name: str) -> str:
+        """``validation 1.5108 nats/char  2.180 bits/char  perplexity 4.53``, with the name of what was read."""
+        return f"{name} {self.nats:.4f} nats/char  {self.bits:.3f} bits/char  perplexity {self.perplexity:.2f}"
+
+
+def stream_count(characters: int) -> int:
+    """As many streams as leave each at least 4,000 characters, at most 64; the rule is fixed, so figures compare."""
+    return max(1, min(_MOST_STREAMS, characters // _LEAST))
+
+
+def evaluate(model: CharRNN, ids: np.ndarray, *, streams: int | None = None, team: Team | None = None) -> Evaluation:
+    """The mean loss over every character of ``ids`` but the first, with the state carried.
+
+    The text is read in ``streams`` parallel streams (``stream_count`` by default), each from a zero state; one stream
+    is the reference. What does not divide by the number of streams belongs to the last. Raises ValueError for fewer
+    than two characters.
+    """
+    characters = len(ids) - 1
+    if characters < 1:
+        raise ValueError("nothing to predict: an evaluation needs two characters at least")
+    streams = min(streams or stream_count(characters), characters)
+    length = characters // streams
+    inputs = ids[:streams * length].reshape(streams, length).T
+    targets = ids[1:streams * length + 1].reshape(streams, length).T
+    groups = -(-streams // _GROUP)
+    bounds = [streams * k // groups for k in range(groups + 1)]
+    team = team or Team(model, min(cores(), groups))
+
+    def read(group: int) -> float:
+        reader = model.replica()
+        first, last = bounds[group], bounds[group + 1]
+        state, total = reader.initial_state(last - first), 0.0
+        for start in range(0, length, _SEQ_LEN):
+            part = slice(start, start + _SEQ_LEN)
+            loss, state = reader.loss(inputs[part, first:last], targets[part, first:last], state)
+            total += loss
+        rest = ids[streams * length:]
+        if last == streams and len(rest) > 1:
+            ending = tuple(type(layer)(*(array[-1:] for array in layer)) for layer in state)
+            total += reader.loss(rest[:-1, None], rest[1:, None], ending)[0]
+        return total
+
+    with one_blas_thread():
+        total = sum(team.map(read, list(range(groups))))
+    return Evaluation(total / characters, characters)

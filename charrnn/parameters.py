@@ -1,0 +1,37 @@
+"""Parameters: named views into one flat block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+
+class Parameters(Mapping[str, np.ndarray]):
+    """A mapping of names to arrays that lie one after the other in ``flat``, zeros at first.
+
+    Gradients and optimizer slots are blocks of the same layout, so whatever treats all numbers alike (clipping, an
+    optimizer, a sum over threads) works on ``flat``. Writing into a view changes the block.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: Any = np.float32) -> None:
+        self.shapes = dict(shapes)
+        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        ends = np.cumsum(sizes).tolist()
+        self.flat = np.zeros(ends[-1] if ends else 0, dtype)
+        self._views = {name: self.flat[end - size:end].reshape(shape)
+                       for (name, shape), size, end in zip(self.shapes.items(), sizes, ends)}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def like(self) -> Parameters:
+        """A block of zeros of the same layout."""
+        return Parameters(self.shapes, self.flat.dtype)

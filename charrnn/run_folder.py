@@ -1,0 +1,169 @@
+"""best.h5, last.h5 and metrics.csv of a run; saving at intervals and on signals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from charrnn.checkpoint import remove_leftovers
+from charrnn.errors import ConfigError, RunError
+from charrnn.metrics import Metrics
+from charrnn.run import Run
+from charrnn.trainer import Step, Trainer
+
+CHECKPOINT_SECONDS = 300
+"""A run is saved at evaluations, and when so much time has passed since it was saved last."""
+
+
+class RunFolder:
+    """The folder of one run: ``best`` and ``last`` are checkpoints, ``metrics`` a table."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.best = self.path / "best.h5"
+        self.last = self.path / "last.h5"
+        self.metrics = self.path / "metrics.csv"
+
+    @classmethod
+    def at(cls, parent: str | Path, name: str, overwrite: bool = False) -> RunFolder:
+        """The folder ``name`` in ``parent`` for a new run; nothing is made yet.
+
+        Raises ConfigError for a name that is no single folder name, RunError where a run lies there already, unless
+        ``overwrite`` says that it may go.
+        """
+        if not name or name in (".", "..") or "/" in name or os.sep in name or "\0" in name:
+            raise ConfigError("name", f"must be the name of one folder, not {name!r}")
+        folder = cls(Path(parent) / name)
+        if folder.path.exists() and not folder.path.is_dir():
+            raise RunError(f"{folder.path}: is a file; give another --name or --checkpoints")
+        if folder.exists() and not overwrite:
+            raise RunError(f"{folder.path}: a run lies there already; go on with 'charrnn resume {folder.path}', give "
+                           f"another --name, or replace it with --overwrite")
+        return folder
+
+    @classmethod
+    def of(cls, path: str | Path) -> RunFolder | None:
+        """The run folder that ``path`` names, or lies in as its ``best.h5`` or ``last.h5``; None for other files."""
+        path = Path(path)
+        if path.is_dir():
+            return cls(path)
+        return cls(path.parent) if path.name in ("best.h5", "last.h5") else None
+
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        return self.best, self.last, self.metrics
+
+    def exists(self) -> bool:
+        """Whether a run lies here."""
+        return any(file.exists() for file in self.files)
+
+    def make(self) -> None:
+        """Make the folder, and remove the run that lies in it. Raises RunError where that cannot be."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for file in self.files:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be made ({error.strerror}); give another --checkpoints") from None
+
+    def copy_from(self, other: RunFolder, step: int) -> None:
+        """Take over the metrics of another run up to ``step``, and its best state."""
+        if other.metrics.exists():
+            shutil.copyfile(other.metrics, self.metrics)
+        if other.best.exists() and Run.load(other.best).step <= step:
+            shutil.copyfile(other.best, self.best)
+
+
+def checkpoint_at(path: str | Path, prefer: str = "best") -> Path:
+    """The checkpoint that RUN_OR_CHECKPOINT names: a file as it is, of a folder ``prefer`` ("best" or "last") or else
+    the other one. Raises RunError where there is none."""
+    path = Path(path)
+    if not path.is_dir():
+        if not path.exists():
+            raise RunError(f"{path}: no such run or checkpoint; name a run folder or an .h5 file")
+        return path
+    folder = RunFolder(path)
+    order = (folder.best, folder.last) if prefer == "best" else (folder.last, folder.best)
+    for file in order:
+        if file.exists():
+            return file
+    raise RunError(f"{path}: holds neither best.h5 nor last.h5; name a run folder, such as checkpoints/NAME")
+
+
+class StopSignals:
+    """Within it, SIGINT and SIGTERM are noted in ``received`` instead of ending the program; a second one does."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+
+class Keeper:
+    """Takes a run through its steps and keeps it in its folder.
+
+    ``on_step`` is called with each step, ``on_warning`` with a line for each time that the run could not be saved;
+    training then goes on, and ``unsaved`` tells that the latest attempt failed.
+    """
+
+    def __init__(self, run: Run, trainer: Trainer, folder: RunFolder, on_step: Callable[[Step], None],
+                 on_warning: Callable[[str], None]) -> None:
+        self.run, self.trainer, self.folder = run, trainer, folder
+        self.on_step, self.on_warning = on_step, on_warning
+        self.unsaved = False
+        for checkpoint in (folder.best, folder.last):
+            remove_leftovers(checkpoint)
+        self.metrics = Metrics(folder.metrics, run.step)
+        self._saved_step: int | None = None
+        self._saved_at = time.monotonic()
+
+    def train(self, stop: StopSignals) -> None:
+        """Go on until the run is finished or a signal has come; the run is saved at its end in any case."""
+        run = self.run
+        self.save(best=run.best is not None and run.best.step == run.step and not self.folder.best.exists())
+        while not run.finished and stop.received is None:
+            started = time.perf_counter()
+            step = self.trainer.step()
+            self.metrics.note(step, run, time.perf_counter() - started)
+            if step.validation_loss is not None or time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
+                self.save(best=step.is_best)
+            self.on_step(step)
+        if self._saved_step != run.step:
+            self.save()
+
+    def save(self, best: bool = False) -> None:
+        """Write metrics, then ``best.h5`` where this state is the best, then ``last.h5``; in this order, so that a
+        resumed run finds the rows of all its steps."""
+        self.unsaved = False
+        self._saved_at = time.monotonic()
+        try:
+            self.metrics.flush()
+            if best:
+                self.run.save(self.folder.best)
+            self.run.save(self.folder.last)
+            self._saved_step = self.run.step
+        except OSError as error:
+            self.unsaved = True
+            kept = "nothing is saved yet" if self._saved_step is None else f"the last save is of step {self._saved_step:,}"
+            self.on_warning(f"{self.folder.path}: step {self.run.step:,} cannot be saved ({error.strerror or error}); "
+                            f"training goes on, {kept}")
+

@@ -1,0 +1,148 @@
+"""Trainer: steps and evaluations of a run, one by one. Prints nothing, knows no terminal."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.batches import Windows, next_epoch
+from charrnn.corpus import Corpus
+from charrnn.dropout import dropout_masks
+from charrnn.errors import CorpusError, TrainingError
+from charrnn.evaluation import Evaluation, evaluate
+from charrnn.optimizers import clip, learning_rate
+from charrnn.parallel import Team
+from charrnn.run import EVALUATIONS, Record, Run
+
+_TIMED_SHARE = 0.03
+_TIMED_SECONDS = 5.0
+_WARM_UP_STEPS = 3
+_EVALUATION_SHARE = 0.2
+_TIMED_CHARACTERS = 200_000
+
+
+class Step(NamedTuple):
+    """One step that was taken, ``number`` from 1.
+
+    ``epoch`` is how many passes over the training part are done, ``loss`` in nats per character, ``seconds`` what the
+    step took without an evaluation. ``validation_loss`` stands there at evaluation points, and ``is_best`` says that
+    it is the lowest so far.
+    """
+
+    number: int
+    epoch: float
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    seconds: float
+    validation_loss: float | None = None
+    is_best: bool = False
+
+
+class Trainer:
+    """Takes a run through its steps: ``for step in Trainer(run, corpus)``.
+
+    The run is whole between two steps, so it can be saved there, and a trainer of the saved one goes on as this one
+    would have. A plan that is given in minutes is fixed first (``fix_plan``). Raises CorpusError where ``corpus`` is
+    not the run's, TrainingError where a loss or a gradient is no finite number.
+    """
+
+    def __init__(self, run: Run, corpus: Corpus) -> None:
+        if corpus.fingerprint != run.source.fingerprint:
+            raise CorpusError(f"{', '.join(corpus.sources)}: not the text this run was trained on "
+                              f"({run.source.characters:,} characters then, {len(corpus):,} now); name the right one")
+        self.run = run
+        self.corpus = corpus
+        self.split = corpus.split(run.config.validation, run.config.test)
+        self.windows = Windows(self.split.train, run.config.batch_size, run.config.seq_len)
+        self.team = Team(run.model, run.config.threads or 1)
+
+    def __iter__(self) -> Iterator[Step]:
+        if self.run.config.steps is None:
+            fix_plan(self.run, self.corpus)
+        while not self.run.finished:
+            yield self.step()
+
+    def step(self) -> Step:
+        """Take one step, with the evaluation that may follow it."""
+        run, config = self.run, self.run.config
+        rate = learning_rate(config, run.step + 1)
+        started = time.perf_counter()
+        loss, norm = self._take(rate)
+        seconds = time.perf_counter() - started
+        validation_loss, is_best = None, False
+        if run.at_evaluation:
+            validation_loss = self.evaluate().nats
+            is_best = run.best is None or validation_loss < run.best.validation_loss
+            run.history.append(Record(run.step, run.smoothed_loss, validation_loss))
+        return Step(run.step, run.epoch, loss, norm, rate, seconds, validation_loss, is_best)
+
+    def _take(self, rate: float) -> tuple[float, float]:
+        """One window, one update; returns the loss and the gradient's norm."""
+        run, config = self.run, self.run.config
+        _, window = self.windows.position(run.step)
+        inputs, targets = self.windows[window]
+        masks = partial(dropout_masks, run.model.config, config.seed, run.step, config.seq_len, run.model.dtype)
+        loss, gradients, state = self.team.loss_and_gradients(inputs, targets, run.state, masks)
+        norm = clip(gradients, config.clip_norm, config.clip_value)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(f"the loss at step {run.step + 1:,} is {loss}, the gradient's norm {norm}; "
+                                f"give a lower --learning-rate than {config.learning_rate:g}, or a --clip-norm")
+        run.optimizer.update(gradients, rate, run.step + 1)
+        if not config.stateful:
+            state = run.model.initial_state(config.batch_size)
+        elif window + 1 == self.windows.per_epoch:
+            state = next_epoch(state)
+        run.advance(loss, state)
+        return loss, norm
+
+    def evaluate(self, ids: np.ndarray | None = None) -> Evaluation:
+        """The run's model on ``ids``, by default the validation part; its own state is not touched."""
+        return evaluate(self.run.model, self.split.validation if ids is None else ids, team=self.team)
+
+
+def fix_plan(run: Run, corpus: Corpus, minutes: float | None = None, spent: float = 0.0) -> None:
+    """Fix how many steps, evaluations among them, fit into ``minutes`` (by default those of the run's config).
+
+    ``spent`` seconds of them are over. The first steps, and an evaluation, are timed on a copy of the run, which is
+    thrown away. Where the usual number of evaluations would take more than a fifth of the time, there are fewer.
+    """
+    seconds = 60 * (minutes or run.config.minutes or 0.0) - spent
+    per_step, per_evaluation = _measure(run, corpus, seconds)
+    every = run.config.eval_every
+    if every:
+        steps = int(seconds / (per_step + per_evaluation / every))
+    else:
+        share = min(_EVALUATION_SHARE, EVALUATIONS * per_evaluation / seconds if seconds > 0 else 1.0)
+        steps = max(1, int(seconds * (1 - share) / per_step))
+        evaluations = EVALUATIONS if not per_evaluation else round(seconds * share / per_evaluation)
+        every = math.ceil(steps / max(1, evaluations))
+    run.plan(run.step + max(1, steps), every)
+
+
+def _measure(run: Run, corpus: Corpus, seconds: float) -> tuple[float, float]:
+    """Seconds of one step (the median) and of one evaluation."""
+    trial = run.copy()
+    trial.config = replace(trial.config, eval_every=None)
+    trial.plan(run.step + 10**9, 10**9)
+    trainer = Trainer(trial, corpus)
+    for _ in range(_WARM_UP_STEPS):
+        trainer.step()
+    times: list[float] = []
+    while sum(times) < min(_TIMED_SECONDS, _TIMED_SHARE * seconds) or len(times) < _WARM_UP_STEPS:
+        started = time.perf_counter()
+        trainer.step()
+        times.append(time.perf_counter() - started)
+    if not run.config.validation:
+        return float(np.median(times)), 0.0
+    sample = trainer.split.validation[:_TIMED_CHARACTERS]
+    started = time.perf_counter()
+    trainer.evaluate(sample)
+    share = (len(trainer.split.validation) - 1) / (len(sample) - 1)
+    return float(np.median(times)), (time.perf_counter() - started) * share
