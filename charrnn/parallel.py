@@ -54,6 +54,7 @@ class Team:
 
     def __init__(self, model: CharRNN, threads: int) -> None:
         self.threads = threads
+        self.model = model
         self._models = [model] + [model.replica() for _ in range(threads - 1)]
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 

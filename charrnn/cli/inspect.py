@@ -55,7 +55,12 @@ def _show(path: Path, run: Run) -> None:
 
 
 def _line(name: str, value: str) -> None:
-    click.echo(f"{name:<16}  {value}")
+    click.echo(f"{_printable(name):<16}  {_printable(value)}")
+
+
+def _printable(text: str) -> str:
+    """The text with what could move a terminal's cursor written as escapes: the file may come from anywhere."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _plain(value: Any) -> str:
@@ -63,6 +68,4 @@ def _plain(value: Any) -> str:
 
 
 def _excerpt(characters: tuple[str, ...], most: int = 64) -> str:
-    """The first characters, those that could move a terminal's cursor written as escapes."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in characters[:most])
-    return shown + (" ..." if len(characters) > most else "")
+    return "".join(characters[:most]) + (" ..." if len(characters) > most else "")
