@@ -60,11 +60,16 @@ def to_bytes(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> byte
 
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+    """Save arrays and facts at ``path``. See ``write_bytes``."""
+    write_bytes(path, to_bytes(arrays, facts))
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
     """Replace the file at ``path`` as a whole: at every moment it is either the old one or the new one.
 
-    A symbolic link stays a link. Raises OSError where it cannot be written; then the old file stays.
+    ``data`` come from ``to_bytes``. A symbolic link stays a link. Raises OSError where it cannot be written; then the
+    old file stays.
     """
-    data = to_bytes(arrays, facts)
     target = Path(os.path.realpath(path))
     remove_leftovers(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")

@@ -16,7 +16,7 @@ from charrnn.errors import ConfigError
 DEFAULT_MINUTES = 2.0
 """The length of a training for which neither ``epochs``, ``steps`` nor ``minutes`` is given."""
 
-LEARNING_RATES = {"adam": 0.01, "rmsprop": 0.003, "adagrad": 0.05, "sgd": 1.0}
+LEARNING_RATES = {"adam": 0.015, "rmsprop": 0.003, "adagrad": 0.05, "sgd": 1.0}
 """The default learning rate of each optimizer."""
 
 SAMPLE_LENGTH = 1000
@@ -39,23 +39,24 @@ def check_range(name: str, value: Any, kind: type[Any], *, least: float | None =
                 below: float | None = None, most: float | None = None, choices: tuple[str, ...] = ()) -> None:
     """Raise ConfigError for ``name`` unless ``value`` is of ``kind`` and in the range."""
     if kind is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) < 2**63 else math.inf
     if type(value) is not kind:
         raise ConfigError(name, f"must be of type {kind.__name__}, not {value!r}")
     if choices and value not in choices:
         raise ConfigError(name, f"must be one of {', '.join(choices)}, not {value!r}")
-    if kind is int and value >= 2**63:
-        raise ConfigError(name, f"must be below 2**63, not {value}")
+    if kind is int and abs(value) >= 2**63:
+        raise ConfigError(name, "must be a number of at most 64 bits")
     if kind is float and not math.isfinite(value):
         raise ConfigError(name, f"must be a finite number, not {value}")
+    shown = f"{value:g}" if kind is float else str(value)
     if least is not None and value < least:
-        raise ConfigError(name, f"must be at least {least:g}, not {value:g}")
+        raise ConfigError(name, f"must be at least {least}, not {shown}")
     if above is not None and value <= above:
-        raise ConfigError(name, f"must be above {above:g}, not {value:g}")
+        raise ConfigError(name, f"must be above {above}, not {shown}")
     if below is not None and value >= below:
-        raise ConfigError(name, f"must be below {below:g}, not {value:g}")
+        raise ConfigError(name, f"must be below {below}, not {shown}")
     if most is not None and value > most:
-        raise ConfigError(name, f"must be at most {most:g}, not {value:g}")
+        raise ConfigError(name, f"must be at most {most}, not {shown}")
 
 
 def _check(config: Any) -> None:
@@ -95,7 +96,7 @@ class TrainConfig:
     what it does.
     """
 
-    batch_size: int = _setting(int, 16, "Streams of text that are read side by side.", least=1, most=2**16)
+    batch_size: int = _setting(int, 64, "Streams of text that are read side by side.", least=1, most=2**16)
     seq_len: int = _setting(int, 64, "Characters of a window: how far back the gradient reaches.", least=1, most=2**20)
     stateful: bool = _setting(
         bool, True, "Carry the hidden state from window to window, or start each window from zero.")
@@ -139,7 +140,7 @@ class TrainConfig:
         if len(given) > 1:
             raise ConfigError(given[1], f"cannot be given together with {given[0]}; give one of them")
         if self.validation + self.test >= 1:
-            raise ConfigError("test", f"together with validation ({self.validation:g}) must be below 1, not {self.test:g}")
+            raise ConfigError("test", f"must be below {1 - self.validation:g}, what validation leaves, not {self.test:g}")
         if self.patience is not None and self.validation == 0:
             raise ConfigError("patience", "needs a validation part; give a validation share above 0")
 

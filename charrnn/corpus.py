@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.config import check_range
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.vocabulary import Vocabulary
 
@@ -34,7 +35,10 @@ class Corpus:
         if not text:
             raise CorpusError(f"{', '.join(sources) or 'the text'}: is empty; give a text to train on")
         self.sources = tuple(sources)
-        self.vocabulary = Vocabulary.of(text)
+        try:
+            self.vocabulary = Vocabulary.of(text)
+        except ValueError as error:
+            raise CorpusError(f"{', '.join(sources) or 'the text'}: {error}; give a text of Unicode characters") from None
         self.ids = self.vocabulary.encode(text)
         self.fingerprint = hashlib.sha256(text.encode("utf-8")).hexdigest()
 
@@ -72,16 +76,22 @@ class Corpus:
     def split(self, validation: float = 0.1, test: float = 0.0) -> Split:
         """Cut the ids, at two places, into train, validation and test; the shares are of the whole text.
 
-        Raises ConfigError for shares that leave a part with too little to predict.
+        Raises ConfigError for shares out of range, or that leave a part with too little to predict.
         """
-        first = int(len(self) * (1 - validation - test))
-        second = int(len(self) * (1 - test))
+        first, second = bounds(len(self), validation, test)
         parts = Split(self.ids[:first], self.ids[first:second], self.ids[second:])
         for name, share, part in (("validation", validation, parts.validation), ("test", test, parts.test)):
             if share and len(part) < 2:
                 raise ConfigError(name, f"a share of {share:g} of {len(self):,} characters leaves {len(part)}, and 2 are "
                                         f"the least; give a larger share, a longer text, or 0 for none")
         return parts
+
+
+def bounds(characters: int, validation: float, test: float) -> tuple[int, int]:
+    """Where the training part ends and where the test part begins. Raises ConfigError for shares out of range."""
+    check_range("validation", validation, float, least=0, below=1)
+    check_range("test", test, float, least=0, below=1 - validation)
+    return int(characters * (1 - validation - test)), int(characters * (1 - test))
 
 
 def _files(path: Path) -> list[Path]:
@@ -103,8 +113,9 @@ def read_text(path: str | Path) -> str:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         raise CorpusError(f"{path}: no such file; name a text file") from None
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror}); name a text file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"{path}: cannot be read ({reason}); name a text file") from None
     return decode(data, path)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.config import check_range
 from charrnn.model import CharRNN
 from charrnn.parallel import Team, cores, one_blas_thread
 
@@ -47,8 +48,10 @@ def evaluate(model: CharRNN, ids: np.ndarray, *, streams: int | None = None, tea
 
     The text is read in ``streams`` parallel streams (``stream_count`` by default), each from a zero state; one stream
     is the reference. What does not divide by the number of streams belongs to the last. Raises ValueError for fewer
-    than two characters.
+    than two characters, ConfigError for fewer than one stream.
     """
+    if streams is not None:
+        check_range("streams", streams, int, least=1)
     characters = len(ids) - 1
     if characters < 1:
         raise ValueError("nothing to predict: an evaluation needs two characters at least")

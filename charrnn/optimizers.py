@@ -138,23 +138,21 @@ def clip(gradients: Parameters, norm: float = 0.0, value: float = 0.0) -> float:
     recurrent neural networks"); not finite where a gradient is not, and then nothing is clipped.
     """
     flat = gradients.flat
-    length = global_norm(flat)
+    length = global_norm(gradients)
     if not math.isfinite(length):
         return length
     if value:
         np.clip(flat, -value, value, out=flat)
-    after = global_norm(flat) if value else length
+    after = global_norm(gradients) if value else length
     if norm and after > norm:
         flat *= norm / after
     return length
 
 
-def global_norm(flat: np.ndarray) -> float:
-    """The Euclidean norm, summed in float64, so that a float32 block whose squares overflow still has one."""
-    length = math.sqrt(float(np.dot(flat, flat)))
-    if math.isinf(length):
-        length = float(np.linalg.norm(flat.astype(np.float64)))
-    return length
+def global_norm(block: Parameters) -> float:
+    """The Euclidean norm of a block, summed in float64, where no square of a float32 overflows or vanishes."""
+    pieces = (block.flat[start:start + _PIECE].astype(np.float64) for start in range(0, len(block.flat), _PIECE))
+    return math.sqrt(sum(float(np.dot(piece, piece)) for piece in pieces))
 
 
 _FLOOR = 0.02

@@ -67,8 +67,9 @@ class Team:
 
         def work(share: tuple[CharRNN, int, int]) -> Window:
             model, first, last = share
-            return model.window(inputs[:, first:last], targets[:, first:last], _streams(state, first, last),
-                                masks(first, last) if masks else None, characters=targets.size)
+            with np.errstate(all="ignore"):  # whoever takes the loss looks whether it is finite
+                return model.window(inputs[:, first:last], targets[:, first:last], _streams(state, first, last),
+                                    masks(first, last) if masks else None, characters=targets.size)
 
         with one_blas_thread():
             windows = self.map(work, shares)

@@ -16,7 +16,7 @@ from charrnn.batches import Windows
 from charrnn.cells import CELLS
 from charrnn.checkpoint import Manifest
 from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_facts, to_facts
-from charrnn.corpus import Corpus
+from charrnn.corpus import Corpus, bounds
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model import CharRNN, State, parameter_shapes
 from charrnn.optimizers import OPTIMIZERS, Optimizer, make_optimizer
@@ -55,7 +55,8 @@ class Run:
 
     Everything that the next step depends on stands here or follows from it. ``config`` says exactly what is done:
     what was open in the config of the start is fixed in it; only ``config.steps`` stays None, until ``plan``, where
-    the length was given in minutes. ``state`` is the hidden state that the next window starts from.
+    the length was given in minutes. ``state`` is the hidden state that the next window starts from. What was evaluated
+    up to step ``since``, in another run that this one goes on from, does not count for the best.
     """
 
     model: CharRNN
@@ -68,13 +69,16 @@ class Run:
     step: int = 0
     smoothed_loss: float = 0.0
     history: list[Record] = field(default_factory=list)
+    since: int = 0
 
     @classmethod
     def start(cls, corpus: Corpus, model_config: ModelConfig | None = None, train_config: TrainConfig | None = None,
               dtype: Any = np.float32) -> Run:
         """A run before its first step. Raises ConfigError where the text is too short for the windows."""
         model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
-        windows = Windows(corpus.split(config.validation, config.test).train, config.batch_size, config.seq_len)
+        training, _ = bounds(len(corpus), config.validation, config.test)
+        windows = Windows(corpus.ids[:training], config.batch_size, config.seq_len)
+        corpus.split(config.validation, config.test)
         steps, budget = config.steps, config.budget
         if config.epochs is not None:
             steps = max(1, round(config.epochs * windows.per_epoch))
@@ -119,7 +123,13 @@ class Run:
     @property
     def best(self) -> Record | None:
         """The evaluation with the lowest validation loss so far, the first of them where there are several."""
-        return min(self.history, key=lambda record: record.validation_loss, default=None)
+        counted = (record for record in self.history if record.step > self.since)
+        return min(counted, key=lambda record: record.validation_loss, default=None)
+
+    @property
+    def history_to_best(self) -> list[Record]:
+        """The history as it was when the best state was saved."""
+        return [record for record in self.history if self.best and record.step <= self.best.step]
 
     @property
     def out_of_patience(self) -> bool:
@@ -144,6 +154,13 @@ class Run:
         return bool(self.config.validation) and (
             self.step % self.config.eval_every == 0 or self.step == self.planned)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that an update changes is finite."""
+        blocks = (self.model.parameters, *self.optimizer.slots.values())
+        with np.errstate(all="ignore"):
+            return all(np.isfinite(block.flat.sum()) for block in blocks)
+
     def advance(self, loss: float, state: State) -> None:
         """Note a step taken: its loss, and the state that the next window starts from."""
         self.step += 1
@@ -162,7 +179,11 @@ class Run:
 
     def save(self, path: str | Path) -> None:
         """Write the run as a checkpoint, whole or not at all. Raises OSError where that fails."""
-        checkpoint.write(path, self._arrays(), self._facts())
+        checkpoint.write_bytes(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The run as the bytes of a checkpoint."""
+        return checkpoint.to_bytes(self._arrays(), self._facts())
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
@@ -185,7 +206,7 @@ class Run:
         epoch, window = divmod(self.step, self.source.windows)
         return {
             "model": to_facts(self.model.config), "train": to_facts(self.config), "dtype": self.model.dtype.name,
-            "vocabulary": len(self.vocabulary), "step": self.step, "epoch": epoch, "window": window,
+            "vocabulary": len(self.vocabulary), "step": self.step, "epoch": epoch, "window": window, "since": self.since,
             "smoothed_loss": self.smoothed_loss, "history": [list(record) for record in self.history],
             "source": self.source._asdict(), "environment": self.environment,
         }
@@ -209,7 +230,8 @@ class Run:
         state = tuple(type(layer)(*(arrays[f"state/layer{k}/{name}"] for name in layer._fields))
                       for k, layer in enumerate(zero))
         return cls(model, vocabulary, config, optimizer, state, _source(facts["source"]), dict(facts["environment"]),
-                   facts["step"], facts["smoothed_loss"], [Record(*record) for record in facts["history"]])
+                   facts["step"], facts["smoothed_loss"], [Record(*record) for record in facts["history"]],
+                   facts["since"])
 
 
 def environment() -> dict[str, str]:
@@ -219,8 +241,9 @@ def environment() -> dict[str, str]:
 
 def _describe(facts: dict[str, Any]) -> Manifest:
     """The arrays that belong to the facts of a checkpoint; ValueError for facts that cannot be."""
-    _need(facts, {"model": dict, "train": dict, "dtype": str, "vocabulary": int, "step": int, "epoch": int, "window": int,
-                  "smoothed_loss": float, "history": list, "source": dict, "environment": dict}, "its facts")
+    _need(facts, {"model": dict, "train": dict, "dtype": str, "vocabulary": int, "step": int, "epoch": int,
+                  "window": int, "since": int, "smoothed_loss": float, "history": list, "source": dict,
+                  "environment": dict}, "its facts")
     model_config, config = _configs(facts)
     if facts["dtype"] not in _DTYPES:
         raise ValueError("its dtype is unknown")
@@ -229,12 +252,15 @@ def _describe(facts: dict[str, Any]) -> Manifest:
     source = _source(facts["source"])
     if config.steps is None or config.eval_every is None or config.learning_rate is None or config.threads is None:
         raise ValueError("its plan is not fixed")
-    if not 0 <= facts["step"] <= config.steps:
+    if not 0 <= facts["since"] <= facts["step"] <= config.steps:
         raise ValueError("its step lies outside its plan")
     if (facts["epoch"], facts["window"]) != divmod(facts["step"], source.windows):
         raise ValueError("its position is not that of its step")
-    if source.windows * config.batch_size * config.seq_len >= source.characters:
-        raise ValueError("its windows are more than its corpus holds")
+    training, _ = bounds(source.characters, config.validation, config.test)
+    if source.windows != (training - 1) // config.seq_len // config.batch_size:
+        raise ValueError("its windows are not those of its corpus")
+    if config.threads > config.batch_size:
+        raise ValueError("its threads are more than its streams")
     if not math.isfinite(facts["smoothed_loss"]):
         raise ValueError("its loss is not finite")
     _check_history(facts["history"], facts["step"])

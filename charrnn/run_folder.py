@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from charrnn.checkpoint import remove_leftovers
+from charrnn import checkpoint
 from charrnn.errors import ConfigError, RunError
 from charrnn.metrics import Metrics
 from charrnn.run import Run
@@ -72,12 +72,18 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"{self.path}: cannot be made ({error.strerror}); give another --checkpoints") from None
 
-    def copy_from(self, other: RunFolder, step: int) -> None:
-        """Take over the metrics of another run up to ``step``, and its best state."""
-        if other.metrics.exists():
+    def begin_with(self, run: Run, other: RunFolder | None) -> None:
+        """Make the folder for a new run that goes on from ``run``, a state of the run in ``other``, whose metrics and
+        best state it takes over. Where there is no such state, the best counts from here on."""
+        self.make()
+        if other is not None and other.metrics.exists():
             shutil.copyfile(other.metrics, self.metrics)
-        if other.best.exists() and Run.load(other.best).step <= step:
+        if run.best is None or run.best.step == run.step:
+            return
+        if other is not None and other.best.exists() and Run.load(other.best).history == run.history_to_best:
             shutil.copyfile(other.best, self.best)
+        else:
+            run.since = run.step
 
 
 def checkpoint_at(path: str | Path, prefer: str = "best") -> Path:
@@ -130,9 +136,10 @@ class Keeper:
         self.run, self.trainer, self.folder = run, trainer, folder
         self.on_step, self.on_warning = on_step, on_warning
         self.unsaved = False
-        for checkpoint in (folder.best, folder.last):
-            remove_leftovers(checkpoint)
+        for path in (folder.best, folder.last):
+            checkpoint.remove_leftovers(path)
         self.metrics = Metrics(folder.metrics, run.step)
+        self._best: bytes | None = None
         self._saved_step: int | None = None
         self._saved_at = time.monotonic()
 
@@ -155,10 +162,13 @@ class Keeper:
         resumed run finds the rows of all its steps."""
         self.unsaved = False
         self._saved_at = time.monotonic()
+        if best:
+            self._best = self.run.to_bytes()  # kept until it is written, as the next step changes the run
         try:
             self.metrics.flush()
-            if best:
-                self.run.save(self.folder.best)
+            if self._best is not None:
+                checkpoint.write_bytes(self.folder.best, self._best)
+                self._best = None
             self.run.save(self.folder.last)
             self._saved_step = self.run.step
         except OSError as error:

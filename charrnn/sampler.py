@@ -12,6 +12,9 @@ from charrnn.parallel import one_blas_thread
 from charrnn.randomness import generator
 from charrnn.vocabulary import Vocabulary
 
+_ROUNDING = 1e-12
+"""By how much sums of probabilities may be off."""
+
 
 def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
                  ) -> np.ndarray:
@@ -34,8 +37,8 @@ def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None
         descending[:, top_k:] = 0
         descending /= descending.sum(axis=-1, keepdims=True)
     if top_p is not None and top_p < 1:
-        before = np.cumsum(descending, axis=-1) - descending
-        descending[before >= top_p] = 0
+        reached = np.cumsum(descending, axis=-1) >= top_p * (1 - _ROUNDING)
+        descending[:, 1:][reached[:, :-1]] = 0
         descending /= descending.sum(axis=-1, keepdims=True)
     np.put_along_axis(p, order, descending, axis=-1)
     return p

@@ -91,10 +91,13 @@ class Trainer:
         masks = partial(dropout_masks, run.model.config, config.seed, run.step, config.seq_len, run.model.dtype)
         loss, gradients, state = self.team.loss_and_gradients(inputs, targets, run.state, masks)
         norm = clip(gradients, config.clip_norm, config.clip_value)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(f"the loss at step {run.step + 1:,} is {loss}, the gradient's norm {norm}; "
-                                f"give a lower --learning-rate than {config.learning_rate:g}, or a --clip-norm")
-        run.optimizer.update(gradients, rate, run.step + 1)
+        if math.isfinite(loss) and math.isfinite(norm):
+            with np.errstate(all="ignore"):
+                run.optimizer.update(gradients, rate, run.step + 1)
+        if not (math.isfinite(loss) and math.isfinite(norm) and run.is_finite):
+            raise TrainingError(f"the loss at step {run.step + 1:,} is {loss}, the gradient's norm {norm}, and the update "
+                                f"leaves no numbers; give a lower --learning-rate than {config.learning_rate:g}, or a "
+                                f"--clip-norm")
         if not config.stateful:
             state = run.model.initial_state(config.batch_size)
         elif window + 1 == self.windows.per_epoch:

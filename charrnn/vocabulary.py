@@ -90,6 +90,9 @@ class Vocabulary:
 
     def decode(self, ids: np.ndarray) -> str:
         """The text of ``ids``, the inverse of ``encode``. Raises IndexError for an id that is none."""
+        ids = np.asarray(ids)
+        if ids.size and int(ids.min()) < 0:
+            raise IndexError(f"an id of {ids.min()}")
         return bytes(self.codepoints[ids].astype("<u4")).decode("utf-32-le")
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -21,8 +22,26 @@ _COMMANDS = {
 }
 
 
+class _ReaderGoneError(Exception):
+    """Whoever read the output has seen enough. (click would make an error of it.)"""
+
+
 class _Commands(click.Group):
     """The commands, each imported when it is called."""
+
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **settings)
+        except BrokenPipeError:
+            raise _ReaderGoneError from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise _ReaderGoneError from None
+        return result
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -52,9 +71,9 @@ def charrnn() -> None:
 
 def main() -> None:
     """Run the command line; the one place that turns an error into a message and an exit code."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = charrnn.main(standalone_mode=False)
-        sys.stdout.flush()
     except click.Abort:
         click.echo("Stopped.", err=True)
         code = 130
@@ -67,8 +86,7 @@ def main() -> None:
     except CharRNNError as error:
         click.echo(f"Error: {error}", err=True)
         code = 1
-    except BrokenPipeError:
-        # Whoever read the output has seen enough. What Python still holds back for it goes nowhere.
+    except _ReaderGoneError:  # what Python still holds back for the reader goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
     except MemoryError as error:

@@ -18,14 +18,11 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None) 
     RUN_OR_CHECKPOINT is a run folder, whose best.h5 is taken, or a checkpoint. Without TEXT_FILE the text is the
     validation part of the corpus it was trained on (and its test part, where there is one).
     """
-    from charrnn.config import check_range
     from charrnn.corpus import Corpus, read_text
     from charrnn.evaluation import evaluate
     from charrnn.run import Run
     from charrnn.run_folder import checkpoint_at
 
-    if streams is not None:
-        check_range("streams", streams, int, least=1)
     run = Run.load(checkpoint_at(run_or_checkpoint))
     if text_file is not None:
         ids = run.vocabulary.encode(read_text(text_file))

@@ -56,19 +56,16 @@ def command(run_or_checkpoint: str, corpus: tuple[str, ...], epochs: float | Non
     if run.source.fingerprint != text.fingerprint:
         raise RunError(f"{', '.join(text.sources)}: is not the text this run was trained on ({run.source.characters:,} "
                        f"characters then, {len(text):,} now); name that one with --corpus")
-    for line in _differences(run, environment(), threads):
-        training.say(f"Warning: {line}; the result may differ in its last bits")
-    run.environment = environment()
-    if threads is not None:
-        run.config = replace(run.config, threads=min(threads, run.config.batch_size))
+    threads = min(threads or run.config.threads or 1, run.config.batch_size)
+    if differences := _differences(run, environment(), threads):
+        training.say(f"Warning: {', '.join(differences)}; the result may differ in its last bits")
+    run.environment, run.config = environment(), replace(run.config, threads=threads)
     if steps is not None or epochs is not None:
         run.plan(steps or max(1, round((epochs or 0) * run.source.windows)))
     elif minutes is not None:
         fix_plan(run, text, minutes, Metrics((old or folder).metrics, run.step).seconds)
     if name is not None:
-        folder.make()
-        if old is not None:
-            folder.copy_from(old, run.step)
+        folder.begin_with(run, old)
     training.say(f"{path}: {training.describe_model(run)}\nAfter step {run.step:,} of {training.describe_plan(run)}", quiet)
     training.go_on(run, text, folder, quiet)
 
@@ -79,10 +76,10 @@ def _new_folder(old: RunFolder | None, name: str) -> RunFolder:
     return RunFolder.at(old.path.resolve().parent if old else Path("checkpoints"), name)
 
 
-def _differences(run: Run, now: dict[str, str], threads: int | None) -> list[str]:
-    """What is not as it was when the checkpoint was written, a line each."""
-    lines = [f"{name} was {then!r} and is {now.get(name)!r}" for name, then in run.environment.items()
-             if now.get(name) != then]
-    if threads is not None and threads != run.config.threads:
-        lines.append(f"threads were {run.config.threads} and are {threads}")
-    return lines
+def _differences(run: Run, now: dict[str, str], threads: int) -> list[str]:
+    """What is not as it was when the checkpoint was written."""
+    then = run.environment
+    found = [f"{name} was {then[name]!r} and is {now.get(name)!r}" for name in then if now.get(name) != then[name]]
+    if threads != run.config.threads:
+        found.append(f"threads were {run.config.threads} and are {threads}")
+    return found

@@ -21,6 +21,7 @@ def say(message: str, quiet: bool = False) -> None:
 
 
 def describe_corpus(corpus: Corpus) -> str:
+    """What is trained on, in a line."""
     from charrnn.corpus import BUILT_IN
 
     names = ", ".join(corpus.sources)
@@ -30,12 +31,14 @@ def describe_corpus(corpus: Corpus) -> str:
 
 
 def describe_model(run: Run) -> str:
+    """What is trained, in a line."""
     config = run.model.config
     layers = "" if config.layers == 1 else f"{config.layers} layers of "
     return f"{config.cell}, {layers}{config.hidden_size:,} hidden units, {run.model.parameters.flat.size:,} parameters"
 
 
 def describe_plan(run: Run) -> str:
+    """How long, in a line."""
     config = run.config
     return (f"{run.planned:,} steps of {config.batch_size} x {config.seq_len} characters, "
             f"{run.planned / run.source.windows:.3g} epochs, {config.threads} thread{'s'[:config.threads != 1]}")

@@ -1,0 +1,120 @@
+"""What the tests share: generated texts, runs small enough to train at once, the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import settings
+
+from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
+
+settings.register_profile("charrnn", deadline=None)  # no test asserts a time
+settings.load_profile("charrnn")
+
+WORDS = ["the", "a", "cat", "dog", "runs", "jumps", "over", "lazy", "quick", "brown", "fox", "café", "naïve", "Zoë"]
+
+
+@pytest.fixture(scope="session")
+def make_text() -> Callable[..., str]:
+    """Text of so many characters, a function of the seed."""
+    def make(characters: int, seed: int = 1) -> str:
+        rng = random.Random(seed)
+        text = ""
+        while len(text) < characters:
+            text += rng.choice(WORDS) + rng.choice([" ", " ", " ", ", ", ".\n"])
+        return text[:characters]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def corpus(make_text: Callable[..., str]) -> Corpus:
+    """A corpus of 400 characters: with the settings of ``start``, 14 windows an epoch."""
+    return Corpus(make_text(400), ["notes.txt"])
+
+
+@pytest.fixture(scope="session")
+def start(corpus: Corpus) -> Callable[..., Run]:
+    """Starts a small run; settings of both configs by name."""
+    def make(text: Corpus = corpus, dtype: Any = "float32", **values: Any) -> Run:
+        values = {"hidden_size": 8, "batch_size": 3, "seq_len": 8, "warmup": 2, "threads": 1, **values}
+        if not {"steps", "epochs", "minutes"} & set(values):
+            values["steps"] = 6
+        names = {item.name for item in dataclasses.fields(ModelConfig)}
+        return Run.start(text, ModelConfig(**{name: values.pop(name) for name in names & set(values)}),
+                         TrainConfig(**values), dtype)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def take(corpus: Corpus) -> Callable[..., list]:
+    """Takes so many steps of a run, by default all that are left."""
+    def steps(run: Run, count: int | None = None, text: Corpus = corpus) -> list:
+        trainer = Trainer(run, text)
+        return list(trainer) if count is None else [trainer.step() for _ in range(count)]
+
+    return steps
+
+
+@pytest.fixture(scope="session")
+def to_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], bytes]:
+    """The bytes of a run's checkpoint."""
+    path = tmp_path_factory.mktemp("runs") / "run.h5"
+
+    def save(run: Run) -> bytes:
+        run.save(path)
+        return path.read_bytes()
+
+    return save
+
+
+class Answer(NamedTuple):
+    """What a command has done."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs a command in this process."""
+    from charrnn.cli import main
+
+    def call(*arguments: Any, stdin: str = "") -> Answer:
+        monkeypatch.setattr(sys, "argv", ["charrnn", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Answer(int(end.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """The environment of a child process: that of a user, whatever this one has set for Python."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {
+        "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.fixture(scope="session")
+def python(environment: dict[str, str]) -> Callable[..., Answer]:
+    """Runs Python in a process of its own: ``python("-m", "charrnn", ...)``, ``python("-c", program)``."""
+    def call(*arguments: Any, cwd: Path | None = None, stdin: str = "") -> Answer:
+        done = subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, input=stdin.encode(), env=environment,
+                              capture_output=True)
+        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return call

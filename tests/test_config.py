@@ -1,0 +1,221 @@
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from charrnn.config import DEFAULT_MINUTES, LEARNING_RATES, ModelConfig, TrainConfig, check_range, from_facts, to_facts
+from charrnn.errors import ConfigError
+
+NAN, INF = math.nan, math.inf
+NOT_FINITE = (NAN, INF, -INF)
+NOT_INT = (True, 2.0, NAN, INF, "2", [2])
+NOT_FLOAT = (True, "0.5", [0.5], 1j)
+NOT_TEXT = (3, True, b"lstm", ["lstm"], "", "LSTM")
+
+REFUSED = {
+    ModelConfig: {
+        "cell": (*NOT_TEXT, "transformer", None),
+        "hidden_size": (*NOT_INT, 0, -1, 2**16 + 1, 2**63, None),
+        "layers": (*NOT_INT, 0, -1, 101, 2**63, None),
+        "dropout": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, 2.0, None),
+        "embedding_size": (*NOT_INT, -1, 2**16 + 1, 2**63, None),
+    },
+    TrainConfig: {
+        "batch_size": (*NOT_INT, 0, -1, 2**16 + 1, 2**63, None),
+        "seq_len": (*NOT_INT, 0, -1, 2**20 + 1, 2**63, None),
+        "stateful": (0, 1, "yes", None),
+        "epochs": (*NOT_FLOAT, *NOT_FINITE, 0.0, 0, -1.0),
+        "steps": (*NOT_INT, 0, -1, 2**63),
+        "minutes": (*NOT_FLOAT, *NOT_FINITE, 0.0, 0, -1.0),
+        "optimizer": (*NOT_TEXT, "lion", None),
+        "learning_rate": (*NOT_FLOAT, *NOT_FINITE, 0.0, 0, -0.1),
+        "schedule": (*NOT_TEXT, "linear", None),
+        "warmup": (*NOT_INT, -1, 2**63, None),
+        "weight_decay": (*NOT_FLOAT, *NOT_FINITE, -0.1, None),
+        "momentum": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, None),
+        "clip_norm": (*NOT_FLOAT, *NOT_FINITE, -0.1, None),
+        "clip_value": (*NOT_FLOAT, *NOT_FINITE, -0.1, None),
+        "validation": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, None),
+        "test": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, None),
+        "eval_every": (*NOT_INT, 0, -1, 2**63),
+        "patience": (*NOT_INT, 0, -1, 2**63),
+        "seed": (*NOT_INT, -1, 2**63, None),
+        "threads": (*NOT_INT, 0, -1, 2**63),
+    },
+}
+REFUSED_CASES = [(kind, name, value) for kind, fields in REFUSED.items() for name, values in fields.items()
+                 for value in values]
+
+TAKEN = [
+    (ModelConfig, "hidden_size", (1, 2**16)), (ModelConfig, "layers", (1, 100)), (ModelConfig, "dropout", (0, 0.5, 0.9999)),
+    (ModelConfig, "embedding_size", (0, 1, 2**16)), (ModelConfig, "cell", ("lstm", "gru", "rnn")),
+    (TrainConfig, "batch_size", (1, 2**16)), (TrainConfig, "seq_len", (1, 2**20)), (TrainConfig, "stateful", (True, False)),
+    (TrainConfig, "epochs", (0.001, 3, 1e6, None)), (TrainConfig, "steps", (1, 2**63 - 1, None)),
+    (TrainConfig, "minutes", (0.001, 3, 1e6, None)), (TrainConfig, "optimizer", ("adam", "rmsprop", "adagrad", "sgd")),
+    (TrainConfig, "learning_rate", (1e-12, 1, 1e6, None)), (TrainConfig, "schedule", ("cosine", "step", "constant")),
+    (TrainConfig, "warmup", (0, 2**63 - 1)), (TrainConfig, "weight_decay", (0, 10.0)),
+    (TrainConfig, "momentum", (0, 0.999)), (TrainConfig, "clip_norm", (0, 1e9)), (TrainConfig, "clip_value", (0, 1e9)),
+    (TrainConfig, "validation", (0, 0.9)), (TrainConfig, "test", (0, 0.8)), (TrainConfig, "eval_every", (1, None)),
+    (TrainConfig, "patience", (1, None)), (TrainConfig, "seed", (0, 2**63 - 1)), (TrainConfig, "threads", (1, None)),
+]
+TAKEN_CASES = [(kind, name, value) for kind, name, values in TAKEN for value in values]
+
+
+@pytest.mark.parametrize("kind", [ModelConfig, TrainConfig])
+def test_no_setting_is_left_out_of_these_tables(kind):
+    names = {item.name for item in dataclasses.fields(kind)}
+    assert set(REFUSED[kind]) == names
+    assert {name for of, name, _ in TAKEN if of is kind} == names
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), REFUSED_CASES)
+def test_a_setting_out_of_range_or_of_a_wrong_type_is_refused_by_name(kind, name, value):
+    with pytest.raises(ConfigError) as caught:
+        kind(**{name: value})
+    assert caught.value.field == name
+    assert str(caught.value) == f"{name}: {caught.value.problem}"
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), TAKEN_CASES)
+def test_a_setting_in_range_is_taken_up_to_its_limits(kind, name, value):
+    assert getattr(kind(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("value", [10**400, -10**400], ids=["positive", "negative"])
+@pytest.mark.parametrize(("kind", "name"), [
+    (ModelConfig, "hidden_size"), (ModelConfig, "dropout"), (TrainConfig, "epochs"), (TrainConfig, "learning_rate"),
+    (TrainConfig, "steps"), (TrainConfig, "clip_norm"), (TrainConfig, "seed")])
+def test_an_integer_too_large_for_a_float_is_refused_by_name(kind, name, value):
+    with pytest.raises(ConfigError) as caught:
+        kind(**{name: value})
+    assert caught.value.field == name
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "limit"), [
+    (ModelConfig, "hidden_size", 65_537, 65_536), (ModelConfig, "layers", 101, 100),
+    (TrainConfig, "seq_len", 1_048_577, 1_048_576), (TrainConfig, "batch_size", 1_234_567, 65_536)])
+def test_a_refusal_says_the_exact_limit_and_value(kind, name, value, limit):
+    with pytest.raises(ConfigError) as caught:
+        kind(**{name: value})
+    words = caught.value.problem.replace(",", "").split()
+    assert str(limit) in words
+    assert str(value) in words
+
+
+@pytest.mark.parametrize("value", [1.0, 1, 1.0000001])
+def test_a_share_that_must_be_below_one_may_not_be_one(value):
+    with pytest.raises(ConfigError, match="must be below 1"):
+        ModelConfig(dropout=value)
+
+
+def test_a_whole_number_is_taken_for_a_float_and_kept_as_one():
+    config = TrainConfig(epochs=3)
+    assert type(config.epochs) is float
+    assert config == TrainConfig(epochs=3.0)
+
+
+@pytest.mark.parametrize("given", [
+    {"epochs": 1.0, "steps": 5}, {"epochs": 1.0, "minutes": 2.0}, {"steps": 5, "minutes": 2.0},
+    {"epochs": 1.0, "steps": 5, "minutes": 2.0}])
+def test_only_one_length_may_be_given(given):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**given)
+    assert caught.value.field in given
+    assert len([name for name in given if name in str(caught.value)]) >= 2
+
+
+@pytest.mark.parametrize(("given", "budget"), [
+    ({}, DEFAULT_MINUTES), ({"minutes": 7}, 7.0), ({"steps": 5}, None), ({"epochs": 2}, None)])
+def test_the_budget_is_minutes_or_none(given, budget):
+    assert TrainConfig(**given).budget == budget
+
+
+def test_patience_needs_a_validation_part():
+    with pytest.raises(ConfigError, match="validation") as caught:
+        TrainConfig(patience=3, validation=0)
+    assert caught.value.field == "patience"
+    assert TrainConfig(patience=3, validation=0.1).patience == 3
+
+
+@pytest.mark.parametrize(("validation", "test"), [(0.5, 0.5), (0.9, 0.2), (0.25, 0.75)])
+def test_validation_and_test_leave_something_to_train_on(validation, test):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(validation=validation, test=test)
+    assert caught.value.field == "test"
+
+
+def test_each_optimizer_has_a_default_learning_rate():
+    choices = {item.name: item.metadata["range"]["choices"] for item in dataclasses.fields(TrainConfig)}["optimizer"]
+    assert set(LEARNING_RATES) == set(choices)
+    assert all(TrainConfig(learning_rate=rate) for rate in LEARNING_RATES.values())
+
+
+def test_regularisation_is_off_by_default():
+    assert ModelConfig().dropout == 0
+    assert TrainConfig().weight_decay == 0
+
+
+@pytest.mark.parametrize("kind", [ModelConfig, TrainConfig])
+def test_every_setting_has_help(kind):
+    assert all(item.metadata["help"].endswith(".") for item in dataclasses.fields(kind))
+
+
+@pytest.mark.parametrize("config", [ModelConfig(), TrainConfig()])
+def test_a_config_cannot_be_changed(config):
+    for item in dataclasses.fields(config):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(config, item.name, getattr(config, item.name))
+
+
+CONFIGS = [ModelConfig(), ModelConfig("gru", 7, 3, 0.25, 5), TrainConfig(),
+           TrainConfig(batch_size=3, steps=9, optimizer="sgd", learning_rate=0.1, validation=0, seed=2**63 - 1, threads=2),
+           TrainConfig(epochs=1, stateful=False, test=0.3, patience=4)]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_config_comes_back_from_its_facts(config):
+    facts = to_facts(config)
+    assert from_facts(type(config), facts) == config
+    assert from_facts(type(config), json.loads(json.dumps(facts))) == config
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_facts_must_be_complete(config):
+    for name in to_facts(config):
+        facts = to_facts(config)
+        del facts[name]
+        with pytest.raises(ConfigError, match="missing") as caught:
+            from_facts(type(config), facts)
+        assert caught.value.field == name
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_facts_that_are_not_known_are_refused(config):
+    with pytest.raises(ConfigError, match="not known") as caught:
+        from_facts(type(config), {**to_facts(config), "attention": 1})
+    assert caught.value.field == "attention"
+
+
+def test_facts_are_checked_like_arguments():
+    with pytest.raises(ConfigError) as caught:
+        from_facts(ModelConfig, {**to_facts(ModelConfig()), "layers": True})
+    assert caught.value.field == "layers"
+
+
+@pytest.mark.parametrize(("value", "kind", "limits"), [
+    (0, int, {"least": 1}), (0.0, float, {"above": 0}), (1.0, float, {"below": 1}), (1.5, float, {"most": 1}),
+    ("x", str, {"choices": ("y", "z")}), (None, int, {})])
+def test_check_range_refuses_by_the_name_it_is_given(value, kind, limits):
+    with pytest.raises(ConfigError, match=r"^top_k: must ") as caught:
+        check_range("top_k", value, kind, **limits)
+    assert caught.value.field == "top_k"
+
+
+@pytest.mark.parametrize("module", ["charrnn", "charrnn.config", "charrnn.errors"])
+def test_it_is_imported_without_numpy(module):
+    code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('numpy', 'h5py', 'numba', 'click')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,259 @@
+import hashlib
+import socket
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.corpus import BUILT_IN, Corpus, decode, read_text
+from charrnn.errors import ConfigError, CorpusError
+
+PROPERTY = settings(max_examples=60)
+BOM = b"\xef\xbb\xbf"
+
+
+def text_of(corpus):
+    return corpus.vocabulary.decode(corpus.ids)
+
+
+def write(folder, **files):
+    """Files of bytes in ``folder``, named by the keywords with .txt; their paths."""
+    paths = []
+    for name, data in files.items():
+        path = folder / f"{name}.txt"
+        path.write_bytes(data)
+        paths.append(path)
+    return paths
+
+
+def error_of(call, *arguments):
+    with pytest.raises(CorpusError) as caught:
+        call(*arguments)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@PROPERTY
+@given(st.text(min_size=1, max_size=80))
+def test_the_ids_are_the_text(text):
+    corpus = Corpus(text)
+    assert text_of(corpus) == text
+    assert len(corpus) == len(text)
+    assert len(corpus.vocabulary) == len(set(text))
+
+
+@pytest.mark.parametrize("text", [
+    "one\r\ntwo\r\n", "one\rtwo\n\r", "a\x00b", "  \n\n", "\x1a\x0c\x0b", "a\ufeffb", "e\u0301\U0001f600"])
+def test_a_file_is_read_as_it_is(tmp_path, text):
+    (path,) = write(tmp_path, notes=text.encode())
+    assert text_of(Corpus.read(path)) == text
+    assert read_text(path) == text
+
+
+def test_a_byte_order_mark_is_left_out_at_the_start_of_each_file(tmp_path):
+    paths = write(tmp_path, one=BOM + b"one ", two=BOM + b"two" + BOM)
+    assert text_of(Corpus.read(*paths)) == "one two\ufeff"
+
+
+def test_several_files_follow_each_other_in_the_order_given(tmp_path):
+    a, b = write(tmp_path, a=b"first", b=b"second")
+    assert text_of(Corpus.read(b, a, str(b))) == "secondfirstsecond"
+    assert Corpus.read(b, a).sources == (str(b), str(a))
+
+
+def test_a_folder_is_read_recursively_and_sorted_by_path(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "deep").mkdir()
+    (tmp_path / "d.txt").mkdir()
+    write(tmp_path, c=b"5", a=b"1")
+    write(tmp_path / "b", y=b"3", z=b"4")
+    write(tmp_path / "b" / "deep", x=b"2")
+    write(tmp_path / "d.txt", inner=b"6")
+    (tmp_path / "a.md").write_bytes(b"not read")
+    (tmp_path / "b" / "data").write_bytes(b"\xff")
+    assert text_of(Corpus.read(tmp_path)) == "123456"
+    assert Corpus.read(str(tmp_path)).sources == (str(tmp_path),)
+
+
+def test_a_folder_and_a_file_go_together(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write(folder, a=b"a", b=b"b")
+    (extra,) = write(tmp_path, extra=b"c")
+    assert text_of(Corpus.read(folder, extra)) == "abc"
+
+
+def test_a_folder_without_texts_is_refused(tmp_path):
+    (tmp_path / "notes.md").write_bytes(b"text")
+    (tmp_path / "empty.txt").mkdir()
+    message = error_of(Corpus.read, tmp_path)
+    assert message.startswith(f"{tmp_path}: ")
+    assert "*.txt" in message
+
+
+@pytest.mark.parametrize(("data", "offset", "byte"), [
+    (b"caf\xe9 au lait", "3", "0xe9"),
+    (b"\xff\xfea\x00", "0", "0xff"),
+    (BOM + b"ab\x80", "5", "0x80"),
+    (b"a" * 18_204 + b"\xe9 and more", "18,204", "0xe9"),
+    ("é".encode() * 600 + b"\xc3", "1,200", "0xc3"),
+    (b"ab\xe2\x82", "2", "0xe2"),
+    (b"ab\xed\xa0\x80", "2", "0xed"),
+    (b"ab\xc0\x80", "2", "0xc0"),
+    (b"ab\xf4\x90\x80\x80", "2", "0xf4")])
+def test_what_is_not_utf8_is_refused_with_its_first_byte(tmp_path, data, offset, byte):
+    (path,) = write(tmp_path, notes=data)
+    assert error_of(Corpus.read, path).startswith(f"{path}: not UTF-8 at byte {offset} ({byte})")
+    assert error_of(decode, data, "standard input").startswith(f"standard input: not UTF-8 at byte {offset} ({byte})")
+
+
+@PROPERTY
+@given(st.text(max_size=40), st.binary(max_size=3))
+def test_the_offset_is_that_of_the_first_byte_that_is_no_utf8(before, after):
+    start = before.encode()
+    assert f"at byte {len(start):,} (0xff)" in error_of(decode, start + b"\xff" + after, "x")
+
+
+@pytest.mark.parametrize("data", [b"", BOM])
+def test_an_empty_file_is_refused(tmp_path, data):
+    (path,) = write(tmp_path, nothing=data)
+    message = error_of(Corpus.read, path)
+    assert str(path) in message
+    assert "empty" in message
+
+
+def test_an_empty_file_beside_others_does_no_harm(tmp_path):
+    assert text_of(Corpus.read(*write(tmp_path, a=b"", b=b"text", c=BOM))) == "text"
+
+
+def test_no_text_is_refused():
+    assert "empty" in error_of(Corpus, "")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    path = tmp_path / "missing.txt"
+    message = error_of(Corpus.read, path)
+    assert message.startswith(f"{path}: ")
+    assert "no such file" in message
+
+
+def test_a_path_through_a_file_is_refused(tmp_path):
+    (path,) = write(tmp_path, notes=b"text")
+    assert error_of(Corpus.read, path / "below").startswith(f"{path / 'below'}: ")
+
+
+def test_a_path_that_no_file_can_have_is_refused():
+    assert "notes" in error_of(Corpus.read, "notes\x00.txt")
+
+
+def test_a_text_with_surrogates_is_refused():
+    with pytest.raises(CorpusError):
+        Corpus("text with \udcff")
+
+
+def test_the_built_in_corpus_needs_no_file_and_no_network(monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.chdir(tmp_path)
+    corpus = Corpus.built_in()
+    assert 350_000 < len(corpus) < 900_000
+    assert 80 < len(corpus.vocabulary) < 256
+    assert corpus.sources == (BUILT_IN,)
+    assert corpus.name == BUILT_IN
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_built_in_corpus_is_the_reference_topic_by_topic():
+    from pydoc_data.topics import topics
+
+    text = text_of(Corpus.built_in())
+    assert len(text) == sum(map(len, topics.values())) + 2 * (len(topics) - 1)
+    assert all(topic in text for topic in topics.values())
+    assert Corpus.built_in().fingerprint == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_built_in_corpus_has_its_topics_in_the_order_of_their_names(monkeypatch):
+    monkeypatch.setattr("pydoc_data.topics.topics", {"while": "third", "assert": "first", "for": "second"})
+    assert text_of(Corpus.built_in()) == "first\n\nsecond\n\nthird"
+
+
+def test_open_takes_the_built_in_corpus_for_none_or_its_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert Corpus.open([]).sources == (BUILT_IN,)
+    assert Corpus.open([BUILT_IN]).sources == (BUILT_IN,)
+    assert Corpus.open(Corpus.built_in().sources).fingerprint == Corpus.built_in().fingerprint
+
+
+def test_open_takes_a_file_of_that_name_where_there_is_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / BUILT_IN).write_bytes(b"mine")
+    assert text_of(Corpus.open([BUILT_IN])) == "mine"
+
+
+def test_open_reads_the_files_it_is_given(tmp_path):
+    a, b = write(tmp_path, a=b"a", b=b"b")
+    assert text_of(Corpus.open([str(a), str(b)])) == "ab"
+
+
+@PROPERTY
+@given(st.text(min_size=1, max_size=40))
+def test_the_fingerprint_is_the_sha256_of_the_text_in_utf8(text):
+    assert Corpus(text).fingerprint == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_fingerprint_does_not_depend_on_how_the_text_is_stored(tmp_path):
+    whole, start, end = write(tmp_path, whole=BOM + b"one two", start=b"one ", end=b"two")
+    assert Corpus.read(whole).fingerprint == Corpus.read(start, end).fingerprint == Corpus("one two").fingerprint
+
+
+@pytest.mark.parametrize(("source", "name"), [("a/novel.txt", "novel"), ("notes", "notes"), ("x.tar.gz", "x.tar")])
+def test_its_name_is_the_stem_of_the_first_source(source, name):
+    assert Corpus("text", [source, "other.txt"]).name == name
+    assert Corpus("text").name == "text"
+
+
+@pytest.mark.parametrize(("length", "shares", "sizes"), [
+    (1000, (), (900, 100, 0)), (1000, (0.1, 0.0), (900, 100, 0)), (1000, (0.1, 0.05), (850, 100, 50)),
+    (1000, (0.0, 0.0), (1000, 0, 0)), (1000, (0.0, 0.25), (750, 0, 250)), (1000, (0.5, 0.25), (250, 500, 250)),
+    (20, (0.1, 0.1), (16, 2, 2))])
+def test_the_parts_have_their_shares(length, shares, sizes):
+    corpus = Corpus("ab" * (length // 2))
+    assert tuple(map(len, corpus.split(*shares))) == sizes
+
+
+@PROPERTY
+@given(st.integers(2, 3000), st.floats(0, 0.98), st.floats(0, 0.98))
+def test_the_parts_follow_each_other_and_cover_the_text(length, validation, test):
+    test = min(test, 0.99 - validation)
+    corpus = Corpus("".join(map(chr, range(32, 32 + length))))
+    try:
+        parts = corpus.split(validation, test)
+    except ConfigError as error:
+        share = {"validation": validation, "test": test}[error.field]
+        assert 0 < share * length < 3
+        return
+    assert np.array_equal(np.concatenate(parts), corpus.ids)
+    assert all(np.shares_memory(part, corpus.ids) for part in parts if len(part))
+    assert abs(len(parts.validation) - validation * length) < 1 + 1e-6
+    assert abs(len(parts.test) - test * length) < 1 + 1e-6
+    assert len(parts.validation) > 0 or not validation
+    assert len(parts.test) > 0 or not test
+
+
+@pytest.mark.parametrize(("length", "shares", "field"), [
+    (10, (0.1, 0.0), "validation"), (15, (0.1, 0.05), "test"), (10, (0.0, 0.1), "test"), (10, (0.5, 0.1), "test"),
+    (1, (0.1, 0.0), "validation"), (1000, (0.0001, 0.0), "validation")])
+def test_a_part_with_nothing_to_predict_is_refused(length, shares, field):
+    with pytest.raises(ConfigError) as caught:
+        Corpus("x" * length).split(*shares)
+    assert caught.value.field == field
+    assert f"{length:,} characters" in str(caught.value)
+
+
+@pytest.mark.parametrize("shares", [(1.5, 0.0), (-0.5, 0.0), (float("nan"), 0.0), (0.1, 1.5), (0.1, -0.5), (0.6, 0.6)])
+def test_shares_that_are_none_are_refused(shares):
+    with pytest.raises(ConfigError):
+        Corpus("ab" * 50).split(*shares)
