@@ -181,13 +181,13 @@ def test_a_refused_training_replaces_nothing(here: Path, cli: Cli, options: tupl
     assert files(here) == before
 
 
-@pytest.mark.parametrize("options", [("--validation", 0), ("--validation", 0.1)])
+@pytest.mark.parametrize("options", [("--learning-rate", 1e308, "--validation", 0), ("--learning-rate", 1e308),
+                                     ("--learning-rate", 3e37, "--hidden-size", 64), ("--weight-decay", 1e300)], ids=str)
 def test_training_that_leaves_no_numbers_says_so_and_leaves_a_run_that_can_be_read(
-        empty: Path, python: Cli, options: tuple) -> None:
-    answer = python("-m", "charrnn", "train", "notes.txt", *SMALL, "--steps", 1, "--learning-rate", 1e308, "--warmup", 0,
-                    "--quiet", *options, cwd=empty)
+        empty: Path, cli: Cli, options: tuple) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 1, "--warmup", 0, "--quiet", "--name", "run", *options)
     refused(answer, "--learning-rate")
-    Run.load(empty / RUN / "last.h5")
+    Run.load("checkpoints/run/last.h5")
 
 
 # Resume
@@ -614,6 +614,14 @@ def test_too_little_memory_is_one_line(empty: Path, cli: Cli, monkeypatch: pytes
     monkeypatch.setattr("charrnn.run.CharRNN", fail)
     refused(cli(*TRAIN, *SMALL), "not enough memory", "--hidden-size")
     assert os.listdir(empty) == ["notes.txt"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
+def test_a_stream_that_is_closed_is_no_reason_to_fail(here: Path, environment: dict[str, str], closed: str) -> None:
+    for command in (f"sample {RUN} --length 5", f"resume {RUN} --steps 13 --quiet", f"inspect {RUN}"):
+        done = subprocess.run(["sh", "-c", f'"{sys.executable}" -m charrnn {command} {closed}'], env=environment,
+                              capture_output=True)
+        assert (command, done.returncode, done.stderr) == (command, 0, b"")
 
 
 def test_the_version_is_shown(cli: Cli) -> None:

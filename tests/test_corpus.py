@@ -1,4 +1,5 @@
 import hashlib
+import math
 import socket
 
 import numpy as np
@@ -253,7 +254,10 @@ def test_a_part_with_nothing_to_predict_is_refused(length, shares, field):
     assert f"{length:,} characters" in str(caught.value)
 
 
-@pytest.mark.parametrize("shares", [(1.5, 0.0), (-0.5, 0.0), (float("nan"), 0.0), (0.1, 1.5), (0.1, -0.5), (0.6, 0.6)])
-def test_shares_that_are_none_are_refused(shares):
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(("shares", "field"), [
+    ((1.0, 0.0), "validation"), ((1.5, 0.0), "validation"), ((-0.5, 0.0), "validation"), ((math.nan, 0.0), "validation"),
+    ((0.1, 1.5), "test"), ((0.1, -0.5), "test"), ((0.1, math.nan), "test"), ((0.6, 0.6), "test"), ((0.5, 0.5), "test")])
+def test_shares_out_of_range_are_refused_by_name(shares, field):
+    with pytest.raises(ConfigError) as caught:
         Corpus("ab" * 50).split(*shares)
+    assert caught.value.field == field

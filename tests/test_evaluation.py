@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig
@@ -54,6 +54,10 @@ def test_one_stream_is_the_mean_loss_with_layers_and_embedding():
 
 @settings(max_examples=40)
 @given(st.integers(2, 400), st.integers(1, 40))
+@example(41, 8)  # divides
+@example(42, 8)  # one character is left
+@example(48, 8)  # all but one are left
+@example(300, 37)  # more than one group of streams
 def test_every_character_counts_once_whatever_the_length(length, streams):
     model, ids = model_of(hidden_size=3), text(length)
     result = evaluate(model, ids, streams=streams)

@@ -250,6 +250,15 @@ def test_the_norm_of_a_float32_block_is_right_where_its_squares_leave_float32(sc
     assert global_norm(block(values, np.float32)) == pytest.approx(5 * scale, rel=1e-6, abs=0)
 
 
+@pytest.mark.parametrize("size", [1, 2**15 - 1, 2**15, 2**15 + 1, 2**16 + 1])
+def test_the_last_element_counts_whatever_the_size(size):
+    last = np.eye(1, size, size - 1)[0]
+    assert global_norm(block(5 * last)) == 5
+    parameters = block(last)
+    SGD(parameters).update(block(last), 0.25, 1)
+    assert np.array_equal(parameters.flat, 0.75 * last)
+
+
 def test_the_norm_of_a_float32_block_is_summed_in_float64():
     values = np.random.default_rng(1).standard_normal(1_000_000).astype(np.float32)
     assert global_norm(block(values, np.float32)) == pytest.approx(np.linalg.norm(values.astype(np.float64)), rel=1e-9)

@@ -28,7 +28,7 @@ def contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def assert_same(one: Run, other: Run) -> None:
     """Every field of two runs is equal, arrays to the last bit."""
-    for field in ("vocabulary", "config", "source", "environment", "step", "smoothed_loss", "history"):
+    for field in ("vocabulary", "config", "source", "environment", "step", "smoothed_loss", "history", "since"):
         assert getattr(one, field) == getattr(other, field), field
     assert one.model.config == other.model.config
     assert one.model.dtype == other.model.dtype
@@ -145,6 +145,12 @@ def with_history(run: Run, losses: dict[int, float], **settings: Any) -> Run:
 def test_best_is_the_first_of_the_lowest(start: Callable[..., Run], losses: dict[int, float], best: int | None) -> None:
     found = with_history(start(), losses).best
     assert (found and found.step) == best
+
+
+def test_what_was_evaluated_before_a_new_run_does_not_count_for_the_best(start: Callable[..., Run]) -> None:
+    run = with_history(start(), {1: 1.0, 2: 3.0, 3: 2.0, 4: 2.5})
+    assert replace(run, since=1).best.step == 3
+    assert replace(run, since=4).best is None
 
 
 @pytest.mark.parametrize(("losses", "out"), [
@@ -276,6 +282,8 @@ IMPOSSIBLE = {
     "a step that is true": both(at_step(True, 0, 1), change("history", [])),
     "a step of another position": change("window", 5),
     "a step of another epoch": change("epoch", 1),
+    "a best that counts from after the step": change("since", 5),
+    "a best that counts from before the start": change("since", -1),
     "no steps": change("train/steps", None),
     "no eval_every": change("train/eval_every", None),
     "no learning rate": change("train/learning_rate", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import signal
@@ -16,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from charrnn import Corpus, Run, Trainer, run_folder
-from charrnn.errors import ConfigError, RunError
+from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.metrics import Metrics
 from charrnn.run_folder import Keeper, RunFolder, StopSignals, checkpoint_at
 
@@ -340,6 +341,21 @@ def test_the_best_counts_anew_where_the_old_best_state_is_not_at_hand(
     new.begin_with(run, old if other else None)
     assert not new.best.exists()
     assert (run.since, run.best, len(run.history)) == (3, None, 1)
+
+
+@pytest.mark.parametrize("name", ["best.h5", "metrics.csv"])
+def test_a_new_run_that_cannot_take_over_what_it_needs_leaves_nothing(
+        start: Start, corpus: Corpus, tmp_path: Path, name: str) -> None:
+    old, new = RunFolder(tmp_path / "old"), RunFolder(tmp_path / "new")
+    old.make()
+    keep(start(steps=9, eval_every=2), corpus, old, stop_at=3)
+    run = Run.load(old.last)
+    (old.path / name).unlink()
+    (old.path / name).mkdir()  # neither a checkpoint nor a table
+    with contextlib.suppress(CharRNNError, OSError):
+        new.begin_with(run, old)
+        keep(run, corpus, new)
+    assert not new.exists() or (Run.load(new.best).step, Run.load(new.last).step) == (run.best.step, 9)
 
 
 # Signals

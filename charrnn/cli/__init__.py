@@ -71,6 +71,9 @@ def charrnn() -> None:
 
 def main() -> None:
     """Run the command line; the one place that turns an error into a message and an exit code."""
+    for name in ("stdout", "stderr"):  # whoever started this may have closed them
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (open to the end)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = charrnn.main(standalone_mode=False)

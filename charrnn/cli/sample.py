@@ -41,14 +41,12 @@ def command(run_or_checkpoint: str, length: int, temperature: float, top_k: int 
                         top_k=top_k, top_p=top_p, greedy=greedy, until=until,
                         seed=secrets.randbits(32) if seed is None else seed)
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
-    at_once = sys.stdout.isatty()
     others: list[list[str]] = []
     last = "\n"
     for first, *rest in turns:
         sys.stdout.write(first)
         last = first or last
-        if at_once or not length:
-            sys.stdout.flush()
+        sys.stdout.flush()
         others.append(rest)
     for number in range(count - 1):
         text = "".join(rest[number] for rest in others)
