@@ -91,7 +91,9 @@ def bounds(characters: int, validation: float, test: float) -> tuple[int, int]:
     """Where the training part ends and where the test part begins. Raises ConfigError for shares out of range."""
     check_range("validation", validation, float, least=0, below=1)
     check_range("test", test, float, least=0, below=1 - validation)
-    return int(characters * (1 - validation - test)), int(characters * (1 - test))
+    shares = (1 - validation - test, 1 - test)
+    first, second = (int(round(characters * share, 6)) for share in shares)  # 100 * (1 - 0.8) is a little below 20
+    return first, second
 
 
 def _files(path: Path) -> list[Path]:

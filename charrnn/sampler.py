@@ -51,9 +51,9 @@ def sample(model: CharRNN, vocabulary: Vocabulary, *, prime: str = "", length: i
 
     See ``sample_many``, of which this is one sample.
     """
-    for characters in sample_many(model, vocabulary, 1, prime=prime, length=length, temperature=temperature,
-                                  top_k=top_k, top_p=top_p, greedy=greedy, until=until, seed=seed):
-        yield characters[0]
+    turns = sample_many(model, vocabulary, 1, prime=prime, length=length, temperature=temperature, top_k=top_k,
+                        top_p=top_p, greedy=greedy, until=until, seed=seed)
+    return (characters[0] for characters in turns)
 
 
 def sample_many(model: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str = "", length: int | None = None,

@@ -624,6 +624,12 @@ def test_a_stream_that_is_closed_is_no_reason_to_fail(here: Path, environment: d
         assert (command, done.returncode, done.stderr) == (command, 0, b"")
 
 
+def test_a_prime_from_a_closed_standard_input_is_an_empty_one_or_refused(here: Path, environment: dict[str, str]) -> None:
+    command = f'"{sys.executable}" -m charrnn sample {RUN} --prime - --length 5 <&-'
+    done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True)
+    assert b"Traceback" not in done.stderr
+
+
 def test_the_version_is_shown(cli: Cli) -> None:
     import charrnn
 

@@ -16,7 +16,7 @@ from charrnn import Corpus, Run, Trainer, evaluate
 from charrnn.batches import Windows, next_epoch
 from charrnn.dropout import dropout_masks
 from charrnn.errors import CorpusError, TrainingError
-from charrnn.optimizers import learning_rate
+from charrnn.optimizers import clip, learning_rate
 from charrnn.parallel import one_blas_thread
 from charrnn.trainer import fix_plan
 
@@ -113,23 +113,25 @@ def test_the_same_run_twice_gives_the_same_file(start: Start, take: Take, to_fil
 @hypothesis_settings(max_examples=15)
 @given(values=settings())
 def test_a_step_is_what_the_parts_say(start: Start, take: Take, corpus: Corpus, values: dict) -> None:
-    """Windows in their order, the state carried as configured, masks by step: losses as from a model by hand."""
+    """Windows in their order, the state carried as configured, masks by step, one update each: as done by hand."""
     run = start(**values | {"threads": 1, "steps": 9})
-    config, model = run.config, run.model
+    config, model, twin = run.config, run.model, run.copy()
     windows = Windows(corpus.split(config.validation).train, config.batch_size, config.seq_len)
     assert 2 <= windows.per_epoch <= 16
     state = model.initial_state(config.batch_size)
-    for number in range(9):
-        inputs, targets = windows[number % windows.per_epoch]
-        masks = dropout_masks(model.config, config.seed, number, config.seq_len, model.dtype, 0, config.batch_size)
+    for number in range(1, 10):
+        inputs, targets = windows[(number - 1) % windows.per_epoch]
+        masks = dropout_masks(model.config, config.seed, number - 1, config.seq_len, model.dtype, 0, config.batch_size)
         with one_blas_thread():
-            expected, _, after = model.loss_and_gradients(inputs, targets, state, masks)
+            loss, gradients, after = twin.model.loss_and_gradients(inputs, targets, state, masks)
+        norm, rate = clip(gradients, config.clip_norm, config.clip_value), learning_rate(config, number)
+        twin.optimizer.update(gradients, rate, number)
         (step,) = take(run, 1)
-        assert (step.number, step.loss) == (number + 1, expected)
-        assert step.epoch == (number + 1) / windows.per_epoch
+        assert step[:5] == (number, number / windows.per_epoch, loss, norm, rate)
+        assert model.parameters.flat.tobytes() == twin.model.parameters.flat.tobytes()
         if not config.stateful:
             state = model.initial_state(config.batch_size)
-        elif (number + 1) % windows.per_epoch == 0:
+        elif number % windows.per_epoch == 0:
             state = next_epoch(after)
         else:
             state = after
@@ -222,6 +224,11 @@ def test_the_test_part_is_never_looked_at(start: Start, take: Take, to_file: ToF
         take(run, text=Corpus(text))
         run.source = run.source._replace(fingerprint="")
     assert to_file(runs[0]) == to_file(runs[1])
+
+
+def test_of_equal_evaluations_the_first_is_best(start: Start, take: Take) -> None:
+    run = start(steps=3, eval_every=1, learning_rate=1e-30)  # the weights stay as they are
+    assert [step.is_best for step in take(run)] == [True, False, False]
 
 
 # What is refused
