@@ -17,9 +17,6 @@ from charrnn.metrics import Metrics
 from charrnn.run import Run
 from charrnn.trainer import Step, Trainer
 
-CHECKPOINT_SECONDS = 300
-"""A run is saved at evaluations, and when so much time has passed since it was saved last."""
-
 
 class RunFolder:
     """The folder of one run: ``best`` and ``last`` are checkpoints, ``metrics`` a table."""
@@ -121,8 +118,8 @@ class StopSignals:
 class Keeper:
     """Takes a run through its steps and keeps it in its folder.
 
-    ``on_step`` is called with each step, ``on_warning`` with a line for each time that the run could not be saved;
-    training then goes on, and ``unsaved`` tells that the latest attempt failed.
+    ``on_step`` is called with each step, ``on_warning`` with a line for each step that was not applied and each time
+    that the run could not be saved; training then goes on, and ``unsaved`` tells that the latest attempt failed.
     """
 
     def __init__(self, run: Run, trainer: Trainer, folder: RunFolder, on_step: Callable[[Step], None],
@@ -144,11 +141,19 @@ class Keeper:
             started = time.perf_counter()
             step = self.trainer.step()
             self.metrics.note(step, run, time.perf_counter() - started)
-            if step.validation_loss is not None or time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
+            if step.fault is not None:
+                self.on_warning(step.fault)
+            if step.validation_loss is not None or self._is_due():
                 self.save(best=step.is_best)
             self.on_step(step)
         if self._saved_step != run.step:
             self.save()
+
+    def _is_due(self) -> bool:
+        """Whether it is time for a save between two evaluations."""
+        config = self.run.config
+        return ((config.checkpoint_every is not None and self.run.step % config.checkpoint_every == 0)
+                or time.monotonic() - self._saved_at >= 60 * config.checkpoint_minutes)
 
     def save(self, best: bool = False) -> None:
         """Write metrics, then ``best.h5`` where this state is the best, then ``last.h5``; in this order, so that a

@@ -20,6 +20,11 @@ def say(message: str, quiet: bool = False) -> None:
         click.echo(message, err=True)
 
 
+def warn(message: str) -> None:
+    """A warning, which is shown in any case."""
+    say(f"Warning: {message}")
+
+
 def describe_corpus(corpus: Corpus) -> str:
     from charrnn.corpus import BUILT_IN
 
