@@ -134,6 +134,7 @@ def _need(facts: Mapping[str, Any], kinds: Mapping[str, type], what: str) -> Non
     _refuse(set(facts) != set(kinds), f"{what} are incomplete, or more than there are")
     for name, kind in kinds.items():
         _refuse(type(facts[name]) is not kind, f"{what} have a {name} of the wrong type")
+        _refuse(kind is int and not 0 <= facts[name] < 2**63, f"{what} have a {name} out of range")
 
 
 def _refuse(wrong: bool, what: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -214,6 +214,11 @@ class Run:
         """Write the run as a checkpoint, whole or not at all. Raises OSError where that fails."""
         checkpoint.write(path, self._arrays(), self._facts())
 
+    def snapshot(self) -> Callable[[str | Path], None]:
+        """``save`` of the run as it is now, for later."""
+        arrays, facts = {name: array.copy() for name, array in self._arrays().items()}, self._facts()
+        return lambda path: checkpoint.write(path, arrays, facts)
+
     @classmethod
     def load(cls, path: str | Path) -> Run:
         """The run in a checkpoint. Raises CheckpointError for a file that is none or holds what cannot be."""
@@ -222,6 +227,8 @@ class Run:
             return cls._from(arrays, facts)
         except (ValueError, ConfigError) as error:
             raise CheckpointError(f"{path}: not a valid checkpoint: {error}") from None
+        except MemoryError:
+            raise CheckpointError(f"{path}: cannot be read as a checkpoint: it takes more memory than there is") from None
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {f"parameters/{name}": array for name, array in self.model.parameters.items()}

@@ -94,7 +94,7 @@ def checkpoint_at(path: str | Path, prefer: str = "best") -> Path:
 
 
 class StopSignals:
-    """Within it, SIGINT and SIGTERM are noted in ``received`` instead of ending the program; a second one does."""
+    """Within it, SIGINT and SIGTERM are noted in ``received`` instead of ending the program; a second one ends it."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -111,7 +111,7 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         self.received = number
 
 
@@ -130,8 +130,10 @@ class Keeper:
         for checkpoint in (folder.best, folder.last):
             remove_leftovers(checkpoint)
         self.metrics = Metrics(folder.metrics, run.step)
-        self._saved_step: int | None = None
+        self._tried_step: int | None = None
+        self._saved_step = run.step if folder.last.exists() else None
         self._saved_at = time.monotonic()
+        self._save_best: Callable[[Path], None] | None = None
 
     def train(self, stop: StopSignals) -> None:
         """Go on until the run is finished or a signal has come; the run is saved at its end in any case."""
@@ -146,7 +148,7 @@ class Keeper:
             if step.validation_loss is not None or self._is_due():
                 self.save(best=step.is_best)
             self.on_step(step)
-        if self._saved_step != run.step:
+        if self._tried_step != run.step:
             self.save()
 
     def _is_due(self) -> bool:
@@ -157,18 +159,25 @@ class Keeper:
 
     def save(self, best: bool = False) -> None:
         """Write metrics, then ``best.h5`` where this state is the best, then ``last.h5``; in this order, so that a
-        resumed run finds the rows of all its steps."""
+        resumed run finds the rows of all its steps, and the best state if it is not to come again.
+
+        A best state that could not be written is kept, and written before a later ``last.h5`` is.
+        """
         self.unsaved = False
+        self._tried_step = self.run.step
         self._saved_at = time.monotonic()
+        save_best = self.run.save if best else self._save_best
         try:
             self.metrics.flush()
-            if best:
-                self.run.save(self.folder.best)
+            if save_best is not None:
+                save_best(self.folder.best)
+                best, self._save_best = False, None
             self.run.save(self.folder.last)
             self._saved_step = self.run.step
         except OSError as error:
+            if best:
+                self._save_best = self.run.snapshot()
             self.unsaved = True
             kept = "nothing is saved yet" if self._saved_step is None else f"the last save is of step {self._saved_step:,}"
             self.on_warning(f"{self.folder.path}: step {self.run.step:,} cannot be saved ({error.strerror or error}); "
-                            f"training goes on, {kept}")
-
+                            f"{'' if self.run.finished else 'training goes on, '}{kept}")

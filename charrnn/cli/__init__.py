@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -55,7 +57,9 @@ def main() -> None:
     try:
         code = charrnn.main(standalone_mode=False)
         sys.stdout.flush()
-    except click.Abort:
+    except SystemExit as end:
+        code = end.code
+    except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         code = 130
     except click.ClickException as error:
@@ -79,4 +83,11 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {where}{error.strerror or error}", err=True)
         code = 1
+    atexit.register(_ignore_signals)
     sys.exit(code)
+
+
+def _ignore_signals() -> None:
+    """Let Python end in peace: all is done, and a second Ctrl-C would only spoil the exit code, or leave a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

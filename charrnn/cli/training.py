@@ -52,15 +52,16 @@ def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
     from charrnn.trainer import Trainer
 
     trainer = Trainer(run, corpus)
-    with _Progress(run, trainer, quiet) as progress, StopSignals() as stop:
-        keeper = Keeper(run, trainer, folder, progress.show, lambda line: progress.write(f"Warning: {line}"))
-        keeper.train(stop)
-    if keeper.unsaved:
-        raise click.ClickException(f"{folder.path}: the run could not be saved at its end, step {run.step:,}; "
-                                   f"see the warning above")
-    if stop.received is not None and not run.finished:
-        say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: charrnn resume {folder.path}")
-        sys.exit(128 + stop.received)
+    with StopSignals() as stop:
+        with _Progress(run, trainer, quiet) as progress:
+            keeper = Keeper(run, trainer, folder, progress.show, lambda line: progress.write(f"Warning: {line}"))
+            keeper.train(stop)
+        if keeper.unsaved:
+            raise click.ClickException(f"{folder.path}: the run could not be saved at its end, step {run.step:,}; "
+                                       f"see the warning above")
+        if stop.received is not None and not run.finished:
+            say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: charrnn resume {folder.path}")
+            sys.exit(128 + stop.received)
     if run.out_of_patience and run.step < run.planned:
         say(f"Stopped early at step {run.step:,} of {run.planned:,}: no better than step {run.best.step:,} "  # type: ignore[union-attr]
             f"for {run.config.patience} evaluations", quiet)
