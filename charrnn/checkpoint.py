@@ -5,57 +5,59 @@ of 64 bytes::
 
     magic  8   version  4   zero  4   length of the image  8   SHA-256 of the image  32   end mark  8
 
-The digest finds accidental damage before the HDF5 library sees a byte. It is no signature: whoever means harm can make
-a new one, so the content is held against what it may be, step by step, before it is used.
+The digest finds accidental damage. It is no signature: whoever means harm can make a new one, so the content is held
+against what it may be, step by step, before it is used.
 """
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
+import math
 import os
 import secrets
 import stat
 import struct
 from collections.abc import Callable, Mapping
-from io import BufferedReader, BytesIO
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from charrnn.errors import CheckpointError
+from charrnn.hdf5 import SIGNATURE, Image, Stored, to_image
 
 FORMAT = "charrnn"
 FORMAT_VERSION = 1
 
 _FOOTER = struct.Struct("<8sIIQ32s8s")
 _MAGIC, _END = b"charrnn\x00", b"end\r\n\x1a\n\x00"
-_SUPERBLOCK = b"\x89HDF\r\n\x1a\n\x03"
 _META = "meta"
 _LARGEST_FILE = 2**31
 _LARGEST_META = 12 * 2**20
+_MOST_VALUES = 2**19
 _BLOCK = 2**20
-_DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<u4")}
 
 Manifest = dict[str, tuple[str, tuple[int, ...]]]
 """The dtype (``"<f4"``, ``"<f8"``, ``"<u4"``) and the shape of each array."""
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
-    """The whole file; the same arrays and facts give the same bytes. ``facts`` hold what JSON can."""
+    """The whole file; the same arrays and facts give the same bytes. ``facts`` hold what JSON can.
+
+    Raises OSError for more than ``read`` would take.
+    """
     dtypes = {name: array.dtype.newbyteorder("<") for name, array in arrays.items()}
     listed = {name: [dtypes[name].str, list(array.shape)] for name, array in arrays.items()}
     meta = {"format": FORMAT, "format_version": FORMAT_VERSION, "arrays": listed, "facts": facts}
     text = json.dumps(meta, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
-    image = BytesIO()
-    with h5py.File(image, "w", libver=("v110", "v110")) as file:
-        for name in sorted(arrays):
-            file.create_dataset(name, data=arrays[name].astype(dtypes[name], copy=False), track_times=False)
-        file.create_dataset(_META, data=np.frombuffer(text, np.uint8), track_times=False)
-    body = image.getvalue()
+    body = to_image({_META: np.frombuffer(text, np.uint8),
+                     **{name: array.astype(dtypes[name], copy=False) for name, array in arrays.items()}})
+    if len(body) > _LARGEST_FILE or len(text) > _LARGEST_META or text.count(b",") > _MOST_VALUES:
+        raise OSError(errno.EFBIG, "larger than a checkpoint can be")
     return body + _FOOTER.pack(_MAGIC, FORMAT_VERSION, 0, len(body), hashlib.sha256(body).digest(), _END)
 
 
@@ -128,22 +130,23 @@ def read(path: str | Path, describe: Callable[[dict[str, Any]], Manifest]
     """
     try:
         with _open(path) as file:
-            size = _check_footer(file)
-            with h5py.File(file, "r", libver=("v110", "v110")) as image:
-                places = _Places(image, size)
-                facts, listed = _parse(places.read(file, _META))
-                expected = describe(facts)
-                if listed != {name: [dtype, list(shape)] for name, (dtype, shape) in expected.items()}:
-                    raise ValueError("its list of arrays does not fit its configuration")
-                for name, (dtype, shape) in expected.items():
-                    places.find(name, dtype, shape)
-                arrays = {name: places.read(file, name) for name in expected}
+            image = Image(file, _check_footer(file))
+            facts, listed = _parse(image.read(_meta(image)))
+            expected = describe(facts)
+            if listed != {name: [dtype, list(shape)] for name, (dtype, shape) in expected.items()}:
+                raise ValueError("its list of arrays does not fit its configuration")
+            stored = image.find_all([_META, *expected])
+            for name, (dtype, shape) in expected.items():
+                _check(name, stored[name], dtype, shape)
+            arrays = {name: image.read(stored[name]) for name in expected}
     except OSError as error:
-        reason = error.strerror or "its HDF5 structure is damaged"
+        reason = error.strerror or type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as a checkpoint: {reason[0].lower()}{reason[1:]}") from None
-    except (ValueError, TypeError, KeyError, RuntimeError, OverflowError, RecursionError, MemoryError) as error:
-        reason = str(error.args[0]) if error.args else type(error).__name__
-        raise CheckpointError(f"{path}: not a valid checkpoint: {' '.join(reason.split())[:300]}") from None
+    except MemoryError:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint: it takes more memory than there is") from None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, struct.error) as error:
+        reason = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(f"{path}: not a valid checkpoint: {reason[:300]}") from None
     return arrays, facts
 
 
@@ -162,7 +165,7 @@ def _open(path: str | Path) -> BufferedReader:
 def _check_footer(file: BufferedReader) -> int:
     """The length of the image, whose digest is right."""
     size = file.seek(0, os.SEEK_END) - _FOOTER.size
-    if size < len(_SUPERBLOCK):
+    if size < len(SIGNATURE):
         raise ValueError("it is too short")
     if size > _LARGEST_FILE:
         raise ValueError(f"it is larger than {_LARGEST_FILE:,} bytes")
@@ -173,7 +176,7 @@ def _check_footer(file: BufferedReader) -> int:
     if version != FORMAT_VERSION:
         raise ValueError(f"its format is version {version}, and this program knows {FORMAT_VERSION}")
     file.seek(0)
-    if length != size or not file.read(len(_SUPERBLOCK)) == _SUPERBLOCK:
+    if length != size or file.read(len(SIGNATURE)) != SIGNATURE:
         raise ValueError("its length or its beginning is wrong; it was cut or changed")
     file.seek(0)
     found, left = hashlib.sha256(), size
@@ -185,61 +188,24 @@ def _check_footer(file: BufferedReader) -> int:
     return size
 
 
-class _Places:
-    """Where in the file the values of each dataset lie, after a look at all that could be wrong with it."""
+def _meta(image: Image) -> Stored:
+    """The dataset of the facts."""
+    stored = image.find(_META)
+    shape = stored.shape or ()
+    if len(shape) != 1 or shape[0] > _LARGEST_META:
+        raise ValueError(f"/{_META} is no text, or a too long one")
+    _check(_META, stored, "|u1", shape)
+    return stored
 
-    def __init__(self, image: h5py.File, size: int) -> None:
-        self._image = image
-        self._left = size
-        self._size = size
-        self._found: dict[str, tuple[int, np.dtype, tuple[int, ...]]] = {}
-        meta = self._dataset(_META)
-        if len(meta.shape) != 1 or meta.shape[0] > _LARGEST_META:
-            raise ValueError(f"/{_META} is no text, or a too long one")
-        self._check(_META, meta, np.dtype("u1"), meta.shape)
 
-    def find(self, name: str, dtype: str, shape: tuple[int, ...]) -> None:
-        """Check the dataset ``name`` and note its place."""
-        self._check(name, self._dataset(name), _DTYPES[dtype], shape)
-
-    def read(self, file: BufferedReader, name: str) -> np.ndarray:
-        """The values of a dataset that has been checked."""
-        offset, dtype, shape = self._found[name]
-        array = np.empty(shape, dtype)
-        file.seek(offset)
-        if array.size and file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:
-            raise ValueError(f"/{name} is cut short")
-        return array
-
-    def _dataset(self, name: str) -> h5py.Dataset:
-        """The dataset behind ``name``, if every part of the path is a hard link."""
-        place: Any = self._image
-        for part in name.split("/"):
-            if not isinstance(place, h5py.Group) or part.encode() not in place.id:
-                raise ValueError(f"/{name} is missing")
-            if place.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
-                raise ValueError(f"/{name} is a link")
-            place = place[part]
-        if not isinstance(place, h5py.Dataset):
-            raise ValueError(f"/{name} is no dataset")
-        return place
-
-    def _check(self, name: str, dataset: h5py.Dataset, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        plist, place = dataset.id.get_create_plist(), dataset.id.get_offset()
-        kind = dataset.id.get_type()
-        if not kind.equal(h5py.h5t.py_create(dtype)):
-            raise ValueError(f"/{name} is not of type {dtype.str}")
-        if dataset.id.get_space().get_simple_extent_type() != h5py.h5s.SIMPLE or dataset.shape != shape:
-            raise ValueError(f"/{name} is not of shape {shape}")
-        if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_nfilters() or plist.get_external_count():
-            raise ValueError(f"/{name} is not stored plainly")
-        stored = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if dataset.id.get_storage_size() != stored or place is None or place + stored > self._size:
-            raise ValueError(f"/{name} is not stored whole")
-        self._left -= stored
-        if self._left < 0:
-            raise ValueError("its arrays are larger than the file")
-        self._found[name] = (place, dtype, shape)
+def _check(name: str, stored: Stored, dtype: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless the array is of this type and shape, and there."""
+    if stored.type != dtype:
+        raise ValueError(f"/{name} is not of type {dtype}")
+    if stored.shape != shape:
+        raise ValueError(f"/{name} is not of shape {shape}")
+    if stored.place is None or stored.size != math.prod(shape) * np.dtype(dtype).itemsize:
+        raise ValueError(f"/{name} is not stored whole")
 
 
 def _parse(text: np.ndarray) -> tuple[dict[str, Any], Any]:
@@ -247,7 +213,14 @@ def _parse(text: np.ndarray) -> tuple[dict[str, Any], Any]:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} stands among its facts")
 
-    meta = json.loads(text.tobytes().decode("utf-8"), parse_constant=refuse)
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) != len(pairs):
+            raise ValueError("a name stands twice among its facts")
+        return found
+
+    if np.count_nonzero(text == ord(",")) > _MOST_VALUES:  # each would take many times its room in memory
+        raise ValueError("its facts are too many")
+    meta = json.loads(text.tobytes().decode("utf-8"), parse_constant=refuse, object_pairs_hook=unique)
     if not isinstance(meta, dict) or meta.get("format") != FORMAT or meta.get("format_version") != FORMAT_VERSION:
         raise ValueError("its facts are of another format")
     if set(meta) != {"format", "format_version", "arrays", "facts"} or not isinstance(meta["facts"], dict):

@@ -129,10 +129,16 @@ class TrainConfig:
         int, None, "Steps between two evaluations on the validation part; by default a twentieth of the plan.", least=1)
     patience: int | None = _setting(
         int, None, "Stop early after this many evaluations in a row without a new best; by default never.", least=1)
+    checkpoint_every: int | None = _setting(
+        int, None, "Steps between two saves, besides those at evaluations and by time.", least=1)
+    checkpoint_minutes: float = _setting(float, 5.0, "Minutes after which the run is saved in any case.", above=0)
+    recover: bool = _setting(
+        bool, True, "Where a loss or a gradient is not finite, go back to the last good weights at half the learning rate, "
+        "or stop at once.")
     seed: int = _setting(int, 1, "Seed of all that is drawn: initial weights and dropout masks.", least=0)
     threads: int | None = _setting(
         int, None, "Threads that share the streams; by default as many as cores. The same number gives the same bits.",
-        least=1)
+        least=1, most=1024)
 
     def __post_init__(self) -> None:
         _check(self)

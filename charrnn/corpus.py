@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import os
+import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +21,35 @@ BUILT_IN = "python-reference"
 """Name of the corpus that needs no file: the language reference that every CPython carries."""
 
 
+STANDARD_INPUT = "-"
+"""Name of the corpus that is read from standard input."""
+
+ERRORS = ("strict", "replace", "ignore")
+"""What can be done about bytes that are not of the encoding."""
+
+
+class Reading(NamedTuple):
+    """How bytes become text: the name of an encoding that Python knows, and one of ``ERRORS``.
+
+    Raises ConfigError, through ``check``, for others.
+    """
+
+    encoding: str = "utf-8"
+    errors: str = "strict"
+
+    def check(self) -> Reading:
+        """The same, with the encoding's usual name."""
+        try:
+            name = codecs.lookup(self.encoding).name
+            "".encode(name).decode(name)
+        except (LookupError, ValueError, TypeError):
+            raise ConfigError("encoding", f"must be a text encoding that Python knows, such as utf-8, latin-1 or utf-16, "
+                                          f"not {self.encoding!r}") from None
+        if self.errors not in ERRORS:
+            raise ConfigError("errors", f"must be one of {', '.join(ERRORS)}, not {self.errors!r}")
+        return Reading(name, self.errors)
+
+
 class Split(NamedTuple):
     """The parts of a text, in its order, each a view of ids."""
 
@@ -28,13 +61,15 @@ class Split(NamedTuple):
 class Corpus:
     """A text as ids, with the vocabulary they refer to.
 
-    ``sources`` are the names of what was read, as given; ``fingerprint`` is the SHA-256 of the text in UTF-8.
+    ``sources`` are the names of what was read, as given, and ``reading`` is how; ``fingerprint`` is the SHA-256 of the
+    text in UTF-8.
     """
 
-    def __init__(self, text: str, sources: Sequence[str] = ()) -> None:
+    def __init__(self, text: str, sources: Sequence[str] = (), reading: Reading | None = None) -> None:
         if not text:
             raise CorpusError(f"{', '.join(sources) or 'the text'}: is empty; give a text to train on")
         self.sources = tuple(sources)
+        self.reading = reading or Reading()
         try:
             self.vocabulary = Vocabulary.of(text)
         except ValueError as error:
@@ -43,13 +78,16 @@ class Corpus:
         self.fingerprint = hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     @classmethod
-    def read(cls, *paths: str | Path) -> Corpus:
-        """The texts at ``paths``, one after the other; of a folder, every ``*.txt`` in and below it, sorted by path.
+    def read(cls, *paths: str | Path, encoding: str = "utf-8", errors: str = "strict") -> Corpus:
+        """The texts at ``paths``, one after the other; of a folder, every ``*.txt`` in and below it, sorted by path;
+        of ``-`` standard input.
 
-        Raises CorpusError for what cannot be read.
+        ``errors`` says what becomes of bytes that are not of the ``encoding``: "strict" refuses them, "replace" puts
+        U+FFFD in their place, "ignore" leaves them out. Raises CorpusError for what cannot be read.
         """
-        files = [file for path in paths for file in _files(Path(path))]
-        return cls("".join(map(read_text, files)), [str(path) for path in paths])
+        reading = Reading(encoding, errors).check()
+        files = [file for path in paths for file in _files(path)]
+        return cls("".join(read_text(file, reading) for file in files), [str(path) for path in paths], reading)
 
     @classmethod
     def built_in(cls) -> Corpus:
@@ -59,11 +97,11 @@ class Corpus:
         return cls("\n\n".join(topics[name] for name in sorted(topics)), [BUILT_IN])
 
     @classmethod
-    def open(cls, sources: Sequence[str]) -> Corpus:
+    def open(cls, sources: Sequence[str], reading: Reading | None = None) -> Corpus:
         """What ``sources`` name: the built-in corpus for none or its name alone, else the files."""
         if not sources or (tuple(sources) == (BUILT_IN,) and not Path(BUILT_IN).exists()):
             return cls.built_in()
-        return cls.read(*sources)
+        return cls.read(*sources, **(reading or Reading())._asdict())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,7 +109,9 @@ class Corpus:
     @property
     def name(self) -> str:
         """A short name: the stem of the first source."""
-        return Path(self.sources[0]).resolve().stem if self.sources else "text"
+        if not self.sources or self.sources[0] == STANDARD_INPUT:
+            return "text"
+        return Path(self.sources[0]).resolve().stem
 
     def split(self, validation: float = 0.1, test: float = 0.0) -> Split:
         """Cut the ids, at two places, into train, validation and test; the shares are of the whole text.
@@ -96,35 +136,61 @@ def bounds(characters: int, validation: float, test: float) -> tuple[int, int]:
     return first, second
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: str | Path) -> list[str | Path]:
     """The files that ``path`` names."""
-    if not path.is_dir():
+    if str(path) == STANDARD_INPUT or not Path(path).is_dir():
         return [path]
-    files = sorted(file for file in path.rglob("*.txt") if file.is_file())
+    files: list[str | Path] = sorted(file for file in Path(path).rglob("*.txt") if file.is_file())
     if not files:
         raise CorpusError(f"{path}: no *.txt in this folder or below it; name a text file")
     return files
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file, without a leading byte order mark; line ends stay as they are.
+def read_text(path: str | Path, reading: Reading | None = None) -> str:
+    """The text of a file, or of standard input for ``-``; line ends stay as they are. See ``decode``.
 
-    Raises CorpusError for a file that is missing, unreadable, or not UTF-8.
+    Raises CorpusError for a file that is missing, no regular file, unreadable, or not of the encoding.
     """
     try:
-        data = Path(path).read_bytes()
+        if str(path) == STANDARD_INPUT:
+            return decode(sys.stdin.buffer.read(), "standard input", reading)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise CorpusError(f"{path}: is no regular file; name a text file, or pipe it in with '-' as its name")
+            return decode(file.read(), path, reading)
     except FileNotFoundError:
         raise CorpusError(f"{path}: no such file; name a text file") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(f"{path}: cannot be read ({reason}); name a text file") from None
-    return decode(data, path)
 
 
-def decode(data: bytes, source: str | Path) -> str:
-    """The text of UTF-8 bytes without a leading byte order mark. Raises CorpusError, with ``source``, for others."""
+def decode(data: bytes, source: str | Path, reading: Reading | None = None) -> str:
+    """The text of ``data``, without a leading byte order mark.
+
+    Raises CorpusError, with ``source`` and the offset of the fault, for bytes that are not of the encoding.
+    """
+    encoding, errors = reading or Reading()
+    if errors == "strict" and encoding == "utf-8" and (other := _recognise(data)):
+        raise CorpusError(f"{source}: is {other.upper()}, not UTF-8; try --encoding {other}")
     try:
-        return data.decode("utf-8").removeprefix("\ufeff")
+        return data.decode(encoding, errors).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{source}: not UTF-8 at byte {error.start:,} (0x{data[error.start]:02x}); "
-                          f"convert it to UTF-8 first") from None
+        raise CorpusError(
+            f"{source}: not {encoding.upper()} at byte {error.start:,} (0x{data[error.start]:02x}); "
+            f"try --encoding {'latin-1' if encoding == 'utf-8' else 'utf-8'}, or --errors replace") from None
+
+
+def _recognise(data: bytes) -> str | None:
+    """The name of a wide encoding that ``data`` are in: by its byte order mark, or by NUL in every second byte."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    head = data[:1000]
+    if len(head) >= 4 and len(data) % 2 == 0:
+        for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+            if head[first::2].count(0) > 0.7 * len(head) / 2 and head[1 - first::2].count(0) < 0.1 * len(head) / 2:
+                return name
+    return None

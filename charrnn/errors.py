@@ -14,8 +14,16 @@
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """The text with what could break a line or move a terminal's cursor written as escapes: it may come from anywhere."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class CharRNNError(Exception):
-    """Whatever charrnn tells a user; ``str(error)`` is one line."""
+    """Whatever charrnn tells a user; ``str(error)`` is one line, whatever names and values it quotes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class ConfigError(CharRNNError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,40 +13,28 @@ import numpy as np
 
 from charrnn import checkpoint
 from charrnn.batches import Windows
-from charrnn.cells import CELLS
-from charrnn.checkpoint import Manifest
 from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_facts, to_facts
 from charrnn.corpus import Corpus, bounds
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.model import CharRNN, State, parameter_shapes
-from charrnn.optimizers import OPTIMIZERS, Optimizer, make_optimizer
+from charrnn.facts import Record, Source, check_values, describe, good_names, source_from
+from charrnn.model import CharRNN, State
+from charrnn.optimizers import Optimizer, make_optimizer
 from charrnn.parallel import blas, cores
 from charrnn.randomness import generator
-from charrnn.vocabulary import CODE_POINTS, Vocabulary
+from charrnn.vocabulary import Vocabulary
 
 EVALUATIONS = 20
 """How many times a plan is evaluated where ``eval_every`` is not given."""
 
 _MOST_EVALUATIONS = 100_000
 _SMOOTHING = 0.01
-_DTYPES = {"float32": "<f4", "float64": "<f8"}
 
 
-class Record(NamedTuple):
-    """One evaluation: after which step, the smoothed training loss and the validation loss in nats per character."""
+class Good(NamedTuple):
+    """The last weights that are known to be good: after which step, and blocks of parameters and optimizer slots."""
 
     step: int
-    train_loss: float
-    validation_loss: float
-
-
-class Source(NamedTuple):
-    """The corpus a run trains on: names as given, SHA-256 of its UTF-8, characters in all, windows an epoch."""
-
-    names: tuple[str, ...]
-    fingerprint: str
-    characters: int
-    windows: int
+    blocks: tuple[np.ndarray, ...]
 
 
 @dataclass
@@ -56,7 +44,9 @@ class Run:
     Everything that the next step depends on stands here or follows from it. ``config`` says exactly what is done:
     what was open in the config of the start is fixed in it; only ``config.steps`` stays None, until ``plan``, where
     the length was given in minutes. ``state`` is the hidden state that the next window starts from. What was evaluated
-    up to step ``since``, in another run that this one goes on from, does not count for the best.
+    up to step ``since``, in another run that this one goes on from, does not count for the best. ``good`` are the
+    weights to go back to where a loss is not finite, ``failures`` how often that was done since they were noted, and
+    ``rate_factor`` what it has left of the learning rate.
     """
 
     model: CharRNN
@@ -70,6 +60,9 @@ class Run:
     smoothed_loss: float = 0.0
     history: list[Record] = field(default_factory=list)
     since: int = 0
+    rate_factor: float = 1.0
+    failures: int = 0
+    good: Good | None = None
 
     @classmethod
     def start(cls, corpus: Corpus, model_config: ModelConfig | None = None, train_config: TrainConfig | None = None,
@@ -89,10 +82,32 @@ class Run:
         model = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls(model, corpus.vocabulary, config, make_optimizer(config, model.parameters),
                   model.initial_state(windows.batch_size),
-                  Source(corpus.sources, corpus.fingerprint, len(corpus), windows.per_epoch))
+                  Source(corpus.sources, *corpus.reading, corpus.fingerprint, len(corpus), windows.per_epoch))
+        run.note_good()
         if steps is not None:
             run.plan(steps)
         return run
+
+    @classmethod
+    def start_from(cls, old: Run, corpus: Corpus, train_config: TrainConfig) -> tuple[Run, list[str]]:
+        """A run before its first step that begins with the weights of ``old`` and learns another text (fine-tuning).
+
+        The vocabulary is that of ``corpus``; what belongs to a character goes along with it, and a character that
+        ``old`` does not know gets fresh weights. Returns the run and these characters.
+        """
+        run = cls.start(corpus, old.model.config, train_config, old.model.dtype)
+        known = [character for character in corpus.vocabulary.characters if character in old.vocabulary]
+        to, of = ([vocabulary.id(character) for character in known] for vocabulary in (run.vocabulary, old.vocabulary))
+        per_row = "embedding/w" if old.model.config.embedding_size else "layer0/w_x"
+        for name, weights in run.model.parameters.items():
+            if name == per_row:
+                weights[to] = old.model.parameters[name][of]
+            elif name.startswith("output/"):
+                weights[..., to] = old.model.parameters[name][..., of]
+            else:
+                weights[...] = old.model.parameters[name]
+        run.note_good()
+        return run, [character for character in corpus.vocabulary.characters if character not in old.vocabulary]
 
     def plan(self, steps: int, eval_every: int | None = None) -> None:
         """Fix (or change) the number of steps in all. Evaluation points that are fixed already stay where they are.
@@ -157,15 +172,49 @@ class Run:
     @property
     def is_finite(self) -> bool:
         """Whether all that an update changes is finite."""
-        blocks = (self.model.parameters, *self.optimizer.slots.values())
         with np.errstate(all="ignore"):
-            return all(np.isfinite(block.flat.sum()) for block in blocks)
+            return all(np.isfinite(block.sum()) for block in self._blocks)
+
+    @property
+    def at_good_point(self) -> bool:
+        """Whether the weights after this step are to be kept as good ones: at the interval of evaluations."""
+        assert self.config.eval_every is not None
+        return self.step % self.config.eval_every == 0
+
+    @property
+    def good_step(self) -> int:
+        """After which step the last good weights were noted."""
+        return self.step if self.good is None else self.good.step
 
     def advance(self, loss: float, state: State) -> None:
         """Note a step taken: its loss, and the state that the next window starts from."""
         self.step += 1
         self.state = state
         self.smoothed_loss += (loss - self.smoothed_loss) * max(_SMOOTHING, 1 / self.step)
+
+    def note_good(self) -> None:
+        """Keep a copy of the present weights, to go back to."""
+        blocks = self.good.blocks if self.good else tuple(np.empty_like(block) for block in self._blocks)
+        for kept, block in zip(blocks, self._blocks):
+            kept[...] = block
+        self.good = Good(self.step, blocks)
+        self.failures = 0
+
+    def fall_back(self) -> None:
+        """Go back to the last good weights, from a zero state, with half the learning rate; the step counts as taken."""
+        if self.good is None:
+            raise ValueError("a copy of a run has no good weights to go back to")
+        for kept, block in zip(self.good.blocks, self._blocks):
+            block[...] = kept
+        self.state = self.model.initial_state(self.config.batch_size)
+        self.step += 1
+        self.failures += 1
+        self.rate_factor /= 2
+
+    @property
+    def _blocks(self) -> list[np.ndarray]:
+        """All that an update changes."""
+        return [self.model.parameters.flat, *(slot.flat for slot in self.optimizer.slots.values())]
 
     def copy(self) -> Run:
         """A run that goes on by itself and leaves this one alone."""
@@ -175,7 +224,9 @@ class Run:
         for name, slot in self.optimizer.slots.items():
             optimizer.slots[name].flat[...] = slot.flat
         state = tuple(type(layer)(*(array.copy() for array in layer)) for layer in self.state)
-        return replace(self, model=model, optimizer=optimizer, state=state, history=list(self.history))
+        twin = replace(self, model=model, optimizer=optimizer, state=state, history=list(self.history), good=None)
+        twin.note_good()
+        return twin
 
     def save(self, path: str | Path) -> None:
         """Write the run as a checkpoint, whole or not at all. Raises OSError where that fails."""
@@ -185,14 +236,21 @@ class Run:
         """The run as the bytes of a checkpoint."""
         return checkpoint.to_bytes(self._arrays(), self._facts())
 
+    def snapshot(self) -> Callable[[str | Path], None]:
+        """``save`` of the run as it is now, for later."""
+        arrays, facts = {name: array.copy() for name, array in self._arrays().items()}, self._facts()
+        return lambda path: checkpoint.write(path, arrays, facts)
+
     @classmethod
     def load(cls, path: str | Path) -> Run:
         """The run in a checkpoint. Raises CheckpointError for a file that is none or holds what cannot be."""
-        arrays, facts = checkpoint.read(path, _describe)
+        arrays, facts = checkpoint.read(path, describe)
         try:
             return cls._from(arrays, facts)
         except (ValueError, ConfigError) as error:
             raise CheckpointError(f"{path}: not a valid checkpoint: {error}") from None
+        except MemoryError:
+            raise CheckpointError(f"{path}: cannot be read as a checkpoint: it takes more memory than there is") from None
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {f"parameters/{name}": array for name, array in self.model.parameters.items()}
@@ -200,6 +258,8 @@ class Run:
             arrays.update({f"optimizer/{slot}/{name}": array for name, array in parameters.items()})
         for k, layer in enumerate(self.state):
             arrays.update({f"state/layer{k}/{name}": array for name, array in layer._asdict().items()})
+        if self.good is not None and self.good.step != self.step:
+            arrays.update(zip(good_names(self.optimizer.SLOTS), self.good.blocks))
         return {**arrays, "vocabulary/codepoints": self.vocabulary.codepoints}
 
     def _facts(self) -> dict[str, Any]:
@@ -207,17 +267,15 @@ class Run:
         return {
             "model": to_facts(self.model.config), "train": to_facts(self.config), "dtype": self.model.dtype.name,
             "vocabulary": len(self.vocabulary), "step": self.step, "epoch": epoch, "window": window, "since": self.since,
+            "rate_factor": self.rate_factor, "failures": self.failures,
+            "good_step": self.good_step,
             "smoothed_loss": self.smoothed_loss, "history": [list(record) for record in self.history],
             "source": self.source._asdict(), "environment": self.environment,
         }
 
     @classmethod
     def _from(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Run:
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ValueError(f"/{name} holds what is not finite")
-            if name.startswith("optimizer/") and "square" in name.split("/")[1] and np.any(array < 0):
-                raise ValueError(f"/{name} holds negative squares")
+        check_values(arrays)
         vocabulary = Vocabulary(arrays["vocabulary/codepoints"])
         config = from_facts(TrainConfig, facts["train"])
         model = CharRNN(from_facts(ModelConfig, facts["model"]), len(vocabulary), dtype=np.dtype(facts["dtype"]))
@@ -226,86 +284,19 @@ class Run:
                                    *((slot, f"optimizer/{name}") for name, slot in optimizer.slots.items())]:
             for name, view in parameters.items():
                 view[...] = arrays[f"{prefix}/{name}"]
-        zero = model.initial_state(config.batch_size)
         state = tuple(type(layer)(*(arrays[f"state/layer{k}/{name}"] for name in layer._fields))
-                      for k, layer in enumerate(zero))
-        return cls(model, vocabulary, config, optimizer, state, _source(facts["source"]), dict(facts["environment"]),
-                   facts["step"], facts["smoothed_loss"], [Record(*record) for record in facts["history"]],
-                   facts["since"])
+                      for k, layer in enumerate(model.initial_state(1)))
+        run = cls(model, vocabulary, config, optimizer, state, source_from(facts["source"]), dict(facts["environment"]),
+                  facts["step"], facts["smoothed_loss"], [Record(*record) for record in facts["history"]],
+                  facts["since"], facts["rate_factor"])
+        if facts["good_step"] == run.step:
+            run.note_good()
+        else:
+            run.good = Good(facts["good_step"], tuple(arrays[name] for name in good_names(optimizer.SLOTS)))
+        run.failures = facts["failures"]
+        return run
 
 
 def environment() -> dict[str, str]:
     """What the last bit of a result can depend on besides the run itself."""
     return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": "reference"}
-
-
-def _describe(facts: dict[str, Any]) -> Manifest:
-    """The arrays that belong to the facts of a checkpoint; ValueError for facts that cannot be."""
-    _need(facts, {"model": dict, "train": dict, "dtype": str, "vocabulary": int, "step": int, "epoch": int,
-                  "window": int, "since": int, "smoothed_loss": float, "history": list, "source": dict,
-                  "environment": dict}, "its facts")
-    model_config, config = _configs(facts)
-    if facts["dtype"] not in _DTYPES:
-        raise ValueError("its dtype is unknown")
-    if not 1 <= facts["vocabulary"] <= CODE_POINTS:
-        raise ValueError("its vocabulary has an impossible size")
-    source = _source(facts["source"])
-    if config.steps is None or config.eval_every is None or config.learning_rate is None or config.threads is None:
-        raise ValueError("its plan is not fixed")
-    if not 0 <= facts["since"] <= facts["step"] <= config.steps:
-        raise ValueError("its step lies outside its plan")
-    if (facts["epoch"], facts["window"]) != divmod(facts["step"], source.windows):
-        raise ValueError("its position is not that of its step")
-    training, _ = bounds(source.characters, config.validation, config.test)
-    if source.windows != (training - 1) // config.seq_len // config.batch_size:
-        raise ValueError("its windows are not those of its corpus")
-    if config.threads > config.batch_size:
-        raise ValueError("its threads are more than its streams")
-    if not math.isfinite(facts["smoothed_loss"]):
-        raise ValueError("its loss is not finite")
-    _check_history(facts["history"], facts["step"])
-    if any(type(name) is not str or type(value) is not str for name, value in facts["environment"].items()):
-        raise ValueError("its environment is no text")
-    dtype, cell = _DTYPES[facts["dtype"]], CELLS[model_config.cell]
-    shapes = parameter_shapes(model_config, facts["vocabulary"])
-    manifest: Manifest = {f"parameters/{name}": (dtype, shape) for name, shape in shapes.items()}
-    for slot in OPTIMIZERS[config.optimizer].SLOTS:
-        manifest.update({f"optimizer/{slot}/{name}": (dtype, shape) for name, shape in shapes.items()})
-    state_shape = (config.batch_size, model_config.hidden_size)
-    manifest.update({f"state/layer{k}/{name}": (dtype, state_shape)
-                     for k in range(model_config.layers) for name in cell.State._fields})
-    return {**manifest, "vocabulary/codepoints": ("<u4", (facts["vocabulary"],))}
-
-
-def _configs(facts: Mapping[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    """Both configs of a checkpoint's facts; ValueError where one cannot be."""
-    try:
-        return from_facts(ModelConfig, facts["model"]), from_facts(TrainConfig, facts["train"])
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-
-
-def _need(facts: Mapping[str, Any], kinds: Mapping[str, type], what: str) -> None:
-    if set(facts) != set(kinds):
-        raise ValueError(f"{what} are incomplete, or more than there are")
-    for name, kind in kinds.items():
-        if type(facts[name]) is not kind:
-            raise ValueError(f"{what} have a {name} of the wrong type")
-
-
-def _source(facts: Mapping[str, Any]) -> Source:
-    _need(facts, {"names": list, "fingerprint": str, "characters": int, "windows": int}, "the facts of its corpus")
-    if any(type(name) is not str for name in facts["names"]):
-        raise ValueError("the names of its corpus are no text")
-    if facts["characters"] < 1 or facts["windows"] < 1:
-        raise ValueError("its corpus has an impossible size")
-    return Source(tuple(facts["names"]), facts["fingerprint"], facts["characters"], facts["windows"])
-
-
-def _check_history(history: list[Any], step: int) -> None:
-    before = 0
-    for record in history:
-        if (type(record) is not list or [type(item) for item in record] != [int, float, float]
-                or not before < record[0] <= step or not all(map(math.isfinite, record))):
-            raise ValueError("its history is not one")
-        before = record[0]

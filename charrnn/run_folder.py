@@ -17,9 +17,6 @@ from charrnn.metrics import Metrics
 from charrnn.run import Run
 from charrnn.trainer import Step, Trainer
 
-CHECKPOINT_SECONDS = 300
-"""A run is saved at evaluations, and when so much time has passed since it was saved last."""
-
 
 class RunFolder:
     """The folder of one run: ``best`` and ``last`` are checkpoints, ``metrics`` a table."""
@@ -102,7 +99,7 @@ def checkpoint_at(path: str | Path, prefer: str = "best") -> Path:
 
 
 class StopSignals:
-    """Within it, SIGINT and SIGTERM are noted in ``received`` instead of ending the program; a second one does."""
+    """Within it, SIGINT and SIGTERM are noted in ``received`` instead of ending the program; a second one ends it."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -119,15 +116,15 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         self.received = number
 
 
 class Keeper:
     """Takes a run through its steps and keeps it in its folder.
 
-    ``on_step`` is called with each step, ``on_warning`` with a line for each time that the run could not be saved;
-    training then goes on, and ``unsaved`` tells that the latest attempt failed.
+    ``on_step`` is called with each step, ``on_warning`` with a line for each step that was not applied and each time
+    that the run could not be saved; training then goes on, and ``unsaved`` tells that the latest attempt failed.
     """
 
     def __init__(self, run: Run, trainer: Trainer, folder: RunFolder, on_step: Callable[[Step], None],
@@ -138,9 +135,10 @@ class Keeper:
         for path in (folder.best, folder.last):
             checkpoint.remove_leftovers(path)
         self.metrics = Metrics(folder.metrics, run.step)
-        self._best: bytes | None = None
-        self._saved_step: int | None = None
+        self._tried_step: int | None = None
+        self._saved_step = run.step if folder.last.exists() else None
         self._saved_at = time.monotonic()
+        self._save_best: Callable[[Path], None] | None = None
 
     def train(self, stop: StopSignals) -> None:
         """Go on until the run is finished or a signal has come; the run is saved at its end in any case."""
@@ -150,29 +148,41 @@ class Keeper:
             started = time.perf_counter()
             step = self.trainer.step()
             self.metrics.note(step, run, time.perf_counter() - started)
-            if step.validation_loss is not None or time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
+            if step.fault is not None:
+                self.on_warning(step.fault)
+            if step.validation_loss is not None or self._is_due():
                 self.save(best=step.is_best)
             self.on_step(step)
-        if self._saved_step != run.step:
+        if self._tried_step != run.step:
             self.save()
+
+    def _is_due(self) -> bool:
+        """Whether it is time for a save between two evaluations."""
+        config = self.run.config
+        return ((config.checkpoint_every is not None and self.run.step % config.checkpoint_every == 0)
+                or time.monotonic() - self._saved_at >= 60 * config.checkpoint_minutes)
 
     def save(self, best: bool = False) -> None:
         """Write metrics, then ``best.h5`` where this state is the best, then ``last.h5``; in this order, so that a
-        resumed run finds the rows of all its steps."""
+        resumed run finds the rows of all its steps, and the best state if it is not to come again.
+
+        A best state that could not be written is kept, and written before a later ``last.h5`` is.
+        """
         self.unsaved = False
+        self._tried_step = self.run.step
         self._saved_at = time.monotonic()
-        if best:
-            self._best = self.run.to_bytes()  # kept until it is written, as the next step changes the run
+        save_best = self.run.save if best else self._save_best
         try:
             self.metrics.flush()
-            if self._best is not None:
-                checkpoint.write_bytes(self.folder.best, self._best)
-                self._best = None
+            if save_best is not None:
+                save_best(self.folder.best)
+                best, self._save_best = False, None
             self.run.save(self.folder.last)
             self._saved_step = self.run.step
         except OSError as error:
+            if best:
+                self._save_best = self.run.snapshot()
             self.unsaved = True
             kept = "nothing is saved yet" if self._saved_step is None else f"the last save is of step {self._saved_step:,}"
             self.on_warning(f"{self.folder.path}: step {self.run.step:,} cannot be saved ({error.strerror or error}); "
-                            f"training goes on, {kept}")
-
+                            f"{'' if self.run.finished else 'training goes on, '}{kept}")

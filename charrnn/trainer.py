@@ -16,9 +16,15 @@ from charrnn.corpus import Corpus
 from charrnn.dropout import dropout_masks
 from charrnn.errors import CorpusError, TrainingError
 from charrnn.evaluation import Evaluation, evaluate
+from charrnn.facts import Record
 from charrnn.optimizers import clip, learning_rate
 from charrnn.parallel import Team
-from charrnn.run import EVALUATIONS, Record, Run
+from charrnn.run import EVALUATIONS, Run
+
+_TRIES = 5
+"""How often in a row a run goes back to its last good weights before it gives up."""
+
+_ADVICE = "give a lower --learning-rate, or a --clip-norm"
 
 _TIMED_SHARE = 0.03
 _TIMED_SECONDS = 5.0
@@ -32,7 +38,7 @@ class Step(NamedTuple):
 
     ``epoch`` is how many passes over the training part are done, ``loss`` in nats per character, ``seconds`` what the
     step took without an evaluation. ``validation_loss`` stands there at evaluation points, and ``is_best`` says that
-    it is the lowest so far.
+    it is the lowest so far. Where the loss or the gradient was not finite, ``fault`` says what was done instead.
     """
 
     number: int
@@ -43,14 +49,17 @@ class Step(NamedTuple):
     seconds: float
     validation_loss: float | None = None
     is_best: bool = False
+    fault: str | None = None
 
 
 class Trainer:
     """Takes a run through its steps: ``for step in Trainer(run, corpus)``.
 
     The run is whole between two steps, so it can be saved there, and a trainer of the saved one goes on as this one
-    would have. A plan that is given in minutes is fixed first (``fix_plan``). Raises CorpusError where ``corpus`` is
-    not the run's, TrainingError where a loss or a gradient is no finite number.
+    would have. A plan that is given in minutes is fixed first (``fix_plan``). A step whose loss or gradient is not
+    finite is not applied: the run goes back to its last good weights and halves its learning rate. Raises CorpusError
+    where ``corpus`` is not the run's, TrainingError where that has not helped a few times in a row, or at once where
+    the config says so.
     """
 
     def __init__(self, run: Run, corpus: Corpus) -> None:
@@ -72,38 +81,56 @@ class Trainer:
     def step(self) -> Step:
         """Take one step, with the evaluation that may follow it."""
         run, config = self.run, self.run.config
-        rate = learning_rate(config, run.step + 1)
+        rate = learning_rate(config, run.step + 1) * run.rate_factor
         started = time.perf_counter()
-        loss, norm = self._take(rate)
+        loss, norm, applied = self._take(rate)
         seconds = time.perf_counter() - started
+        fault = None if applied else self._fall_back(loss, norm)
         validation_loss, is_best = None, False
         if run.at_evaluation:
             validation_loss = self.evaluate().nats
+            if not math.isfinite(validation_loss):
+                raise TrainingError(f"the validation loss after step {run.step:,} is {validation_loss}; {_ADVICE}")
             is_best = run.best is None or validation_loss < run.best.validation_loss
             run.history.append(Record(run.step, run.smoothed_loss, validation_loss))
-        return Step(run.step, run.epoch, loss, norm, rate, seconds, validation_loss, is_best)
+        if run.at_good_point and fault is None:
+            run.note_good()
+        return Step(run.step, run.epoch, loss, norm, rate, seconds, validation_loss, is_best, fault)
 
-    def _take(self, rate: float) -> tuple[float, float]:
-        """One window, one update; returns the loss and the gradient's norm."""
+    def _take(self, rate: float) -> tuple[float, float, bool]:
+        """One window, one update; returns the loss, the gradient's norm, and whether all numbers are finite."""
         run, config = self.run, self.run.config
         _, window = self.windows.position(run.step)
         inputs, targets = self.windows[window]
         masks = partial(dropout_masks, run.model.config, config.seed, run.step, config.seq_len, run.model.dtype)
         loss, gradients, state = self.team.loss_and_gradients(inputs, targets, run.state, masks)
         norm = clip(gradients, config.clip_norm, config.clip_value)
-        if math.isfinite(loss) and math.isfinite(norm):
-            with np.errstate(all="ignore"):
-                run.optimizer.update(gradients, rate, run.step + 1)
-        if not (math.isfinite(loss) and math.isfinite(norm) and run.is_finite):
-            raise TrainingError(f"the loss at step {run.step + 1:,} is {loss}, the gradient's norm {norm}, and the update "
-                                f"leaves no numbers; give a lower --learning-rate than {config.learning_rate:g}, or a "
-                                f"--clip-norm")
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return loss, norm, False
+        with np.errstate(all="ignore"):
+            run.optimizer.update(gradients, rate, run.step + 1)
+        if not run.is_finite:
+            return loss, norm, False
         if not config.stateful:
             state = run.model.initial_state(config.batch_size)
         elif window + 1 == self.windows.per_epoch:
             state = next_epoch(state)
         run.advance(loss, state)
-        return loss, norm
+        return loss, norm, True
+
+    def _fall_back(self, loss: float, norm: float) -> str:
+        """Do instead of an update what can be done; returns it in words."""
+        run, what = self.run, f"step {self.run.step + 1:,} ends in no numbers (loss {loss:g}, gradient's norm {norm:g})"
+        if not run.config.recover:
+            raise TrainingError(f"{what}; {_ADVICE}")
+        if run.failures == _TRIES:
+            raise TrainingError(f"{what}, and going back to step {run.good_step:,} at half the learning rate has not "
+                                f"helped {_TRIES} times in a row; {_ADVICE}")
+        if run.step + 1 == run.planned and not run.smoothed_loss:
+            raise TrainingError(f"{what}, and neither did any step before it; {_ADVICE}")
+        run.fall_back()
+        return (f"{what}; back to the weights of step {run.good_step:,}, with the learning rate times "
+                f"{run.rate_factor:g} from here on")
 
     def evaluate(self, ids: np.ndarray | None = None) -> Evaluation:
         """The run's model on ``ids``, by default the validation part; its own state is not touched."""

@@ -92,7 +92,7 @@ def test_train_takes_its_options(empty: Path, cli: Cli) -> None:
     options = """--cell gru --hidden-size 9 --layers 2 --dropout 0.25 --embedding-size 3 --batch-size 2 --seq-len 7
         --stateless --steps 2 --optimizer sgd --learning-rate 0.5 --schedule step --warmup 1 --weight-decay 0.01
         --momentum 0.8 --clip-norm 2 --clip-value 0.5 --validation 0.2 --test 0.15 --eval-every 1 --patience 5 --seed 7
-        --threads 2 --name mine --checkpoints runs/here --quiet"""
+        --threads 2 --checkpoint-every 3 --checkpoint-minutes 9 --no-recover --name mine --checkpoints runs/here --quiet"""
     answer = cli("train", "notes.txt", *options.split())
     assert (answer.code, answer.err) == (0, "")
     run = Run.load("runs/here/mine/last.h5")
@@ -100,7 +100,8 @@ def test_train_takes_its_options(empty: Path, cli: Cli) -> None:
     assert vars(run.config) == {
         "batch_size": 2, "seq_len": 7, "stateful": False, "epochs": None, "steps": 2, "minutes": None, "optimizer": "sgd",
         "learning_rate": 0.5, "schedule": "step", "warmup": 1, "weight_decay": 0.01, "momentum": 0.8, "clip_norm": 2.0,
-        "clip_value": 0.5, "validation": 0.2, "test": 0.15, "eval_every": 1, "patience": 5, "seed": 7, "threads": 2}
+        "clip_value": 0.5, "validation": 0.2, "test": 0.15, "eval_every": 1, "patience": 5, "seed": 7, "threads": 2,
+        "checkpoint_every": 3, "checkpoint_minutes": 9.0, "recover": False}
 
 
 @pytest.mark.parametrize("length", [("--epochs", "0.5"), ("--minutes", "0.001")])
@@ -634,3 +635,41 @@ def test_the_version_is_shown(cli: Cli) -> None:
     import charrnn
 
     assert cli("--version").out == f"charrnn, version {charrnn.__version__}\n"
+
+
+# Other texts and other encodings
+
+def test_another_text_is_learned_only_where_that_is_meant(here: Path, cli: Cli) -> None:
+    Path("other.txt").write_text("the Ωcat sat on the mat. " * 40, encoding="utf-16")
+    before = files(here / RUN)
+    refused(cli("resume", RUN, "--corpus", "other.txt"), "UTF-16", "--encoding utf-16")
+    refused(cli("resume", RUN, "--corpus", "other.txt", "--encoding", "utf-16", "--steps", 13), "--fine-tune")
+    refused(cli("resume", RUN, "--fine-tune", "--corpus", "other.txt"), "--fine-tune", "--name")
+    answer = cli("resume", RUN, "--fine-tune", "--corpus", "other.txt", "--encoding", "utf-16", "--name", "fine",
+                 "--steps", 3)
+    assert (answer.code, len(answer.out.splitlines())) == (0, 1)
+    assert "1 get fresh weights: \\u03a9" in answer.err
+    assert files(here / RUN) == before
+    run = Run.load("checkpoints/fine/last.h5")
+    assert (run.step, run.source.names, run.source.encoding) == (3, ("other.txt",), "utf-16")
+    assert cli("resume", "checkpoints/fine", "--steps", 5).code == 0
+
+
+def test_a_text_from_standard_input_trains_and_is_asked_for_again(here: Path, cli: Cli, python: Cli) -> None:
+    text = Path("notes.txt").read_bytes()
+    command = [sys.executable, "-m", "charrnn", "train", "-", *map(str, SMALL), "--steps", "3", "--name", "piped"]
+    done = subprocess.run(command, input=text, capture_output=True)
+    assert done.returncode == 0
+    assert b"--corpus" in done.stderr
+    refused(cli("resume", "checkpoints/piped", "--steps", 5), "--corpus")
+    assert cli("resume", "checkpoints/piped", "--steps", 5, "--corpus", "notes.txt").code == 0
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 1), (("--errors", "replace"), 0), (("--encoding", "latin-1"), 0),
+                                               (("--encoding", "nonsense"), 2)])
+def test_train_reads_other_encodings(empty: Path, cli: Cli, options: tuple, code: int) -> None:
+    Path("notes.txt").write_bytes(Path("notes.txt").read_bytes() + b"caf\xe9")
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 2, "--quiet", *options)
+    assert answer.code == code
+    if code:
+        refused(answer, "--encoding")

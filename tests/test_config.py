@@ -42,6 +42,9 @@ REFUSED = {
         "test": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, None),
         "eval_every": (*NOT_INT, 0, -1, 2**63),
         "patience": (*NOT_INT, 0, -1, 2**63),
+        "checkpoint_every": (*NOT_INT, 0, -1, 2**63),
+        "checkpoint_minutes": (*NOT_FLOAT, *NOT_FINITE, 0.0, 0, -1.0, None),
+        "recover": (0, 1, "yes", None),
         "seed": (*NOT_INT, -1, 2**63, None),
         "threads": (*NOT_INT, 0, -1, 2**63),
     },
@@ -59,6 +62,8 @@ TAKEN = [
     (TrainConfig, "warmup", (0, 2**63 - 1)), (TrainConfig, "weight_decay", (0, 10.0)),
     (TrainConfig, "momentum", (0, 0.999)), (TrainConfig, "clip_norm", (0, 1e9)), (TrainConfig, "clip_value", (0, 1e9)),
     (TrainConfig, "validation", (0, 0.9)), (TrainConfig, "test", (0, 0.8)), (TrainConfig, "eval_every", (1, None)),
+    (TrainConfig, "checkpoint_every", (1, None)), (TrainConfig, "checkpoint_minutes", (0.001, 60)),
+    (TrainConfig, "recover", (True, False)),
     (TrainConfig, "patience", (1, None)), (TrainConfig, "seed", (0, 2**63 - 1)), (TrainConfig, "threads", (1, None)),
 ]
 TAKEN_CASES = [(kind, name, value) for kind, name, values in TAKEN for value in values]

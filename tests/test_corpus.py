@@ -1,5 +1,6 @@
 import hashlib
 import math
+import os
 import socket
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_a_folder_without_texts_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("data", "offset", "byte"), [
     (b"caf\xe9 au lait", "3", "0xe9"),
-    (b"\xff\xfea\x00", "0", "0xff"),
+    (b"\xff\xffa\x00", "0", "0xff"),
     (BOM + b"ab\x80", "5", "0x80"),
     (b"a" * 18_204 + b"\xe9 and more", "18,204", "0xe9"),
     ("é".encode() * 600 + b"\xc3", "1,200", "0xc3"),
@@ -261,3 +262,49 @@ def test_shares_out_of_range_are_refused_by_name(shares, field):
     with pytest.raises(ConfigError) as caught:
         Corpus("ab" * 50).split(*shares)
     assert caught.value.field == field
+
+
+# Encodings and what is no text
+
+@pytest.mark.parametrize(("encoding", "text"), [("latin-1", "café"), ("utf-16", "a héron"), ("utf-16-le", "a héron"),
+                                                ("cp1251", "слово"), ("shift-jis", "日本語")])
+def test_a_text_in_another_encoding_is_read(tmp_path, encoding, text):
+    (path,) = write(tmp_path, notes=text.encode(encoding))
+    corpus = Corpus.read(path, encoding=encoding)
+    assert corpus.vocabulary.decode(corpus.ids) == text
+    assert corpus.fingerprint == Corpus(text).fingerprint
+    assert corpus.reading.errors == "strict"
+
+
+@pytest.mark.parametrize(("errors", "text"), [("replace", "a\ufffdb\ufffd"), ("ignore", "ab")])
+def test_faulty_bytes_can_be_replaced_or_left_out(tmp_path, errors, text):
+    (path,) = write(tmp_path, notes=b"a\xffb\xfe")
+    corpus = Corpus.read(path, errors=errors)
+    assert corpus.vocabulary.decode(corpus.ids) == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_encodings_are_recognised_and_named(tmp_path, encoding):
+    (path,) = write(tmp_path, notes=("A line of plain text.\n" * 20).encode(encoding))
+    assert error_of(Corpus.read, path) == f"{path}: is {encoding.upper()}, not UTF-8; try --encoding {encoding}"
+
+
+def test_nul_is_a_character_like_others(tmp_path):
+    (path,) = write(tmp_path, notes=b"ab\0cd\0\r\n\r" * 50)
+    assert Corpus.read(path).vocabulary.characters == ("\0", "\n", "\r", "a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(("encoding", "errors"), [("no-such", "strict"), ("utf-8", "surrogateescape"), ("rot13", "strict"),
+                                                  ("zlib", "strict"), ("utf-8\0", "strict")])
+def test_an_encoding_or_a_rule_that_is_none_is_refused_by_name(tmp_path, encoding, errors):
+    (path,) = write(tmp_path, notes=b"abc")
+    with pytest.raises(ConfigError) as caught:
+        Corpus.read(path, encoding=encoding, errors=errors)
+    assert caught.value.field == ("errors" if encoding == "utf-8" else "encoding")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no regular file" in error_of(Corpus.read, tmp_path / "pipe")
+    assert "is no regular file" in error_of(Corpus.read, os.devnull)

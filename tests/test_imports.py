@@ -17,7 +17,8 @@ import charrnn
 import charrnn.cli
 
 ORDER = ["errors", "config", "randomness", "vocabulary", "corpus", "batches", "parameters", "kernels", "cells", "model",
-         "gradient_check", "dropout", "optimizers", "parallel", "checkpoint", "run", "evaluation", "trainer", "metrics",
+         "gradient_check", "dropout", "optimizers", "parallel", "hdf5", "checkpoint", "facts", "run",
+         "evaluation", "trainer", "metrics",
          "run_folder", "sampler", "cli"]
 """A module imports only from those above it."""
 

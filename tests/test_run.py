@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from charrnn import Corpus, Run, checkpoint
-from charrnn.config import LEARNING_RATES
+from charrnn.config import LEARNING_RATES, TrainConfig
 from charrnn.errors import CheckpointError, ConfigError
+from charrnn.randomness import generator
 from charrnn.run import Record, environment
 
 
@@ -50,7 +51,7 @@ def test_a_start_fixes_what_was_open(start: Callable[..., Run], corpus: Corpus) 
     assert (run.config.steps, run.config.minutes, run.config.epochs, run.config.eval_every) == (41, None, None, 3)
     assert run.config.learning_rate == LEARNING_RATES["adam"]
     assert 1 <= (run.config.threads or 0) <= 4
-    assert run.source == (("notes.txt",), corpus.fingerprint, 400, 11)
+    assert run.source == (("notes.txt",), "utf-8", "strict", corpus.fingerprint, 400, 11)
     assert not any(array.any() for layer in run.state for array in layer)
     assert run.environment == environment()
 
@@ -370,3 +371,25 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "notes.txt", tmp_path / "missing.h5", tmp_path):
         with pytest.raises(CheckpointError):
             Run.load(path)
+
+
+# Fine-tuning
+
+@pytest.mark.parametrize("embedding_size", [0, 3])
+def test_another_text_keeps_what_belongs_to_each_character(start: Callable[..., Run], embedding_size: int) -> None:
+    old = start(embedding_size=embedding_size)
+    old.model.parameters.flat[...] = generator(9, "check").standard_normal(old.model.parameters.flat.shape)
+    text = Corpus("zab Ωcd ω\n" * 40, ["other.txt"])
+    run, fresh = Run.start_from(old, text, TrainConfig(steps=4, batch_size=2, seq_len=8, threads=1))
+    assert fresh == [c for c in "zΩω" if c not in old.vocabulary]
+    assert "Ω" in fresh
+    assert (run.step, run.history, run.vocabulary, run.config.steps) == (0, [], text.vocabulary, 4)
+    rows = "embedding/w" if embedding_size else "layer0/w_x"
+    for character in run.vocabulary.characters:
+        same = character not in fresh
+        to, of = run.vocabulary.id(character), old.vocabulary.id(character) if same else 0
+        assert np.array_equal(run.model.parameters[rows][to], old.model.parameters[rows][of]) == same
+        assert np.array_equal(run.model.parameters["output/w"][:, to], old.model.parameters["output/w"][:, of]) == same
+        assert run.model.parameters[rows][to].any()
+    np.testing.assert_array_equal(run.model.parameters["layer0/w_h"], old.model.parameters["layer0/w_h"])
+    assert not any(slot.flat.any() for slot in run.optimizer.slots.values())

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from charrnn import Corpus, Run, Trainer, run_folder
+from charrnn import Corpus, Run, Trainer
 from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.metrics import Metrics
 from charrnn.run_folder import Keeper, RunFolder, StopSignals, checkpoint_at
@@ -187,16 +187,16 @@ STOPS = st.lists(st.tuples(st.sampled_from(["signal", "killed"]), st.integers(0,
 
 @hypothesis_settings(max_examples=30)
 @given(stops=STOPS, steps=st.integers(1, 12), eval_every=st.integers(1, 6), validation=st.sampled_from([0.0, 0.2]),
-       seconds=st.sampled_from([300, 0]), rate=st.sampled_from([0.01, 2.0]))
+       minutes=st.sampled_from([5, 1e-9]), rate=st.sampled_from([0.01, 2.0]))
 def test_stopped_at_any_moment_and_resumed_it_ends_in_the_same_files(
         start: Start, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory, stops: list, steps: int, eval_every: int,
-        validation: float, seconds: int, rate: float) -> None:
-    values = {"steps": steps, "eval_every": eval_every, "validation": validation, "learning_rate": rate, "warmup": 0}
+        validation: float, minutes: float, rate: float) -> None:
+    values = {"steps": steps, "eval_every": eval_every, "validation": validation, "learning_rate": rate, "warmup": 0,
+              "checkpoint_minutes": minutes}
     whole, cut = (RunFolder(tmp_path_factory.mktemp("run")) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
         killed_at(patch, NEVER)
         keep(start(**values), corpus, whole)
-        patch.setattr(run_folder, "CHECKPOINT_SECONDS", seconds)
         for how, moment in [*stops, ("signal", 0)]:
             killed_at(patch, moment if how == "killed" else NEVER)
             run = Run.load(cut.last) if cut.last.exists() else start(**values)
@@ -367,6 +367,6 @@ def test_a_signal_is_noted_and_a_second_one_ends_the_program(number: int) -> Non
         assert stop.received is None
         signal.raise_signal(number)
         assert stop.received == number
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
             signal.raise_signal(number)
     assert signal.getsignal(number) is before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -248,7 +249,7 @@ def test_the_same_text_under_another_name_is_taken(start: Start, take: Take, to_
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_loss_that_is_no_number_ends_training_and_leaves_the_run_where_it_was(
         start: Start, corpus: Corpus, value: float) -> None:
-    run = start()
+    run = start(recover=False)
     trainer = Trainer(run, corpus)
     trainer.step()
     run.model.parameters["output/b"][0] = value
@@ -266,6 +267,70 @@ def test_an_update_that_leaves_no_numbers_ends_training(
     run = start(steps=1, learning_rate=rate, warmup=0, validation=validation, hidden_size=64)
     with pytest.raises(TrainingError):
         Trainer(run, corpus).step()
+
+
+def _spoil(monkeypatch: pytest.MonkeyPatch, at: Callable[[int], bool]) -> None:
+    """Let the gradient of steps that ``at`` names be no number."""
+    right = Trainer._take
+
+    def take(self: Trainer, rate: float) -> tuple[float, float, bool]:
+        with pytest.MonkeyPatch.context() as patch:
+            if at(self.run.step + 1):
+                patch.setattr("charrnn.trainer.clip", lambda *_: np.nan)
+            return right(self, rate)
+
+    monkeypatch.setattr(Trainer, "_take", take)
+
+
+def test_a_step_that_ends_in_no_numbers_goes_back_to_the_last_good_weights(
+        start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(steps=20, eval_every=3)
+    trainer, flats = Trainer(run, corpus), {}
+    _spoil(monkeypatch, lambda number: number in (5, 8))
+    for step in trainer:
+        flats[step.number] = run.model.parameters.flat.copy()
+        assert (step.fault is not None) == (step.number in (5, 8))
+        if step.number == 5:
+            assert "step 3" in step.fault
+            np.testing.assert_array_equal(flats[5], flats[3])
+            assert not any(array.any() for layer in run.state for array in layer)
+        if step.number == 8:
+            np.testing.assert_array_equal(flats[8], flats[6])
+    assert run.rate_factor == 0.25
+    assert run.step == 20
+    assert [record.step for record in run.history] == [3, 6, 9, 12, 15, 18, 20]
+    assert step.learning_rate == pytest.approx(learning_rate(run.config, 20) / 4)
+
+
+def test_it_gives_up_after_a_few_tries_in_a_row(start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(steps=40, eval_every=10)
+    _spoil(monkeypatch, lambda number: number > 12)
+    with pytest.raises(TrainingError, match="5 times in a row"):
+        list(Trainer(run, corpus))
+    assert (run.step, run.failures, run.rate_factor) == (17, 5, 1 / 32)
+
+
+def test_tries_do_not_add_up_over_good_points(start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(steps=40, eval_every=4)
+    _spoil(monkeypatch, lambda number: number % 4 == 1)
+    faults = [step.number for step in Trainer(run, corpus) if step.fault]
+    assert faults == list(range(1, 41, 4))
+
+
+@pytest.mark.parametrize("stop", [5, 6, 7, 9])
+def test_a_run_that_went_back_resumes_exactly(start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                              to_file: ToFile, stop: int) -> None:
+    """Also where the good weights lie before the stop and the fault after it: they are in the file."""
+    _spoil(monkeypatch, lambda number: number in (6, 8))
+    whole, part = start(steps=12, eval_every=4), start(steps=12, eval_every=4)
+    list(Trainer(whole, corpus))
+    trainer = Trainer(part, corpus)
+    while part.step < stop:
+        trainer.step()
+    part.save(tmp_path / "part.h5")
+    resumed = Run.load(tmp_path / "part.h5")
+    list(Trainer(resumed, corpus))
+    assert to_file(resumed) == to_file(whole)
 
 
 # A plan in minutes

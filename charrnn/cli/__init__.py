@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -71,13 +73,13 @@ def charrnn() -> None:
 
 def main() -> None:
     """Run the command line; the one place that turns an error into a message and an exit code."""
-    for name in ("stdout", "stderr"):  # whoever started this may have closed them
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # whoever started this may have closed them
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (open to the end)
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = charrnn.main(standalone_mode=False)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         code = 130
     except click.ClickException as error:
@@ -100,4 +102,11 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {where}{error.strerror or error}", err=True)
         code = 1
+    atexit.register(_ignore_signals)
     sys.exit(code)
+
+
+def _ignore_signals() -> None:
+    """Let Python end in peace: all is done, and a second Ctrl-C would only spoil the exit code, or leave a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charrnn.errors import printable
+
 if TYPE_CHECKING:
     from charrnn.run import Run
 
@@ -55,12 +57,7 @@ def _show(path: Path, run: Run) -> None:
 
 
 def _line(name: str, value: str) -> None:
-    click.echo(f"{_printable(name):<16}  {_printable(value)}")
-
-
-def _printable(text: str) -> str:
-    """The text with what could move a terminal's cursor written as escapes: the file may come from anywhere."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    click.echo(f"{printable(name):<16}  {printable(value)}")
 
 
 def _plain(value: Any) -> str:

@@ -14,8 +14,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 quiet = click.option("--quiet", "-q", is_flag=True, help="Show nothing but warnings, errors and the result.")
 
+encoding = click.option("--encoding", metavar="NAME", default="utf-8", show_default=True,
+                        help="Encoding of the text, by any name that Python knows.")
+errors = click.option("--errors", type=click.Choice(["strict", "replace", "ignore"]), default="strict", show_default=True,
+                      help="What to do about bytes that are not of the encoding: refuse the text, put U+FFFD in their "
+                      "place, or leave them out.")
+
 _METAVARS = {int: "N", float: "X", str: "NAME"}
 _SHARES = ("dropout",)
+_OPPOSITES = {"stateful": "stateless", "recover": "no-recover"}
 
 
 def setting(config: type[ModelConfig] | type[TrainConfig], name: str, keep_default: bool = True
@@ -26,7 +33,7 @@ def setting(config: type[ModelConfig] | type[TrainConfig], name: str, keep_defau
     flag = "--" + name.replace("_", "-")
     text = rule["help"]
     if rule["kind"] is bool:
-        return click.option("--stateful/--stateless", name, default=item.default, show_default=True, help=text)
+        return click.option(f"--{name}/--{_OPPOSITES[name]}", name, default=item.default, show_default=True, help=text)
     default = item.default if keep_default else None
     if default is not None:
         text += f"  [default: {default:g}]" if rule["kind"] is not str else f"  [default: {default}]"

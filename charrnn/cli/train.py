@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from charrnn.cli.options import pick, quiet, settings
+from charrnn.cli.options import encoding, errors, pick, quiet, settings
 from charrnn.config import ModelConfig, TrainConfig
 
 
@@ -14,14 +14,16 @@ from charrnn.config import ModelConfig, TrainConfig
 @click.argument("corpus", nargs=-1, type=click.Path())
 @settings(ModelConfig)
 @settings(TrainConfig)
+@encoding
+@errors
 @click.option("--name", metavar="NAME", help="Name of the run's folder; by default made of corpus, cell and hidden size.")
 @click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(),
               help="Folder in which runs lie.")
 @click.option("--overwrite", is_flag=True, help="Replace a run of the same name.")
 @quiet
-def command(corpus: tuple[str, ...], name: str | None, checkpoints: str, overwrite: bool, quiet: bool, **values: Any
-            ) -> None:
-    """Train a model on CORPUS: text files in UTF-8, or folders with *.txt, one after the other.
+def command(corpus: tuple[str, ...], encoding: str, errors: str, name: str | None, checkpoints: str, overwrite: bool,
+            quiet: bool, **values: Any) -> None:
+    """Train a model on CORPUS: text files, or folders with *.txt, one after the other; '-' is standard input.
 
     Without CORPUS it trains on the language reference that comes with Python. The run lies in
     CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C stops and saves; 'charrnn resume' goes on.
@@ -30,18 +32,20 @@ def command(corpus: tuple[str, ...], name: str | None, checkpoints: str, overwri
     model_config, train_config = ModelConfig(**pick(ModelConfig, values)), TrainConfig(**pick(TrainConfig, values))
 
     from charrnn.cli import training
-    from charrnn.corpus import Corpus
+    from charrnn.corpus import STANDARD_INPUT, Corpus, Reading
     from charrnn.run import Run
     from charrnn.run_folder import RunFolder
     from charrnn.trainer import fix_plan
 
     folder = RunFolder.at(checkpoints, name, overwrite) if name is not None else None
-    text = Corpus.open(corpus)
+    text = Corpus.open(corpus, Reading(encoding, errors))
     if folder is None:
         folder = RunFolder.at(checkpoints, f"{text.name}-{model_config.cell}-{model_config.hidden_size}", overwrite)
     run = Run.start(text, model_config, train_config)
     training.say(training.describe_corpus(text), quiet)
     training.say(training.describe_model(run), quiet)
+    if STANDARD_INPUT in corpus:
+        training.warn("a text from standard input is not there any more later: 'charrnn resume' will need --corpus FILE")
     if run.config.batch_size < train_config.batch_size:
         training.say(f"The text is short: {run.config.batch_size} streams are read side by side, not "
                      f"{train_config.batch_size}", quiet)

@@ -20,6 +20,11 @@ def say(message: str, quiet: bool = False) -> None:
         click.echo(message, err=True)
 
 
+def warn(message: str) -> None:
+    """A warning, which is shown in any case."""
+    say(f"Warning: {message}")
+
+
 def describe_corpus(corpus: Corpus) -> str:
     """What is trained on, in a line."""
     from charrnn.corpus import BUILT_IN
@@ -50,15 +55,16 @@ def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
     from charrnn.trainer import Trainer
 
     trainer = Trainer(run, corpus)
-    with _Progress(run, trainer, quiet) as progress, StopSignals() as stop:
-        keeper = Keeper(run, trainer, folder, progress.show, lambda line: progress.write(f"Warning: {line}"))
-        keeper.train(stop)
-    if keeper.unsaved:
-        raise click.ClickException(f"{folder.path}: the run could not be saved at its end, step {run.step:,}; "
-                                   f"see the warning above")
-    if stop.received is not None and not run.finished:
-        say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: charrnn resume {folder.path}")
-        sys.exit(128 + stop.received)
+    with StopSignals() as stop:
+        with _Progress(run, trainer, quiet) as progress:
+            keeper = Keeper(run, trainer, folder, progress.show, lambda line: progress.write(f"Warning: {line}"))
+            keeper.train(stop)
+        if keeper.unsaved:
+            raise click.ClickException(f"{folder.path}: the run could not be saved at its end, step {run.step:,}; "
+                                       f"see the warning above")
+        if stop.received is not None and not run.finished:
+            say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: charrnn resume {folder.path}")
+            sys.exit(128 + stop.received)
     if run.out_of_patience and run.step < run.planned:
         say(f"Stopped early at step {run.step:,} of {run.planned:,}: no better than step {run.best.step:,} "  # type: ignore[union-attr]
             f"for {run.config.patience} evaluations", quiet)
