@@ -63,6 +63,14 @@ def test_rows_say_what_was_noted(tmp_path: Path, run: Run) -> None:
     assert list(rows[-1].values()) == ["150", "10.7143", "150.000", "2.250000", "1.500000", "0.01", "0.1235", "48"]
 
 
+def test_the_speed_is_that_since_the_row_before_without_evaluations(tmp_path: Path, run: Run) -> None:
+    metrics = Metrics(tmp_path / "metrics.csv", 0)
+    for number in range(1, 7):
+        metrics.note(Step(number, 0.1, 2.0, 0.1, 0.01, 0.5 if number <= 3 else 0.25, None), run, 7.0)
+    metrics.flush()
+    assert [row["characters_per_second"] for row in table(metrics.path)] == ["48", "96"]
+
+
 def test_an_evaluation_has_its_row_wherever_it_is(tmp_path: Path, run: Run) -> None:
     metrics = Metrics(tmp_path / "metrics.csv", 0)
     metrics.note(Step(1, 0.1, 2.0, 0.1, 0.01, 0.5, 1.25), run, 1.0)
