@@ -41,6 +41,8 @@ _LARGEST_META = 12 * 2**20
 _MOST_VALUES = 2**19
 _BLOCK = 2**20
 
+_being_written: set[str] = set()
+
 Manifest = dict[str, tuple[str, tuple[int, ...]]]
 """The dtype (``"<f4"``, ``"<f8"``, ``"<u4"``) and the shape of each array."""
 
@@ -75,6 +77,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     target = Path(os.path.realpath(path))
     remove_leftovers(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    _being_written.add(temporary.name)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as file:
@@ -85,6 +88,8 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        _being_written.discard(temporary.name)
     _sync_folder(target.parent)
 
 
@@ -106,7 +111,7 @@ def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of writers of ``path`` that were killed."""
     for name in glob.glob(f".{glob.escape(path.name)}.*.tmp", root_dir=path.parent):
         owner = name[len(path.name) + 2:].partition("-")[0]
-        if owner.isdecimal() and not _is_running(int(owner)):
+        if owner.isdecimal() and (name not in _being_written if int(owner) == os.getpid() else not _is_running(int(owner))):
             (path.parent / name).unlink(missing_ok=True)
 
 

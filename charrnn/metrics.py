@@ -76,11 +76,11 @@ def _rows(path: Path) -> Iterator[tuple[list[str], int]]:
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError:
         return
-    if not lines or lines[0] != _line(COLUMNS).encode():
+    if not lines or lines[0].rstrip(b"\r\n") != _line(COLUMNS).rstrip().encode():
         return
     size = len(lines[0])
     for line in lines[1:]:
-        row = line.decode("ascii", "replace").rstrip("\n").split(",")
+        row = line.decode("ascii", "replace").rstrip("\r\n").split(",")
         if not (line.endswith(b"\n") and len(row) == len(COLUMNS) and row[0].isdecimal() and _is_number(row[2])):
             return
         size += len(line)

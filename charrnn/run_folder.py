@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -39,9 +40,12 @@ class RunFolder:
         folder = cls(Path(parent) / name)
         if folder.path.exists() and not folder.path.is_dir():
             raise RunError(f"{folder.path}: is a file; give another --name or --checkpoints")
+        if folder.path.parent.exists() and not folder.path.parent.is_dir():
+            raise RunError(f"{folder.path.parent}: is no folder; give another --checkpoints")
         if folder.exists() and not overwrite:
-            raise RunError(f"{folder.path}: a run lies there already; go on with 'charrnn resume {folder.path}', give "
-                           f"another --name, or replace it with --overwrite")
+            go_on = f"go on with 'charrnn resume {shlex.quote(str(folder.path))}', " if folder.last.exists() else ""
+            raise RunError(f"{folder.path}: a run lies there already; {go_on}give another --name, or replace it with "
+                           f"--overwrite")
         return folder
 
     @classmethod

@@ -64,7 +64,7 @@ class Trainer:
 
     def __init__(self, run: Run, corpus: Corpus) -> None:
         if corpus.fingerprint != run.source.fingerprint:
-            raise CorpusError(f"{', '.join(corpus.sources)}: not the text this run was trained on "
+            raise CorpusError(f"{', '.join(corpus.sources) or 'the text'}: not the text this run was trained on "
                               f"({run.source.characters:,} characters then, {len(corpus):,} now); name the right one")
         self.run = run
         self.corpus = corpus

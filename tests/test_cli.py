@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -673,3 +674,44 @@ def test_train_reads_other_encodings(empty: Path, cli: Cli, options: tuple, code
     assert answer.code == code
     if code:
         refused(answer, "--encoding")
+
+
+# What nobody reads, and hints that hold
+
+def test_a_closed_standard_error_does_not_end_a_training(empty: Path, environment: dict[str, str]) -> None:
+    options = " ".join(map(str, SMALL))
+    command = f'"{sys.executable}" -m charrnn train notes.txt {options} --steps 30 --eval-every 1 2>&1 >out.txt | true'
+    subprocess.run(["sh", "-c", command], env=environment, check=True)
+    deadline = 100
+    while not Path("out.txt").read_text() and deadline:  # the shell waits for the end of the pipe, not of the training
+        deadline -= 1
+        time.sleep(0.1)
+    assert Path("out.txt").read_text().startswith("validation ")
+    assert Run.load(RUN / "last.h5").step == 30
+
+
+def test_what_is_no_whole_run_is_not_said_to_be_resumable(empty: Path, cli: Cli) -> None:
+    RUN.mkdir(parents=True)
+    (RUN / "metrics.csv").write_text("step\n")
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 2)
+    refused(answer, "--overwrite")
+    assert "charrnn resume" not in answer.err
+
+
+def test_after_an_early_stop_no_longer_training_is_proposed(empty: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 9, "--eval-every", 1, "--patience", 1, "--learning-rate", 1e-30)
+    assert answer.code == 0
+    assert "Stopped early" in answer.err
+    assert "--steps" not in answer.err
+
+
+def test_a_moved_corpus_is_remembered(here: Path, cli: Cli) -> None:
+    Path("notes.txt").rename("moved.txt")
+    assert cli("resume", RUN, "--steps", 13, "--corpus", "moved.txt").code == 0
+    assert cli("resume", RUN, "--steps", 14).code == 0
+    assert Run.load(RUN / "last.h5").source.names == ("moved.txt",)
+
+
+def test_evaluate_measures_the_test_part_alone_where_there_is_no_other(empty: Path, cli: Cli) -> None:
+    assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--validation", 0, "--test", 0.1).code == 0
+    assert re.fullmatch(r"test \d+\.\d{4} nats/char  .*\n", cli("evaluate", RUN).out)

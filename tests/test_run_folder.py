@@ -107,7 +107,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with pytest.raises(RunError, match="is a file"):
             RunFolder.at(tmp_path, "run", overwrite)
-    with pytest.raises(RunError, match="cannot be made"):
+    with pytest.raises(RunError, match="is no folder"):
         RunFolder.at(tmp_path / "run", "name").make()
     assert (tmp_path / "run").read_text() == "kept"
 

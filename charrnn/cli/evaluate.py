@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from charrnn.cli.options import encoding, errors
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import CorpusError, RunError
 
 
 @click.command(name="evaluate")
@@ -37,8 +37,8 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     if corpus.fingerprint != run.source.fingerprint:
         raise CorpusError(f"{', '.join(corpus.sources)}: is no longer the text the model was trained on; name a TEXT_FILE")
     split = corpus.split(run.config.validation, run.config.test)
-    if not len(split.validation):
-        raise ConfigError("validation", "was 0 when this model was trained; name a TEXT_FILE")
-    if len(split.test):
-        click.echo(evaluate(run.model, split.test, streams=streams).line("test"))
-    click.echo(evaluate(run.model, split.validation, streams=streams).line("validation"))
+    if not len(split.test) and not len(split.validation):
+        raise RunError(f"{run_or_checkpoint}: was trained without a validation part; name a TEXT_FILE")
+    for name, part in (("test", split.test), ("validation", split.validation)):
+        if len(part):
+            click.echo(evaluate(run.model, part, streams=streams).line(name))

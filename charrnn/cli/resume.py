@@ -99,6 +99,7 @@ def _go_on(run: Run, text: Corpus, length: TrainConfig, folder: RunFolder) -> No
     if differences := _differences(run, environment(), threads):
         training.warn(f"{', '.join(differences)}; the result may differ in its last bits")
     run.environment, run.config = environment(), replace(run.config, threads=threads)
+    run.source = run.source._replace(names=text.sources, encoding=text.reading.encoding, errors=text.reading.errors)
     if length.steps is not None or length.epochs is not None:
         run.plan(length.steps or max(1, round((length.epochs or 0) * run.source.windows)))
     elif length.minutes is not None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +21,17 @@ if TYPE_CHECKING:
 def say(message: str, quiet: bool = False) -> None:
     """A line for the user, on standard error."""
     if not quiet:
-        click.echo(message, err=True)
+        with _nobody_may_read():
+            click.echo(message, err=True)
+
+
+@contextlib.contextmanager
+def _nobody_may_read() -> Iterator[None]:
+    """Go on where whoever read standard error has gone: that is no reason to end a training."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def warn(message: str) -> None:
@@ -62,14 +76,16 @@ def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
         if keeper.unsaved:
             raise click.ClickException(f"{folder.path}: the run could not be saved at its end, step {run.step:,}; "
                                        f"see the warning above")
-        if stop.received is not None and not run.finished:
-            say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: charrnn resume {folder.path}")
-            sys.exit(128 + stop.received)
-    if run.out_of_patience and run.step < run.planned:
-        say(f"Stopped early at step {run.step:,} of {run.planned:,}: no better than step {run.best.step:,} "  # type: ignore[union-attr]
-            f"for {run.config.patience} evaluations", quiet)
-    say(f"Sample from it: charrnn sample {folder.path}\n"
-        f"Train longer:   charrnn resume {folder.path} --steps {2 * run.planned}", quiet)
+        place = shlex.quote(str(folder.path))
+    if stop.received is not None and not run.finished:
+        say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: charrnn resume {place}")
+        sys.exit(128 + stop.received)
+    say(f"Sample from it: charrnn sample {place}", quiet)
+    if run.best is not None and run.out_of_patience and run.step < run.planned:
+        say(f"Stopped early at step {run.step:,} of {run.planned:,}: no better than step {run.best.step:,} for "
+            f"{run.config.patience} evaluations", quiet)
+    else:
+        say(f"Train longer:   charrnn resume {place} --steps {2 * run.planned}", quiet)
     print_result(run)
 
 
@@ -97,15 +113,18 @@ class _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        with _nobody_may_read():
+            self.bar.close()
 
     def show(self, step: Step) -> None:
-        self.bar.set_postfix_str(f"{self.run.smoothed_loss:.3f} nats/char", refresh=False)
-        self.bar.update()
+        with _nobody_may_read():
+            self.bar.set_postfix_str(f"{self.run.smoothed_loss:.3f} nats/char", refresh=False)
+            self.bar.update()
         if step.validation_loss is not None and not self.quiet:
             mark = "  best" if step.is_best else ""
             self.write(f"step {step.number:>7,}  epoch {step.epoch:6.2f}  train {self.run.smoothed_loss:.4f}  "
                        f"validation {step.validation_loss:.4f} nats/char{mark}")
 
     def write(self, line: str) -> None:
-        self.bar.write(line, file=sys.stderr)
+        with _nobody_may_read():
+            self.bar.write(line, file=sys.stderr)
