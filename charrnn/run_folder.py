@@ -70,11 +70,14 @@ class RunFolder:
             raise RunError(f"{self.path}: cannot be made ({error.strerror}); give another --checkpoints") from None
 
     def copy_from(self, other: RunFolder, step: int) -> None:
-        """Take over the metrics of another run up to ``step``, and its best state."""
-        if other.metrics.exists():
-            shutil.copyfile(other.metrics, self.metrics)
-        if other.best.exists() and Run.load(other.best).step <= step:
-            shutil.copyfile(other.best, self.best)
+        """Take over the metrics of another run up to ``step``, and its best state. Raises RunError where that cannot be."""
+        try:
+            if other.metrics.exists():
+                shutil.copyfile(other.metrics, self.metrics)
+            if other.best.exists() and (best := Run.load(other.best)).step <= step:
+                best.save(self.best)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot take over {other.path} ({error.strerror or error})") from None
 
 
 def checkpoint_at(path: str | Path, prefer: str = "best") -> Path:
