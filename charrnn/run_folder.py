@@ -75,15 +75,24 @@ class RunFolder:
 
     def begin_with(self, run: Run, other: RunFolder | None) -> None:
         """Make the folder for a new run that goes on from ``run``, a state of the run in ``other``, whose metrics and
-        best state it takes over. Where there is no such state, the best counts from here on."""
+        best state it takes over. Where there is no such state, the best counts from here on.
+
+        Raises RunError where that cannot be.
+        """
         best = run.best is not None and run.best.step != run.step
         if best and (other is None or not other.best.exists() or Run.load(other.best).history != run.history_to_best):
             best, run.since = False, run.step
         self.make()
-        if other is not None and other.metrics.is_file():
-            shutil.copyfile(other.metrics, self.metrics)
-        if other is not None and best:
-            shutil.copyfile(other.best, self.best)
+        if other is None:
+            return
+        try:
+            if other.metrics.is_file():
+                shutil.copyfile(other.metrics, self.metrics)
+            if best:
+                shutil.copyfile(other.best, self.best)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot take over {other.path} ({error.strerror or error}); see that there is space, "
+                           f"or give another --name") from None
 
 
 def checkpoint_at(path: str | Path, prefer: str = "best") -> Path:

@@ -10,6 +10,7 @@ is a run like any other; in either case within the limits, and it is not changed
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import math
@@ -29,7 +30,7 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from hostile import Header, contents, copied, forged, headers, image_of, signed, with_checksums
+from forging import LIBVER, Header, contents, copied, forged, headers, image_of, signed, with_checksums
 
 SECONDS = 5
 """Of the processor, for one file. Whoever takes them is killed."""
@@ -70,7 +71,7 @@ def originals() -> tuple[bytes, ...]:
 def _by_h5py(data: bytes) -> bytes:
     """The same content as the HDF5 library lays it out: with headers in several chunks, limits, and empty messages."""
     image = BytesIO()
-    with h5py.File(image, "w", libver=("v110", "v110")) as file:
+    with h5py.File(image, "w", libver=LIBVER) as file:
         copied(data, file)
     return signed(image.getvalue())
 
@@ -93,6 +94,8 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
 
 
 def _damage(data: bytes, rng: random.Random) -> bytes:
+    if not data:
+        return rng.randbytes(8)
     span = min(rng.choice(_SPANS), len(data))
     first = rng.randrange(len(data) - span + 1)
     start, middle, end = data[:first], data[first:first + span], data[first + span:]
@@ -191,7 +194,7 @@ def _change_facts(meta: Any, rng: random.Random) -> None:
     if how == 0:
         del node[key]
     elif how == 1 and isinstance(node, dict):
-        node[rng.choice(("more", "", "\0", "\ud800", "facts", "steps"))] = rng.choice(_VALUES)
+        node[rng.choice(("more", "", "\0", "\ud800", "facts", "steps"))] = copy.deepcopy(rng.choice(_VALUES))
     elif how == 2:
         other, place = rng.choice(everywhere)
         with contextlib.suppress(KeyError, IndexError):  # one of them may be inside the other
@@ -201,7 +204,7 @@ def _change_facts(meta: Any, rng: random.Random) -> None:
         with contextlib.suppress(OverflowError, ValueError):  # what has no such number stays
             node[key] = change(node[key])
     else:
-        node[key] = rng.choice(_VALUES)
+        node[key] = copy.deepcopy(rng.choice(_VALUES))
 
 
 def _fitting(arrays: dict[str, np.ndarray], meta: Any) -> dict[str, np.ndarray]:
@@ -242,9 +245,10 @@ def arrays(data: bytes, rng: random.Random) -> bytes:
         if rng.random() < 0.3:
             meta["arrays"][name] = [array.dtype.str, list(array.shape)]
     image = BytesIO()
-    with h5py.File(image, "w", libver=("v110", "v110")) as file:
+    with h5py.File(image, "w", libver=LIBVER) as file:
         for name, array in {**all_arrays, "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}.items():
-            file.create_dataset(name, data=array, track_times=False, **(stored.get(name, {}) if array.size else {}))
+            options = stored.get(name, {}) if array.ndim and array.size else {}
+            file.create_dataset(name, data=array, track_times=False, **options)
     return signed(image.getvalue())
 
 
@@ -275,7 +279,7 @@ def _other_array(array: np.ndarray, rng: random.Random) -> np.ndarray:
 def links(data: bytes, rng: random.Random) -> bytes:
     """Links, groups, attributes and arrays put where others are."""
     image = BytesIO(image_of(data))
-    with h5py.File(image, "r+", libver=("v110", "v110")) as file:
+    with h5py.File(image, "r+", libver=LIBVER) as file:
         for _ in range(rng.choice((1, 1, 2, 4))):
             names: list[str] = ["/"]
             file.visit(names.append)

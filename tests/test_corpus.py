@@ -5,7 +5,7 @@ import socket
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from charrnn.corpus import BUILT_IN, Corpus, decode, read_text
@@ -114,6 +114,7 @@ def test_what_is_not_utf8_is_refused_with_its_first_byte(tmp_path, data, offset,
 @given(st.text(max_size=40), st.binary(max_size=3))
 def test_the_offset_is_that_of_the_first_byte_that_is_no_utf8(before, after):
     start = before.encode()
+    assume(start or not after.startswith(b"\xfe"))  # which would be the mark of UTF-16
     assert f"at byte {len(start):,} (0xff)" in error_of(decode, start + b"\xff" + after, "x")
 
 

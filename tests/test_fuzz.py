@@ -38,9 +38,10 @@ def test_the_originals_are_valid(tmp_path: Path) -> None:
 
 
 def test_a_mutant_is_a_function_of_seed_and_number() -> None:
-    for number in range(2 * len(MUTATORS)):
-        assert mutant(3, number) == mutant(3, number)
-        assert mutant(3, number) != mutant(4, number)
+    numbers = range(20 * len(MUTATORS))
+    forwards = [mutant(3, number) for number in numbers]
+    assert forwards == [mutant(3, number) for number in reversed(numbers)][::-1]
+    assert all(mutant(4, number) != forwards[number] for number in numbers)
 
 
 # Planted bugs, each in the child process

@@ -10,8 +10,13 @@ import pytest
 
 pytest.importorskip("resource", reason="the limits of the child process need it")
 
+from forging import contents, copied, forged, image_of, signed, written
 from fuzzing import LOADED, REFUSED, Judge, Verdict, originals
-from hostile import HOSTILE, contents, copied, forged, image_of, signed, written
+from hostile import HOSTILE
+
+from charrnn import checkpoint
+from charrnn.errors import CheckpointError
+from charrnn.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +62,16 @@ def test_what_h5py_writes_is_fine(tmp_path: Path, valid: bytes, judge: Judge) ->
     with written(tmp_path / "run.h5") as file:
         copied(valid, file)
     assert judge.judge(tmp_path / "run.h5") == Verdict(LOADED)
+
+
+@pytest.mark.parametrize("limit", ["_LARGEST_FILE", "_LARGEST_META", "_MOST_VALUES"])
+def test_what_would_not_be_read_is_not_written(
+        limit: str, tmp_path: Path, valid: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.h5").write_bytes(valid)
+    run = Run.load(tmp_path / "run.h5")
+    monkeypatch.setattr(checkpoint, limit, 50)
+    with pytest.raises(CheckpointError):
+        Run.load(tmp_path / "run.h5")
+    with pytest.raises(OSError, match="larger than a checkpoint can be"):
+        run.save(tmp_path / "run.h5")
+    assert (tmp_path / "run.h5").read_bytes() == valid

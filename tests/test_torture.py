@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("resource", reason="needs POSIX limits and signals")
 
-from torturing import Attempt, End, Tally, Torture, table
+from torturing import Attempt, End, Tally, Torture, Training, table
 
 from charrnn.run_folder import RunFolder
 
@@ -104,6 +104,20 @@ def test_what_failed_saves_say(torture: Torture, end: End, is_right: bool) -> No
         attempt.judge_failed_saves(end)
     shutil.rmtree(attempt.folder, ignore_errors=True)
     assert (tally.failures == []) == is_right
+
+
+# What the tries do not reach
+
+def test_a_new_run_from_an_old_one_has_a_whole_best_state_or_none(torture: Torture, tmp_path: Path) -> None:
+    shutil.copytree(torture.reference.path, tmp_path / "run")
+    shutil.copy(torture.text, tmp_path)
+    end = Training(tmp_path, ["resume", "run", "--name", "full"], {"limit": torture.size // 2}).end()
+    assert (end.code, end.out, len(end.err.splitlines())) == (1, "", 1)
+    assert end.err.startswith(f"Error: {tmp_path.resolve() / 'full'}: cannot take over run (File too large)")
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["metrics.csv"]
+    assert Training(tmp_path, ["resume", "run", "--name", "new"]).end() == torture.undisturbed
+    for name in ("best.h5", "last.h5", "metrics.csv"):
+        assert (tmp_path / "new" / name).read_bytes() == (torture.reference.path / name).read_bytes()
 
 
 def test_a_signal_while_python_ends_changes_nothing() -> None:

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -197,8 +197,18 @@ class Attempt:
         self._trainings.append(Training(self.folder, arguments, plan))
         return self._trainings[-1]
 
-    def wait_for_a_save(self, training: Training) -> bool:
-        return training.until(self.run.last.exists)
+    def wait(self, training: Training) -> bool:
+        """Wait for some moment after the first save, mostly before the last; False where the training ended before."""
+        saves = self.rng.randint(1, len(SAVES) * 2 // 3)
+        seen: set[tuple[int, int]] = set()
+
+        def are_done() -> bool:
+            with suppress(FileNotFoundError):
+                status = self.run.last.stat()
+                seen.add((status.st_ino, status.st_mtime_ns))
+            return len(seen) >= saves
+
+        return training.until(are_done) and training.sleep(self.rng.uniform(0, 2 * self.torture.duration / len(SAVES)))
 
     def look(self) -> int | None:
         """Load what is there, note the step of ``last.h5``, which never goes back, and return it."""
@@ -244,16 +254,18 @@ class Attempt:
         found, wanted = sorted(os.listdir(self.run.path)), sorted(os.listdir(self.torture.reference.path))
         if found != wanted:
             self.fail(f"the run folder holds {', '.join(found)}")
-        for mine, other in ((self.run.last, self.torture.reference.last), (self.run.best, self.torture.reference.best)):
-            if not mine.exists() or mine.read_bytes() != other.read_bytes():
-                self.differ(f"{mine.name} is another one than that of the undisturbed run")
-        if self.run.metrics.exists():
-            rows, others = rows_of(self.run.metrics), rows_of(self.torture.reference.metrics)
-            if rows != others:
-                steps, doubled = [row.get("step") for row in rows], len(rows) - len({row.get("step") for row in rows})
-                missing = {row["step"] for row in others} - set(steps)
-                self.differ(f"metrics.csv has other rows than that of the undisturbed run: {doubled} doubled, "
-                            f"{len(missing)} missing, {len(rows)} in all")
+        self.compare_file("last.h5")
+        self.compare_file("best.h5")
+        rows, others = rows_of(self.run.metrics), rows_of(self.torture.reference.metrics)
+        if rows != others:
+            steps = {row.get("step") for row in rows}
+            self.differ(f"metrics.csv has other rows than that of the undisturbed run: {len(rows) - len(steps)} doubled, "
+                        f"{len({row['step'] for row in others} - steps)} missing, {len(rows)} in all")
+
+    def compare_file(self, name: str) -> None:
+        mine, other = self.run.path / name, self.torture.reference.path / name
+        if not mine.exists() or mine.read_bytes() != other.read_bytes():
+            self.differ(f"{name} is another one than that of the undisturbed run")
 
     def judge_failed_saves(self, end: End, before: int | None = None) -> None:
         """Each save that failed has its line and nothing else has, the exit code says whether the last one did, and
@@ -306,16 +318,12 @@ class Torture:
         training.until(self.reference.last.exists)
         self.first_save = time.monotonic() - started
         self.undisturbed = training.end()
-        self.duration = time.monotonic() - started
+        self.duration = time.monotonic() - started - self.first_save
         if self.undisturbed.code or self.undisturbed.err:
             raise RuntimeError(f"the undisturbed training ended with {self.undisturbed}")
         if [int(row["step"]) for row in rows_of(self.reference.metrics)] != [*range(1, STEPS + 1)]:
             raise RuntimeError("the undisturbed training has not a row for each step")
         self.size = self.reference.last.stat().st_size
-
-    def moment(self, rng: random.Random) -> float:
-        """Some moment of a training, in seconds from its first save; not in its last fifth."""
-        return rng.uniform(0, 0.8) * (self.duration - self.first_save)
 
     def _attempts(self, tally: Tally, most: int, enough: float = math.inf) -> Iterator[Attempt]:
         """So many attempts, fewer where ``enough`` tries have hit before."""
@@ -350,7 +358,10 @@ class Torture:
 
     def _kill_at_any_time(self, attempt: Attempt) -> Training:
         training = attempt.start({} if attempt.rng.random() < 0.5 else None)
-        training.sleep(attempt.rng.uniform(0.8 * self.first_save, 0.9 * self.duration))
+        if attempt.rng.random() < 0.3:
+            training.sleep(attempt.rng.uniform(0, 1.5 * self.first_save))
+        else:
+            attempt.wait(training)
         training.process.kill()
         return training
 
@@ -392,7 +403,7 @@ class Torture:
 
     def _interrupt(self, attempt: Attempt, number: signal.Signals) -> None:
         training = attempt.start({})
-        if not (attempt.wait_for_a_save(training) and training.sleep(self.moment(attempt.rng))):
+        if not attempt.wait(training):
             return attempt.expect(training.end())
         training.process.send_signal(number)
         end = training.end()
@@ -415,7 +426,7 @@ class Torture:
                                       "at": [call, call + rng.choice((0, 0, 1, 2, 3, 6))]})
         else:
             training = attempt.start({})
-            if attempt.wait_for_a_save(training) and training.sleep(self.moment(rng)):
+            if attempt.wait(training):
                 training.process.send_signal(number)
                 if training.sleep(rng.choice((0, 0, 0.001, 0.003, 0.01, 0.03))):
                     training.process.send_signal(number)
@@ -477,11 +488,10 @@ class Torture:
 
     def _disk_full_for_a_while(self, attempt: Attempt) -> None:
         training = attempt.start()
-        moments = sorted(self.moment(attempt.rng) for _ in range(2))
         limit = attempt.rng.choice((self.size // 2, self._limit(attempt)))
-        if attempt.wait_for_a_save(training) and training.sleep(moments[0]):
+        if attempt.wait(training):
             _limit_files(limit, training.process.pid)
-            if training.sleep(moments[1] - moments[0]):
+            if training.sleep(attempt.rng.uniform(0, 0.6 * self.duration)):
                 _limit_files(resource.getrlimit(resource.RLIMIT_FSIZE)[0], training.process.pid)
         attempt.judge_failed_saves(training.end())
 
@@ -506,7 +516,7 @@ class Torture:
     def _folder_gone(self, attempt: Attempt) -> None:
         training, path = attempt.start(), attempt.run.path
         gone = path.with_name("gone")
-        if attempt.wait_for_a_save(training) and training.sleep(self.moment(attempt.rng)):
+        if attempt.wait(training):
             path.rename(gone)
         end = training.end()
         if gone.exists():
@@ -517,13 +527,12 @@ class Torture:
     def _folder_gone_for_a_while(self, attempt: Attempt) -> None:
         training, path = attempt.start(), attempt.run.path
         gone = path.with_name("gone")
-        moments = sorted(self.moment(attempt.rng) for _ in range(2))
-        if attempt.wait_for_a_save(training) and training.sleep(moments[0]):
+        if attempt.wait(training):
             if os.geteuid():
                 path.chmod(0o500)
             else:
                 path.rename(gone)
-            training.sleep(moments[1] - moments[0])
+            training.sleep(attempt.rng.uniform(0, 0.6 * self.duration))
             if os.geteuid():
                 path.chmod(0o700)
             else:
@@ -535,7 +544,7 @@ class Torture:
 
     def _folder_made_anew(self, attempt: Attempt) -> None:
         training, path = attempt.start(), attempt.run.path
-        if attempt.wait_for_a_save(training) and training.sleep(self.moment(attempt.rng)):
+        if attempt.wait(training):
             training.process.send_signal(signal.SIGSTOP)
             if Run.load(attempt.run.last).step < SAVES[-3]:  # so it will save again
                 path.rename(path.with_name("gone"))
@@ -545,8 +554,7 @@ class Torture:
         end = training.end()
         attempt.saved = None
         attempt.judge_failed_saves(end)
-        if attempt.run.last.read_bytes() != self.reference.last.read_bytes():
-            attempt.differ("last.h5 is another one than that of the undisturbed run")
+        attempt.compare_file("last.h5")
         rows, others = rows_of(attempt.run.metrics), rows_of(self.reference.metrics)
         if not rows or rows != others[-len(rows):]:
             attempt.differ("metrics.csv does not end as that of the undisturbed run")
@@ -584,7 +592,9 @@ def make_text() -> str:
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv by column, without the times."""
+    """The rows of a metrics.csv by column, without the times; none where there is no such file."""
+    if not path.exists():
+        return []
     with open(path, newline="") as file:
         return [{name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader(file)]
 
