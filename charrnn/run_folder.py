@@ -79,20 +79,20 @@ class RunFolder:
 
         Raises RunError where that cannot be.
         """
-        best = run.best is not None and run.best.step != run.step
-        if best and (other is None or not other.best.exists() or Run.load(other.best).history != run.history_to_best):
-            best, run.since = False, run.step
+        best = None
+        if run.best is not None and run.best.step != run.step:
+            best = Run.load(other.best) if other is not None and other.best.exists() else None
+            if best is None or best.history != run.history_to_best:
+                best, run.since = None, run.step
         self.make()
-        if other is None:
-            return
         try:
-            if other.metrics.is_file():
+            if other is not None and other.metrics.is_file():
                 shutil.copyfile(other.metrics, self.metrics)
-            if best:
-                shutil.copyfile(other.best, self.best)
+            if best is not None:
+                best.save(self.best)
         except OSError as error:
-            raise RunError(f"{self.path}: cannot take over {other.path} ({error.strerror or error}); see that there is space, "
-                           f"or give another --name") from None
+            raise RunError(f"{self.path}: cannot take over the old run ({error.strerror or error}); see that there is "
+                           f"space, or give another --name") from None
 
 
 def checkpoint_at(path: str | Path, prefer: str = "best") -> Path:

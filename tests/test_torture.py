@@ -113,7 +113,7 @@ def test_a_new_run_from_an_old_one_has_a_whole_best_state_or_none(torture: Tortu
     shutil.copy(torture.text, tmp_path)
     end = Training(tmp_path, ["resume", "run", "--name", "full"], {"limit": torture.size // 2}).end()
     assert (end.code, end.out, len(end.err.splitlines())) == (1, "", 1)
-    assert end.err.startswith(f"Error: {tmp_path.resolve() / 'full'}: cannot take over run (File too large)")
+    assert end.err.startswith(f"Error: {tmp_path.resolve() / 'full'}: cannot take over the old run (File too large)")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["metrics.csv"]
     assert Training(tmp_path, ["resume", "run", "--name", "new"]).end() == torture.undisturbed
     for name in ("best.h5", "last.h5", "metrics.csv"):
