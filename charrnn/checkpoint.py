@@ -116,6 +116,8 @@ def remove_leftovers(path: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
+    if os.name == "nt":  # where os.kill is no question
+        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -218,6 +220,11 @@ def _parse(text: np.ndarray) -> tuple[dict[str, Any], Any]:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} stands among its facts")
 
+    def short(digits: str) -> int:
+        if len(digits) > 20:  # early Pythons take for ever over very long ones
+            raise ValueError("a number among its facts is too long")
+        return int(digits)
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) != len(pairs):
             raise ValueError("a name stands twice among its facts")
@@ -225,7 +232,7 @@ def _parse(text: np.ndarray) -> tuple[dict[str, Any], Any]:
 
     if np.count_nonzero(text == ord(",")) > _MOST_VALUES:  # each would take many times its room in memory
         raise ValueError("its facts are too many")
-    meta = json.loads(text.tobytes().decode("utf-8"), parse_constant=refuse, object_pairs_hook=unique)
+    meta = json.loads(text.tobytes().decode("utf-8"), parse_int=short, parse_constant=refuse, object_pairs_hook=unique)
     if not isinstance(meta, dict) or meta.get("format") != FORMAT or meta.get("format_version") != FORMAT_VERSION:
         raise ValueError("its facts are of another format")
     if set(meta) != {"format", "format_version", "arrays", "facts"} or not isinstance(meta["facts"], dict):

@@ -19,6 +19,9 @@ DEFAULT_MINUTES = 2.0
 LEARNING_RATES = {"adam": 0.015, "rmsprop": 0.003, "adagrad": 0.05, "sgd": 1.0}
 """The default learning rate of each optimizer."""
 
+ERRORS = ("strict", "replace", "ignore")
+"""What can be done about bytes that are not of an encoding: refuse the text, put U+FFFD in their place, leave them out."""
+
 SAMPLE_LENGTH = 1000
 """Characters that the ``sample`` command writes by default."""
 
@@ -101,11 +104,11 @@ class TrainConfig:
     stateful: bool = _setting(
         bool, True, "Carry the hidden state from window to window, or start each window from zero.")
     epochs: float | None = _setting(
-        float, None, "Length of the training in passes over the training part.", above=0)
+        float, None, "Length of the training in passes over the training part.", above=0, most=10**7)
     steps: int | None = _setting(int, None, "Length of the training in steps, one window of every stream each.", least=1)
     minutes: float | None = _setting(
         float, None, "Length of the training in minutes: the first steps are timed, then the number of steps is fixed. "
-        f"{DEFAULT_MINUTES:g} where no length is given.", above=0)
+        f"{DEFAULT_MINUTES:g} where no length is given.", above=0, most=10**7)
     optimizer: str = _setting(str, "adam", "Optimizer.", choices=("adam", "rmsprop", "adagrad", "sgd"))
     learning_rate: float | None = _setting(
         float, None, "Peak learning rate; by default that of the optimizer: "

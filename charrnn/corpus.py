@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.config import check_range
+from charrnn.config import ERRORS, check_range
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.vocabulary import Vocabulary
 
@@ -21,11 +21,11 @@ BUILT_IN = "python-reference"
 """Name of the corpus that needs no file: the language reference that every CPython carries."""
 
 
+_SMALL_FILES = 2**24
+"""Bytes that are read without asking how many characters they may be."""
+
 STANDARD_INPUT = "-"
 """Name of the corpus that is read from standard input."""
-
-ERRORS = ("strict", "replace", "ignore")
-"""What can be done about bytes that are not of the encoding."""
 
 
 class Reading(NamedTuple):
@@ -97,11 +97,23 @@ class Corpus:
         return cls("\n\n".join(topics[name] for name in sorted(topics)), [BUILT_IN])
 
     @classmethod
-    def open(cls, sources: Sequence[str], reading: Reading | None = None) -> Corpus:
-        """What ``sources`` name: the built-in corpus for none or its name alone, else the files."""
-        if not sources or (tuple(sources) == (BUILT_IN,) and not Path(BUILT_IN).exists()):
+    def open(cls, sources: Sequence[str], reading: Reading | None = None, characters: int | None = None) -> Corpus:
+        """What ``sources`` name: the built-in corpus for its name alone, else the files.
+
+        ``characters`` is how many there should be; files that are much too large for them are refused unread. Raises
+        CorpusError for that and for what cannot be read.
+        """
+        reading = (reading or Reading()).check()
+        if tuple(sources) == (BUILT_IN,) and not Path(BUILT_IN).exists():
             return cls.built_in()
-        return cls.read(*sources, **(reading or Reading())._asdict())
+        if characters is not None:
+            left = max(16 * characters, _SMALL_FILES)
+            for file in (file for path in sources for file in _files(path)):
+                left -= os.stat(file).st_size if os.path.exists(file) else 0
+                if left < 0:
+                    raise CorpusError(f"{', '.join(sources)}: is much larger than the {characters:,} characters that were "
+                                      f"trained on; name the right text")
+        return cls.read(*sources, **reading._asdict())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -138,6 +150,8 @@ def bounds(characters: int, validation: float, test: float) -> tuple[int, int]:
 
 def _files(path: str | Path) -> list[str | Path]:
     """The files that ``path`` names."""
+    if not str(path):
+        raise CorpusError("an empty name names no text; name a text file")
     if str(path) == STANDARD_INPUT or not Path(path).is_dir():
         return [path]
     files: list[str | Path] = sorted(file for file in Path(path).rglob("*.txt") if file.is_file())

@@ -35,7 +35,8 @@ class Evaluation(NamedTuple):
 
     def line(self, name: str) -> str:
         """``validation 1.5108 nats/char  2.180 bits/char  perplexity 4.53``, with the name of what was read."""
-        return f"{name} {self.nats:.4f} nats/char  {self.bits:.3f} bits/char  perplexity {self.perplexity:.2f}"
+        perplexity = f"{self.perplexity:.2f}" if self.perplexity < 1e6 else f"{self.perplexity:.3g}"
+        return f"{name} {self.nats:.4f} nats/char  {self.bits:.3f} bits/char  perplexity {perplexity}"
 
 
 def stream_count(characters: int) -> int:
@@ -64,10 +65,16 @@ def evaluate(model: CharRNN, ids: np.ndarray, *, streams: int | None = None, tea
     team = team or Team(model, min(cores(), groups))
 
     def read(group: int) -> float:
+        with np.errstate(all="ignore"):  # whoever takes the figure looks whether it is finite
+            return read_streams(group)
+
+    def read_streams(group: int) -> float:
         reader = model.replica()
         first, last = bounds[group], bounds[group + 1]
         state, total = reader.initial_state(last - first), 0.0
         for start in range(0, length, _SEQ_LEN):
+            if team.is_over:
+                break
             part = slice(start, start + _SEQ_LEN)
             loss, state = reader.loss(inputs[part, first:last], targets[part, first:last], state)
             total += loss

@@ -142,6 +142,7 @@ def clip(gradients: Parameters, norm: float = 0.0, value: float = 0.0) -> float:
     if not math.isfinite(length):
         return length
     if value:
+        value = min(value, float(np.finfo(flat.dtype).max))
         np.clip(flat, -value, value, out=flat)
     after = global_norm(gradients) if value else length
     if norm and after > norm:

@@ -57,6 +57,8 @@ class Team:
         self.model = model
         self._models = [model] + [model.replica() for _ in range(threads - 1)]
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.is_over = False
+        """Whether ``map`` has been broken off, by Ctrl-C say: then long work should end, as Python waits for it."""
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: Masks | None = None
                            ) -> tuple[float, Parameters, State]:
@@ -82,7 +84,11 @@ class Team:
         """``work`` of each task, in their order; the threads take the tasks in turn."""
         if self._pool is None or len(tasks) == 1:
             return [work(task) for task in tasks]
-        return list(self._pool.map(work, tasks))
+        try:
+            return list(self._pool.map(work, tasks))
+        except BaseException:
+            self.is_over = True
+            raise
 
 
 def _streams(state: State, first: int, last: int) -> State:

@@ -74,7 +74,7 @@ class Run:
         corpus.split(config.validation, config.test)
         steps, budget = config.steps, config.budget
         if config.epochs is not None:
-            steps = max(1, round(config.epochs * windows.per_epoch))
+            steps = steps_of(config.epochs, windows.per_epoch)
         config = replace(
             config, batch_size=windows.batch_size, epochs=None, steps=None, minutes=budget,
             learning_rate=config.learning_rate or LEARNING_RATES[config.optimizer],
@@ -114,7 +114,7 @@ class Run:
 
         Raises ConfigError for a plan that is over already, or that has more evaluations than a history may hold.
         """
-        if steps < self.step:
+        if steps < self.step or steps == self.step != self.config.steps:
             raise ConfigError("steps", f"counts from the start of the run, which is at step {self.step:,} already; "
                                        f"give more than that, not {steps:,}")
         eval_every = self.config.eval_every or eval_every or math.ceil(steps / EVALUATIONS)
@@ -144,7 +144,8 @@ class Run:
     @property
     def history_to_best(self) -> list[Record]:
         """The history as it was when the best state was saved."""
-        return [record for record in self.history if self.best and record.step <= self.best.step]
+        best = self.best
+        return [record for record in self.history if best is not None and record.step <= best.step]
 
     @property
     def out_of_patience(self) -> bool:
@@ -201,13 +202,12 @@ class Run:
         self.failures = 0
 
     def fall_back(self) -> None:
-        """Go back to the last good weights, from a zero state, with half the learning rate; the step counts as taken."""
+        """Go back to the last good weights, from a zero state, with half the learning rate."""
         if self.good is None:
             raise ValueError("a copy of a run has no good weights to go back to")
         for kept, block in zip(self.good.blocks, self._blocks):
             block[...] = kept
         self.state = self.model.initial_state(self.config.batch_size)
-        self.step += 1
         self.failures += 1
         self.rate_factor /= 2
 
@@ -233,7 +233,8 @@ class Run:
         checkpoint.write_bytes(path, self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """The run as the bytes of a checkpoint."""
+        """The run as the bytes of a checkpoint. Raises ValueError before ``plan``."""
+        assert self.planned
         return checkpoint.to_bytes(self._arrays(), self._facts())
 
     def snapshot(self) -> Callable[[str | Path], None]:
@@ -295,6 +296,11 @@ class Run:
             run.good = Good(facts["good_step"], tuple(arrays[name] for name in good_names(optimizer.SLOTS)))
         run.failures = facts["failures"]
         return run
+
+
+def steps_of(epochs: float, windows: int) -> int:
+    """The steps that so many passes over a training part of so many windows take."""
+    return max(1, round(epochs * windows))
 
 
 def environment() -> dict[str, str]:

@@ -65,11 +65,10 @@ class RunFolder:
         return any(file.exists() for file in self.files)
 
     def make(self) -> None:
-        """Make the folder, and remove the run that lies in it. Raises RunError where that cannot be."""
+        """Make the folder; a run that lies in it stays until the first save of another. Raises RunError where that
+        cannot be."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for file in self.files:
-                file.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"{self.path}: cannot be made ({error.strerror}); give another --checkpoints") from None
 
@@ -148,8 +147,9 @@ class Keeper:
         for path in (folder.best, folder.last):
             checkpoint.remove_leftovers(path)
         self.metrics = Metrics(folder.metrics, run.step)
+        self._is_first = True
         self._tried_step: int | None = None
-        self._saved_step = run.step if folder.last.exists() else None
+        self._saved_step = run.step if run.step and folder.last.exists() else None
         self._saved_at = time.monotonic()
         self._save_best: Callable[[Path], None] | None = None
 
@@ -179,18 +179,25 @@ class Keeper:
         """Write metrics, then ``best.h5`` where this state is the best, then ``last.h5``; in this order, so that a
         resumed run finds the rows of all its steps, and the best state if it is not to come again.
 
-        A best state that could not be written is kept, and written before a later ``last.h5`` is.
+        A best state that could not be written is kept, and written before a later ``last.h5`` is. The first save may
+        replace another run, which stays whole until ``last.h5`` is there.
         """
         self.unsaved = False
         self._tried_step = self.run.step
         self._saved_at = time.monotonic()
         save_best = self.run.save if best else self._save_best
         try:
+            if self._is_first:
+                self.run.save(self.folder.last)
+                if self.run.best is None:
+                    self.folder.best.unlink(missing_ok=True)
             self.metrics.flush()
             if save_best is not None:
                 save_best(self.folder.best)
                 best, self._save_best = False, None
-            self.run.save(self.folder.last)
+            if not self._is_first:
+                self.run.save(self.folder.last)
+            self._is_first = False
             self._saved_step = self.run.step
         except OSError as error:
             if best:

@@ -14,7 +14,7 @@ import numpy as np
 from charrnn.batches import Windows, next_epoch
 from charrnn.corpus import Corpus
 from charrnn.dropout import dropout_masks
-from charrnn.errors import CorpusError, TrainingError
+from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.evaluation import Evaluation, evaluate
 from charrnn.facts import Record
 from charrnn.optimizers import clip, learning_rate
@@ -85,14 +85,19 @@ class Trainer:
         started = time.perf_counter()
         loss, norm, applied = self._take(rate)
         seconds = time.perf_counter() - started
-        fault = None if applied else self._fall_back(loss, norm)
-        validation_loss, is_best = None, False
+        fault, validation_loss, is_best = None, None, False
+        if not applied:
+            number = run.step + 1
+            fault = self._fall_back(f"step {number:,} ends in no numbers (loss {loss:g}, gradient's norm {norm:g})", number)
+            run.step = number
         if run.at_evaluation:
             validation_loss = self.evaluate().nats
-            if not math.isfinite(validation_loss):
-                raise TrainingError(f"the validation loss after step {run.step:,} is {validation_loss}; {_ADVICE}")
-            is_best = run.best is None or validation_loss < run.best.validation_loss
-            run.history.append(Record(run.step, run.smoothed_loss, validation_loss))
+            if math.isfinite(validation_loss):
+                is_best = run.best is None or validation_loss < run.best.validation_loss
+                run.history.append(Record(run.step, run.smoothed_loss, validation_loss))
+            else:
+                fault = self._fall_back(f"the validation loss after step {run.step:,} is {validation_loss:g}", run.step)
+                validation_loss = None
         if run.at_good_point and fault is None:
             run.note_good()
         return Step(run.step, run.epoch, loss, norm, rate, seconds, validation_loss, is_best, fault)
@@ -118,16 +123,16 @@ class Trainer:
         run.advance(loss, state)
         return loss, norm, True
 
-    def _fall_back(self, loss: float, norm: float) -> str:
-        """Do instead of an update what can be done; returns it in words."""
-        run, what = self.run, f"step {self.run.step + 1:,} ends in no numbers (loss {loss:g}, gradient's norm {norm:g})"
+    def _fall_back(self, what: str, step: int) -> str:
+        """Do what can be done about ``what`` has happened in ``step``; returns both in words."""
+        run = self.run
         if not run.config.recover:
             raise TrainingError(f"{what}; {_ADVICE}")
         if run.failures == _TRIES:
             raise TrainingError(f"{what}, and going back to step {run.good_step:,} at half the learning rate has not "
                                 f"helped {_TRIES} times in a row; {_ADVICE}")
-        if run.step + 1 == run.planned and not run.smoothed_loss:
-            raise TrainingError(f"{what}, and neither did any step before it; {_ADVICE}")
+        if step == run.planned and not (run.best if run.config.validation else run.smoothed_loss):
+            raise TrainingError(f"{what}, and nothing before it was better; {_ADVICE}")
         run.fall_back()
         return (f"{what}; back to the weights of step {run.good_step:,}, with the learning rate times "
                 f"{run.rate_factor:g} from here on")
@@ -141,15 +146,18 @@ def fix_plan(run: Run, corpus: Corpus, minutes: float | None = None, spent: floa
     """Fix how many steps, evaluations among them, fit into ``minutes`` (by default those of the run's config).
 
     ``spent`` seconds of them are over. The first steps, and an evaluation, are timed on a copy of the run, which is
-    thrown away. Where the usual number of evaluations would take more than a fifth of the time, there are fewer.
+    thrown away. Where the usual number of evaluations would take more than a fifth of the time, there are fewer. Raises
+    ConfigError where the time is over already.
     """
     seconds = 60 * (minutes or run.config.minutes or 0.0) - spent
+    if seconds <= 0:
+        raise ConfigError("minutes", f"count from the start of the run, and {spent / 60:.2f} are over; give more")
     per_step, per_evaluation = _measure(run, corpus, seconds)
     every = run.config.eval_every
     if every:
         steps = int(seconds / (per_step + per_evaluation / every))
     else:
-        share = min(_EVALUATION_SHARE, EVALUATIONS * per_evaluation / seconds if seconds > 0 else 1.0)
+        share = min(_EVALUATION_SHARE, EVALUATIONS * per_evaluation / seconds)
         steps = max(1, int(seconds * (1 - share) / per_step))
         evaluations = EVALUATIONS if not per_evaluation else round(seconds * share / per_evaluation)
         every = math.ceil(steps / max(1, evaluations))

@@ -295,8 +295,12 @@ def _change_links(file: h5py.File, place: str, other: str, rng: random.Random) -
         item, name = file[other], f"{place}2" if how == 5 else place
         if how < 5:
             del file[place]
-        file[name] = rng.choice((h5py.SoftLink(f"/{other}"), h5py.ExternalLink("other.h5", f"/{other}"), item,
-                                 np.float32(1), np.zeros((2, 3), "<f4"), np.dtype("<f4")))
+        new = rng.choice((h5py.SoftLink(f"/{other}"), h5py.ExternalLink("other.h5", f"/{other}"), item, np.zeros((), "<f4"),
+                          np.zeros((2, 3), "<f4")))
+        if isinstance(new, np.ndarray):
+            file.create_dataset(name, data=new, track_times=False)  # a mutant does not know what time it is
+        else:
+            file[name] = new
     elif how == 6:
         file.move(place, f"{place}2")
     elif how == 7:

@@ -203,7 +203,7 @@ def test_resume_goes_on_to_what_was_planned_or_further(here: Path, cli: Cli, tra
     assert steps(RUN) == list(range(1, 16))
     assert cli("resume", RUN / "last.h5", "--epochs", 1).code == 0
     assert Run.load(RUN / "last.h5").step == 22
-    assert cli("resume", RUN, "--minutes", 1e-9).code == 0
+    assert cli("resume", RUN, "--minutes", 0.05).code == 0
     assert Run.load(RUN / "last.h5").step > 22
     before = files(here)
     refused(cli("resume", RUN, "--steps", 5), "--steps")
@@ -649,7 +649,7 @@ def test_another_text_is_learned_only_where_that_is_meant(here: Path, cli: Cli) 
     answer = cli("resume", RUN, "--fine-tune", "--corpus", "other.txt", "--encoding", "utf-16", "--name", "fine",
                  "--steps", 3)
     assert (answer.code, len(answer.out.splitlines())) == (0, 1)
-    assert "1 get fresh weights: \\u03a9" in answer.err
+    assert "1 get fresh weights: Ω" in answer.err
     assert files(here / RUN) == before
     run = Run.load("checkpoints/fine/last.h5")
     assert (run.step, run.source.names, run.source.encoding) == (3, ("other.txt",), "utf-16")
@@ -715,3 +715,45 @@ def test_a_moved_corpus_is_remembered(here: Path, cli: Cli) -> None:
 def test_evaluate_measures_the_test_part_alone_where_there_is_no_other(empty: Path, cli: Cli) -> None:
     assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--validation", 0, "--test", 0.1).code == 0
     assert re.fullmatch(r"test \d+\.\d{4} nats/char  .*\n", cli("evaluate", RUN).out)
+
+
+# What a checkpoint from anywhere makes the commands read and print
+
+@pytest.mark.parametrize("names", [("-",), (), ("big.txt",) * 4, (".",)])
+def test_a_checkpoint_makes_no_command_read_what_cannot_be_its_corpus(here: Path, cli: Cli, names: tuple[str, ...]) -> None:
+    with open("big.txt", "wb") as file:
+        file.truncate(2**30)
+    run = Run.load(RUN / "last.h5")
+    run.source = run.source._replace(names=names)
+    run.save("other.h5")
+    refused(cli("evaluate", "other.h5"), "TEXT_FILE" if len(names) < 1 or names == ("-",) else "much larger")
+    refused(cli("resume", "other.h5", "--name", "new"))
+
+
+def test_what_a_checkpoint_says_does_not_move_the_cursor(here: Path, cli: Cli) -> None:
+    run = Run.load(RUN / "last.h5")
+    run.environment = {"\x1b[31mred\nline": "\x07x"}
+    run.save("other.h5")
+    for answer in (cli("resume", "other.h5", "--name", "new", "--steps", 13, "--quiet"), cli("inspect", "other.h5")):
+        assert answer.code == 0
+        assert not re.search(r"[\x00-\x09\x0b-\x1f]", answer.out + answer.err)
+
+
+def test_minutes_that_are_over_and_an_unknown_time_are_refused(here: Path, cli: Cli) -> None:
+    refused(cli("resume", RUN, "--minutes", 1e-9), "--minutes", "give more")
+    shutil.copyfile(RUN / "last.h5", "lone.h5")
+    refused(cli("resume", "lone.h5", "--name", "new", "--minutes", 1), "--minutes", "--steps")
+
+
+def test_a_run_out_of_patience_goes_on_with_more(empty: Path, cli: Cli) -> None:
+    short = ("--steps", 9, "--eval-every", 1, "--patience", 1, "--learning-rate", 1e-30)
+    assert cli("train", "notes.txt", *SMALL, *short).code == 0
+    assert "--patience" in cli("resume", RUN, "--steps", 12).err
+    assert Run.load(RUN / "last.h5").step == 2
+    assert cli("resume", RUN, "--steps", 12, "--patience", 99).code == 0
+    assert Run.load(RUN / "last.h5").step == 12
+
+
+@pytest.mark.parametrize("words", [("train", "--encoding", "nonsense"), ("evaluate", RUN, "--encoding", "nonsense")])
+def test_an_encoding_that_is_none_is_refused_also_where_it_is_not_used(here: Path, cli: Cli, words: tuple) -> None:
+    refused(cli(*words), "--encoding")

@@ -183,11 +183,23 @@ def test_the_built_in_corpus_has_its_topics_in_the_order_of_their_names(monkeypa
     assert text_of(Corpus.built_in()) == "first\n\nsecond\n\nthird"
 
 
-def test_open_takes_the_built_in_corpus_for_none_or_its_name(monkeypatch, tmp_path):
+def test_open_takes_the_built_in_corpus_for_its_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert Corpus.open([]).sources == (BUILT_IN,)
     assert Corpus.open([BUILT_IN]).sources == (BUILT_IN,)
     assert Corpus.open(Corpus.built_in().sources).fingerprint == Corpus.built_in().fingerprint
+
+
+def test_what_is_much_larger_than_it_should_be_is_refused_unread(tmp_path, monkeypatch):
+    with open(tmp_path / "huge.txt", "wb") as file:
+        file.truncate(2**40)
+    monkeypatch.setattr("charrnn.corpus.read_text", None)  # to read it would fail
+    for source in (tmp_path, tmp_path / "huge.txt"):
+        with pytest.raises(CorpusError, match="much larger than the 1,000 characters"):
+            Corpus.open([str(source)], characters=1000)
+
+
+def test_an_empty_name_names_nothing():
+    assert "names no text" in error_of(Corpus.read, "")
 
 
 def test_open_takes_a_file_of_that_name_where_there_is_one(monkeypatch, tmp_path):

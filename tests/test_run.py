@@ -122,8 +122,11 @@ def test_a_plan_that_is_over_already_is_refused(start: Callable[..., Run], take:
     before = run.config
     with pytest.raises(ConfigError, match=r"steps: .*at step 4 already"):
         run.plan(3)
+    with pytest.raises(ConfigError, match=r"steps: .*at step 4 already"):
+        run.plan(4)  # it would end without its evaluation
     assert run.config == before
-    run.plan(4)
+    take(run, 2)
+    run.plan(6)
     assert run.finished
 
 

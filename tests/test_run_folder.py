@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from charrnn import Corpus, Run, Trainer
+from charrnn import Corpus, Run, Trainer, checkpoint
 from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.metrics import Metrics
 from charrnn.run_folder import Keeper, RunFolder, StopSignals, checkpoint_at
@@ -99,7 +100,27 @@ def test_a_run_is_not_replaced_unless_that_is_asked_for(tmp_path: Path, file: st
     folder = RunFolder.at(tmp_path, "run", overwrite=True)
     assert (path / file).read_text() == "kept"
     folder.make()
-    assert os.listdir(path) == ["notes.txt"]
+    assert (path / file).read_text() == "kept"
+
+
+def test_a_run_that_is_replaced_stays_whole_until_the_other_is_saved(
+        start: Start, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.make()
+    keep(start(steps=4, eval_every=2), corpus, folder)
+    before = state(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_bytes", raise_no_space)
+        keep(start(steps=4, eval_every=2, seed=2), corpus, folder)
+    assert state(folder) == before
+    keep(start(steps=3, eval_every=9, validation=0), corpus, folder)
+    assert not folder.best.exists()
+    assert Run.load(folder.last).step == 3
+    assert [int(row["step"]) if isinstance(row, dict) else int(row[0]) for row in rows(folder)] == [1, 2, 3]
+
+
+def raise_no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:

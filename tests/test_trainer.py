@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from charrnn import Corpus, Run, Trainer, evaluate
 from charrnn.batches import Windows, next_epoch
 from charrnn.dropout import dropout_masks
-from charrnn.errors import CorpusError, TrainingError
+from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.optimizers import clip, learning_rate
 from charrnn.parallel import one_blas_thread
 from charrnn.trainer import fix_plan
@@ -361,14 +361,31 @@ def test_a_plan_in_minutes_keeps_the_other_settings(start: Start, corpus: Corpus
     assert run.config.eval_every == values.get("eval_every", run.config.eval_every)
 
 
-@pytest.mark.parametrize("spent", [0.0, 1e9])
-def test_more_minutes_make_the_plan_of_a_run_under_way_longer(
-        start: Start, take: Take, corpus: Corpus, spent: float) -> None:
+def test_more_minutes_make_the_plan_of_a_run_under_way_longer(start: Start, take: Take, corpus: Corpus) -> None:
     run = start(steps=6)
     take(run)
-    fix_plan(run, corpus, minutes=0.001, spent=spent)
+    with pytest.raises(ConfigError, match=r"minutes: .*0\.50 are over"):
+        fix_plan(run, corpus, minutes=0.5, spent=30)
+    assert run.planned == 6
+    fix_plan(run, corpus, minutes=0.501, spent=30)
     assert run.planned > 6
     assert run.step == 6
+
+
+def test_a_validation_loss_that_is_no_number_goes_back_too(
+        start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(steps=9, eval_every=3)
+    trainer, right = Trainer(run, corpus), Trainer.evaluate
+
+    def evaluate(self: Trainer, ids: Any = None) -> Any:
+        return right(self, ids)._replace(nats=np.inf) if run.step == 6 else right(self, ids)
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    faults = {step.number: step.fault for step in trainer if step.fault}
+    assert faults.keys() == {6}
+    assert "back to the weights of step 3" in faults[6]
+    assert [record.step for record in run.history] == [3, 9]
+    assert run.rate_factor == 0.5
 
 
 class Clock:

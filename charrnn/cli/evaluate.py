@@ -21,19 +21,21 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     RUN_OR_CHECKPOINT is a run folder, whose best.h5 is taken, or a checkpoint. Without TEXT_FILE the text is the
     validation part of the corpus it was trained on (and its test part, where there is one).
     """
-    from charrnn.corpus import Corpus, Reading, read_text
+    from charrnn.cli.training import text_of
+    from charrnn.corpus import Reading, read_text
     from charrnn.evaluation import evaluate
     from charrnn.run import Run
     from charrnn.run_folder import checkpoint_at
 
+    reading = Reading(encoding, errors).check()
     run = Run.load(checkpoint_at(run_or_checkpoint))
     if text_file is not None:
-        ids = run.vocabulary.encode(read_text(text_file, Reading(encoding, errors).check()))
+        ids = run.vocabulary.encode(read_text(text_file, reading))
         if len(ids) < 2:
             raise CorpusError(f"{text_file}: has {len(ids)} characters, and 2 are the least; give a longer text")
         click.echo(evaluate(run.model, ids, streams=streams).line("text"))
         return
-    corpus = Corpus.open(run.source.names, run.source.reading)
+    corpus = text_of(run, run_or_checkpoint, "name a TEXT_FILE")
     if corpus.fingerprint != run.source.fingerprint:
         raise CorpusError(f"{', '.join(corpus.sources)}: is no longer the text the model was trained on; name a TEXT_FILE")
     split = corpus.split(run.config.validation, run.config.test)

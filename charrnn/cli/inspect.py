@@ -48,11 +48,14 @@ def _show(path: Path, run: Run) -> None:
                 _line(item.name.replace("_", " "), _plain(getattr(settings, item.name)))
     for name, value in run.environment.items():
         _line(name, value)
+    if run.rate_factor < 1:
+        _line("rate factor", f"{run.rate_factor:g}, after steps that ended in no numbers")
     _line("training loss", f"{run.smoothed_loss:.4f} nats/char, smoothed")
     if run.history:
         click.echo(f"\n{'step':>10}  {'train':>8}  {'validation':>10}  nats/char")
+    best = run.best
     for record in run.history:
-        mark = "  best" if record == run.best else ""
+        mark = "  best" if record is best else ""
         click.echo(f"{record.step:>10,}  {record.train_loss:8.4f}  {record.validation_loss:10.4f}{mark}")
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import ERRORS, ModelConfig, TrainConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -16,7 +16,7 @@ quiet = click.option("--quiet", "-q", is_flag=True, help="Show nothing but warni
 
 encoding = click.option("--encoding", metavar="NAME", default="utf-8", show_default=True,
                         help="Encoding of the text, by any name that Python knows.")
-errors = click.option("--errors", type=click.Choice(["strict", "replace", "ignore"]), default="strict", show_default=True,
+errors = click.option("--errors", type=click.Choice(ERRORS), default="strict", show_default=True,
                       help="What to do about bytes that are not of the encoding: refuse the text, put U+FFFD in their "
                       "place, or leave them out.")
 

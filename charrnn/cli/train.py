@@ -32,13 +32,12 @@ def command(corpus: tuple[str, ...], encoding: str, errors: str, name: str | Non
     model_config, train_config = ModelConfig(**pick(ModelConfig, values)), TrainConfig(**pick(TrainConfig, values))
 
     from charrnn.cli import training
-    from charrnn.corpus import STANDARD_INPUT, Corpus, Reading
+    from charrnn.corpus import BUILT_IN, STANDARD_INPUT, Corpus, Reading
     from charrnn.run import Run
     from charrnn.run_folder import RunFolder
-    from charrnn.trainer import fix_plan
 
     folder = RunFolder.at(checkpoints, name, overwrite) if name is not None else None
-    text = Corpus.open(corpus, Reading(encoding, errors))
+    text = Corpus.open(corpus or (BUILT_IN,), Reading(encoding, errors))
     if folder is None:
         folder = RunFolder.at(checkpoints, f"{text.name}-{model_config.cell}-{model_config.hidden_size}", overwrite)
     run = Run.start(text, model_config, train_config)
@@ -46,15 +45,9 @@ def command(corpus: tuple[str, ...], encoding: str, errors: str, name: str | Non
     training.say(training.describe_model(run), quiet)
     if STANDARD_INPUT in corpus:
         training.warn("a text from standard input is not there any more later: 'charrnn resume' will need --corpus FILE")
-    if run.config.batch_size < train_config.batch_size:
-        training.say(f"The text is short: {run.config.batch_size} streams are read side by side, not "
-                     f"{train_config.batch_size}", quiet)
+    training.say_batch(run, train_config.batch_size, quiet)
     if run.config.steps is None:
-        minutes = run.config.minutes
-        fix_plan(run, text)
-        usual = -(-run.planned // 20) == run.config.eval_every
-        training.say(f"{minutes:g} minutes: the same as --steps {run.planned}"
-                     + ("" if usual else f" --eval-every {run.config.eval_every}"), quiet)
+        training.fix_minutes(run, text, quiet)
     training.say(training.describe_plan(run), quiet)
     folder.make()
     training.go_on(run, text, folder, quiet)

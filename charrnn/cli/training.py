@@ -7,9 +7,12 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from charrnn.errors import RunError, printable
 
 if TYPE_CHECKING:
     from charrnn.corpus import Corpus
@@ -19,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def say(message: str, quiet: bool = False) -> None:
-    """A line for the user, on standard error."""
+    """A line for the user, or several, on standard error; names and characters in it may come from anywhere."""
     if not quiet:
         with _nobody_may_read():
-            click.echo(message, err=True)
+            click.echo("\n".join(map(printable, message.split("\n"))), err=True)
 
 
 @contextlib.contextmanager
@@ -35,8 +38,39 @@ def _nobody_may_read() -> Iterator[None]:
 
 
 def warn(message: str) -> None:
-    """A warning, which is shown in any case."""
-    say(f"Warning: {message}")
+    """A warning, which is shown in any case, on one line."""
+    say(printable(f"Warning: {message}"))
+
+
+def text_of(run: Run, place: str | Path, advice: str) -> Corpus:
+    """The corpus that ``run`` was trained on, where its checkpoint at ``place`` says that it lies.
+
+    The checkpoint may come from anywhere, so nothing is read that cannot be that corpus. Raises RunError, with
+    ``advice``, for a text that does not lie anywhere, CorpusError for one that cannot be read.
+    """
+    from charrnn.corpus import STANDARD_INPUT, Corpus
+
+    if not run.source.names or STANDARD_INPUT in run.source.names:
+        raise RunError(f"{place}: was trained on a text that is in no file; {advice}")
+    return Corpus.open(run.source.names, run.source.reading, run.source.characters)
+
+
+def fix_minutes(run: Run, corpus: Corpus, quiet: bool, minutes: float | None = None, spent: float = 0.0) -> None:
+    """Fix the plan of a run whose length is given in minutes, and say which steps would be the same."""
+    from charrnn.run import EVALUATIONS
+    from charrnn.trainer import fix_plan
+
+    minutes, given = minutes or run.config.minutes, run.config.eval_every
+    fix_plan(run, corpus, minutes, spent)
+    usual = given or -(-run.planned // EVALUATIONS) == run.config.eval_every
+    say(f"{minutes:g} minutes: the same as --steps {run.planned}"
+        + ("" if usual else f" --eval-every {run.config.eval_every}"), quiet)
+
+
+def say_batch(run: Run, wanted: int, quiet: bool) -> None:
+    """Say so where the text was too short for the streams that were wanted."""
+    if run.config.batch_size < wanted:
+        say(f"The text is short: {run.config.batch_size} streams are read side by side, not {wanted}", quiet)
 
 
 def describe_corpus(corpus: Corpus) -> str:
@@ -65,6 +99,7 @@ def describe_plan(run: Run) -> str:
 
 def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
     """Take the run to its end, or to a signal; print its result. Exits with 130 or 143 after a signal."""
+    from charrnn.corpus import STANDARD_INPUT
     from charrnn.run_folder import Keeper, StopSignals
     from charrnn.trainer import Trainer
 
@@ -77,15 +112,16 @@ def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
             raise click.ClickException(f"{folder.path}: the run could not be saved at its end, step {run.step:,}; "
                                        f"see the warning above")
         place = shlex.quote(str(folder.path))
+        resume = f"charrnn resume {place}{' --corpus FILE' if STANDARD_INPUT in run.source.names else ''}"
     if stop.received is not None and not run.finished:
-        say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: charrnn resume {place}")
+        say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: {resume}")
         sys.exit(128 + stop.received)
     say(f"Sample from it: charrnn sample {place}", quiet)
     if run.best is not None and run.out_of_patience and run.step < run.planned:
         say(f"Stopped early at step {run.step:,} of {run.planned:,}: no better than step {run.best.step:,} for "
-            f"{run.config.patience} evaluations", quiet)
+            f"{run.config.patience} evaluations; to go on, give 'charrnn resume {place}' a larger --patience", quiet)
     else:
-        say(f"Train longer:   charrnn resume {place} --steps {2 * run.planned}", quiet)
+        say(f"Train longer:   {resume} --steps {2 * run.planned}", quiet)
     print_result(run)
 
 
