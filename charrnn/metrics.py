@@ -53,12 +53,11 @@ class Metrics:
 
     def flush(self) -> None:
         """Write the rows that are not written yet, so that they last. Raises OSError; then they are kept for later."""
-        with open(self.path, "r+b" if self.path.exists() else "wb") as file:
-            if file.seek(0, os.SEEK_END) < self._size:  # the table was taken away
+        with open(self.path, "ab") as file:
+            if file.tell() < self._size:  # the table was taken away
                 self._size, self._pending = 0, _line(COLUMNS) + self._pending
             data = self._pending.encode()
             file.truncate(self._size)  # rows of steps that are taken again, or a row that was cut short
-            file.seek(self._size)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
