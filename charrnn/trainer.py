@@ -18,7 +18,7 @@ from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.evaluation import Evaluation, evaluate
 from charrnn.facts import Record
 from charrnn.optimizers import clip, learning_rate
-from charrnn.parallel import Team
+from charrnn.parallel import Team, one_blas_thread
 from charrnn.run import EVALUATIONS, Run
 
 _TRIES = 5
@@ -83,7 +83,8 @@ class Trainer:
         run, config = self.run, self.run.config
         rate = learning_rate(config, run.step + 1) * run.rate_factor
         started = time.perf_counter()
-        loss, norm, applied = self._take(rate)
+        with one_blas_thread():  # in all that a step does: threads that BLAS has woken once spin for a while
+            loss, norm, applied = self._take(rate)
         seconds = time.perf_counter() - started
         fault, validation_loss, is_best = None, None, False
         if not applied:
