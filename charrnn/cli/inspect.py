@@ -60,7 +60,7 @@ def _show(path: Path, run: Run) -> None:
 
 
 def _line(name: str, value: str) -> None:
-    click.echo(f"{printable(name):<16}  {printable(value)}")
+    click.echo(f"{printable(name):<18}  {printable(value)}")
 
 
 def _plain(value: Any) -> str:
