@@ -757,3 +757,18 @@ def test_a_run_out_of_patience_goes_on_with_more(empty: Path, cli: Cli) -> None:
 @pytest.mark.parametrize("words", [("train", "--encoding", "nonsense"), ("evaluate", RUN, "--encoding", "nonsense")])
 def test_an_encoding_that_is_none_is_refused_also_where_it_is_not_used(here: Path, cli: Cli, words: tuple) -> None:
     refused(cli(*words), "--encoding")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_before_the_first_step_ends_it_with_its_code(
+        empty: Path, environment: dict[str, str], number: int, code: int) -> None:
+    command = [sys.executable, "-c", "import sys, charrnn.cli as cli; sys.argv = ['charrnn', 'train', '-']; "
+               "print('up', flush=True); cli.main()"]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"up\n"
+        time.sleep(1)
+        process.send_signal(number)
+        assert process.wait(20) == code
+        assert b"Traceback" not in process.stderr.read()
+    assert not Path("checkpoints").exists()
