@@ -7,6 +7,7 @@ logits (T, B, V).
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from charrnn.cells import CELLS
 from charrnn.cells.cell import rows
 from charrnn.config import ModelConfig
-from charrnn.kernels import reference as kernels
+from charrnn.kernels import choose, reference
 from charrnn.parameters import Parameters
 
 State = tuple[Any, ...]
@@ -86,12 +87,13 @@ class CharRNN:
 
     def forward(self, inputs: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """Logits (T, B, V) and the last state for ``inputs``: ids (T, B), or one-hot rows (T, B, V)."""
-        hidden, state = self._unroll(inputs, state, None)
+        hidden, state = self._unroll(inputs, state, None, reference)
         return hidden @ self.parameters["output/w"] + self.parameters["output/b"], state
 
     def loss(self, inputs: np.ndarray, targets: np.ndarray, state: State) -> tuple[float, State]:
         """The sum of the losses of all characters, in nats, and the last state; nothing is dropped."""
-        hidden, state = self._unroll(inputs, state, None)
+        kernels = choose(self.dtype)
+        hidden, state = self._unroll(inputs, state, None, kernels)
         total, expected = 0.0, targets.reshape(-1)
         for part in self._output_blocks(hidden):
             logits = rows(hidden)[part] @ self.parameters["output/w"]
@@ -119,20 +121,23 @@ class CharRNN:
         """
         if self._gradients is None:
             self._gradients = self.parameters.like()
-        hidden, state = self._unroll(inputs, state, masks)
-        loss, d_hidden = self._output_loss(hidden, targets, characters or targets.size, self._gradients)
+        kernels = choose(self.dtype)
+        hidden, state = self._unroll(inputs, state, masks, kernels)
+        loss, d_hidden = self._output_loss(hidden, targets, characters or targets.size, self._gradients, kernels)
         if d_state is None:
             d_state = self.initial_state(targets.shape[1])
         d_state = self._unroll_back(inputs, d_hidden, d_state, masks, self._gradients)
         return Window(loss, self._gradients, state, d_state)
 
-    def _unroll(self, inputs: np.ndarray, state: State, masks: list[np.ndarray] | None) -> tuple[np.ndarray, State]:
+    def _unroll(self, inputs: np.ndarray, state: State, masks: list[np.ndarray] | None, kernels: ModuleType
+                ) -> tuple[np.ndarray, State]:
         """The outputs (T, B, H) of the last layer, dropped out where there are masks, and the last state."""
         buffers = self._buffers_for(*inputs.shape[:2])
         after = []
         below = inputs
         for k, cell in enumerate(self._cells):
             x = self._project(below, k, buffers)
+            buffers.cells[k].kernels = kernels
             after.append(cell.forward(x, state[k], buffers.cells[k]))
             below = buffers.cells[k].hidden[1:]
             if masks is not None:
@@ -177,17 +182,25 @@ class CharRNN:
         w_x, d_w_x = self.parameters[f"layer{k}/w_x"], gradients[f"layer{k}/w_x"]
         np.matmul(np.ones(len(rows(d_x)), d_x.dtype), rows(d_x), out=gradients[f"layer{k}/b"])
         if k == 0 and not self.config.embedding_size:
-            _sum_selected(d_w_x, below, d_x)
+            self._sum_selected(d_w_x, below, d_x)
             return d_x
         source = below if k > 0 else self._buffers_for(*below.shape[:2]).embedded
         np.matmul(rows(source).T, rows(d_x), out=d_w_x)
         d_below = (rows(d_x) @ w_x.T).reshape(source.shape)
         if k == 0:
-            _sum_selected(gradients["embedding/w"], below, d_below)
+            self._sum_selected(gradients["embedding/w"], below, d_below)
         return d_below
 
-    def _output_loss(self, hidden: np.ndarray, targets: np.ndarray, characters: int, gradients: Parameters
-                     ) -> tuple[float, np.ndarray]:
+    def _sum_selected(self, total: np.ndarray, inputs: np.ndarray, d_selected: np.ndarray) -> None:
+        """The gradient of a matrix whose rows were selected: each row gets the sum over the places where it was."""
+        if inputs.ndim == 2:
+            total[...] = 0
+            choose(self.dtype).add_rows(total, inputs.reshape(-1), rows(d_selected))
+        else:
+            np.matmul(rows(inputs).T, rows(d_selected), out=total)
+
+    def _output_loss(self, hidden: np.ndarray, targets: np.ndarray, characters: int, gradients: Parameters,
+                     kernels: ModuleType) -> tuple[float, np.ndarray]:
         """The loss against ``targets``, summed and divided by ``characters``, and the gradient of ``hidden``."""
         w, b = self.parameters["output/w"], self.parameters["output/b"]
         d_w, d_b = gradients["output/w"], gradients["output/b"]
@@ -253,12 +266,3 @@ def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tup
 def _select(matrix: np.ndarray, inputs: np.ndarray) -> np.ndarray:
     """``inputs`` times ``matrix``: ids (T, B) select its rows, one-hot rows (T, B, V) are multiplied with it."""
     return matrix[inputs] if inputs.ndim == 2 else inputs @ matrix
-
-
-def _sum_selected(total: np.ndarray, inputs: np.ndarray, d_selected: np.ndarray) -> None:
-    """The gradient of the matrix of ``_select``: each row gets the sum over the places where it was selected."""
-    if inputs.ndim == 2:
-        total[...] = 0
-        kernels.add_rows(total, inputs.reshape(-1), rows(d_selected))
-    else:
-        np.matmul(rows(inputs).T, rows(d_selected), out=total)

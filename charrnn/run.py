@@ -17,6 +17,7 @@ from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_facts,
 from charrnn.corpus import Corpus, bounds
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.facts import Record, Source, check_values, describe, good_names, source_from
+from charrnn.kernels import described
 from charrnn.model import CharRNN, State
 from charrnn.optimizers import Optimizer, make_optimizer
 from charrnn.parallel import blas, cores
@@ -55,7 +56,7 @@ class Run:
     optimizer: Optimizer
     state: State
     source: Source
-    environment: dict[str, str] = field(default_factory=lambda: environment())
+    environment: dict[str, str]
     step: int = 0
     smoothed_loss: float = 0.0
     history: list[Record] = field(default_factory=list)
@@ -82,7 +83,8 @@ class Run:
         model = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls(model, corpus.vocabulary, config, make_optimizer(config, model.parameters),
                   model.initial_state(windows.batch_size),
-                  Source(corpus.sources, *corpus.reading, corpus.fingerprint, len(corpus), windows.per_epoch))
+                  Source(corpus.sources, *corpus.reading, corpus.fingerprint, len(corpus), windows.per_epoch),
+                  environment(dtype))
         run.note_good()
         if steps is not None:
             run.plan(steps)
@@ -303,6 +305,6 @@ def steps_of(epochs: float, windows: int) -> int:
     return max(1, round(epochs * windows))
 
 
-def environment() -> dict[str, str]:
+def environment(dtype: Any = np.float32) -> dict[str, str]:
     """What the last bit of a result can depend on besides the run itself."""
-    return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": "reference"}
+    return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": described(dtype)}

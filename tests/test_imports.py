@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -24,6 +25,8 @@ ORDER = ["errors", "config", "randomness", "vocabulary", "corpus", "batches", "p
 
 HOME = Path(charrnn.__file__).parent
 MODULES = ["charrnn", *sorted(item.name for item in pkgutil.walk_packages(charrnn.__path__, "charrnn."))]
+if importlib.util.find_spec("numba") is None:
+    MODULES.remove("charrnn.kernels.compiled")  # an extra
 TERMINAL = {"click", "tqdm"}
 HEAVY = {"numpy", "h5py", "numba"}
 

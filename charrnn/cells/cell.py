@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
+
+from charrnn.kernels import reference
 
 
 class Cell(ABC):
@@ -61,6 +64,7 @@ class Work:
 
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, gates: int, dtype: Any) -> None:
         self.x: np.ndarray
+        self.kernels: ModuleType = reference
         self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)
         self.recurrent = np.empty((batch_size, gates * hidden_size), dtype)
         self.w_h_transposed = np.empty((gates * hidden_size, hidden_size), dtype)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.cells.cell import Cell, Work, rows
-from charrnn.kernels import reference as kernels
 
 
 class GRUState(NamedTuple):
@@ -45,7 +44,7 @@ class GRU(Cell):
         work.hidden[0] = state.hidden
         for t in range(len(x)):
             np.matmul(work.hidden[t], self.w_h, out=work.recurrent)
-            kernels.gru_forward(x[t], work.recurrent, self.b_h, work.hidden[t], work.memory[t], work.hidden[t + 1])
+            work.kernels.gru_forward(x[t], work.recurrent, self.b_h, work.hidden[t], work.memory[t], work.hidden[t + 1])
         return GRUState(work.hidden[-1].copy())
 
     def backward(self, d_hidden: np.ndarray, d_state: GRUState, work: GRUWork, gradients: Mapping[str, np.ndarray]
@@ -55,7 +54,7 @@ class GRU(Cell):
         d_before = d_state.hidden.copy()
         for t in reversed(range(len(d_x))):
             d_hidden[t] += d_before
-            kernels.gru_backward(d_hidden[t], work.hidden[t], work.memory[t], d_x[t], d_recurrent)
+            work.kernels.gru_backward(d_hidden[t], work.hidden[t], work.memory[t], d_x[t], d_recurrent)
             np.matmul(d_recurrent, work.w_h_transposed, out=d_before)
             d_before += d_hidden[t]
         # r and z get the same gradient from both products, n does not: there the reset gate stands in between.

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.cells.cell import Cell, Work, rows
-from charrnn.kernels import reference as kernels
 
 
 class LSTMState(NamedTuple):
@@ -37,7 +36,7 @@ class LSTM(Cell):
         work.cell[0] = state.cell
         for t in range(len(x)):
             np.matmul(work.hidden[t], self.w_h, out=work.recurrent)
-            kernels.lstm_forward(x[t], work.recurrent, work.cell[t], work.cell[t + 1], work.tanh_cell[t],
+            work.kernels.lstm_forward(x[t], work.recurrent, work.cell[t], work.cell[t + 1], work.tanh_cell[t],
                                  work.hidden[t + 1])
         return LSTMState(work.hidden[-1].copy(), work.cell[-1].copy())
 
@@ -48,7 +47,7 @@ class LSTM(Cell):
         d_before, d_cell = d_state.hidden.copy(), d_state.cell.copy()
         for t in reversed(range(len(d_x))):
             d_hidden[t] += d_before
-            kernels.lstm_backward(d_hidden[t], d_cell, work.cell[t], work.tanh_cell[t], d_x[t])
+            work.kernels.lstm_backward(d_hidden[t], d_cell, work.cell[t], work.tanh_cell[t], d_x[t])
             np.matmul(d_x[t], work.w_h_transposed, out=d_before)
         np.matmul(rows(work.hidden[:-1]).T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
         return d_x, LSTMState(d_before, d_cell)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.cells.cell import Cell, Work, rows
-from charrnn.kernels import reference as kernels
 
 
 class RNNState(NamedTuple):
@@ -32,7 +31,7 @@ class RNN(Cell):
         work.hidden[0] = state.hidden
         for t in range(len(x)):
             np.matmul(work.hidden[t], self.w_h, out=work.recurrent)
-            kernels.rnn_forward(x[t], work.recurrent, work.hidden[t + 1])
+            work.kernels.rnn_forward(x[t], work.recurrent, work.hidden[t + 1])
         return RNNState(work.hidden[-1].copy())
 
     def backward(self, d_hidden: np.ndarray, d_state: RNNState, work: RNNWork, gradients: Mapping[str, np.ndarray]
@@ -42,7 +41,7 @@ class RNN(Cell):
         d_before = d_state.hidden.copy()
         for t in reversed(range(len(d_x))):
             d_hidden[t] += d_before
-            kernels.rnn_backward(d_hidden[t], work.hidden[t + 1], d_x[t])
+            work.kernels.rnn_backward(d_hidden[t], work.hidden[t + 1], d_x[t])
             np.matmul(d_x[t], work.w_h_transposed, out=d_before)
         np.matmul(rows(work.hidden[:-1]).T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
         return d_x, RNNState(d_before)

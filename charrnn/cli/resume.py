@@ -97,9 +97,10 @@ def _go_on(run: Run, text: Corpus, length: TrainConfig, folder: RunFolder, quiet
                        f"characters then, {len(text):,} now); name that one with --corpus, or learn this one with "
                        f"--corpus FILE --fine-tune --name NEW")
     threads = min(length.threads or run.config.threads or 1, run.config.batch_size)
-    if differences := _differences(run, environment(), threads):
+    now = environment(run.model.dtype)
+    if differences := _differences(run, now, threads):
         training.warn(f"{', '.join(differences)}; the result may differ in its last bits")
-    run.environment, run.config = environment(), replace(run.config, threads=threads)
+    run.environment, run.config = now, replace(run.config, threads=threads)
     if length.patience is not None:
         run.config = replace(run.config, patience=length.patience)
     run.source = run.source._replace(names=text.sources, encoding=text.reading.encoding, errors=text.reading.errors)
