@@ -8,7 +8,7 @@ import pytest
 from charrnn import kernels
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
-from charrnn.errors import ConfigError
+from charrnn.errors import CharRNNError
 from charrnn.kernels import reference
 from charrnn.model import CharRNN
 from charrnn.randomness import generator
@@ -113,7 +113,7 @@ def test_the_environment_decides(monkeypatch):
     assert kernels.choose(np.float32) is reference
     assert kernels.described(np.float32) == "reference"
     monkeypatch.setenv("CHARRNN_KERNELS", "fortran")
-    with pytest.raises(ConfigError, match="must be reference or compiled"):
+    with pytest.raises(CharRNNError, match="must be reference or compiled"):
         kernels.choose(np.float32)
 
 
@@ -129,5 +129,5 @@ def test_without_numba_the_reference_runs_and_compiled_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert kernels.choose(np.float32) is reference
     monkeypatch.setenv("CHARRNN_KERNELS", "compiled")
-    with pytest.raises(ConfigError, match="fast"):
+    with pytest.raises(CharRNNError, match="fast"):
         kernels.choose(np.float32)

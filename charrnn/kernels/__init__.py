@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.errors import ConfigError
+from charrnn.errors import CharRNNError
 from charrnn.kernels import reference
 
 
 def name(dtype: Any) -> str:
     """Which kernels work on ``dtype``: "compiled" where numba is installed (pip install '.[fast]') and for float32, or
-    as the environment variable CHARRNN_KERNELS says. Raises ConfigError for a kind that is none, or is not there."""
+    as the environment variable CHARRNN_KERNELS says. Raises CharRNNError for a kind that is none, or is not there."""
     wanted = os.environ.get("CHARRNN_KERNELS", "")
     if wanted not in ("", "reference", "compiled"):
-        raise ConfigError("kernels", f"CHARRNN_KERNELS must be reference or compiled, not {wanted!r}")
+        raise CharRNNError(f"CHARRNN_KERNELS must be reference or compiled, not {wanted!r}")
     there = importlib.util.find_spec("numba") is not None
     if wanted == "compiled" and not there:
-        raise ConfigError("kernels", "CHARRNN_KERNELS is compiled, and numba is not installed; pip install '.[fast]'")
+        raise CharRNNError("CHARRNN_KERNELS is compiled, and numba is not installed; pip install '.[fast]'")
     return "compiled" if np.dtype(dtype) == np.float32 and there and wanted != "reference" else "reference"
 
 
