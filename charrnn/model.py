@@ -205,7 +205,7 @@ class CharRNN:
         w, b = self.parameters["output/w"], self.parameters["output/b"]
         d_w, d_b = gradients["output/w"], gradients["output/b"]
         d_w[...], d_b[...] = 0, 0
-        d_hidden = np.empty_like(hidden)
+        d_hidden = self._buffers_for(*hidden.shape[:2]).d_hidden
         total, expected = 0.0, targets.reshape(-1)
         for part in self._output_blocks(hidden):
             logits = rows(hidden)[part] @ w
@@ -237,6 +237,7 @@ class _Buffers:
         columns = len(cell.GATES) * config.hidden_size
         self.x = [np.empty((seq_len, batch_size, columns), dtype) for _ in range(config.layers)]
         self.cells = [cell.Work(seq_len, batch_size, config.hidden_size, dtype) for _ in range(config.layers)]
+        self.d_hidden = np.empty((seq_len, batch_size, config.hidden_size), dtype)
         self.embedded: np.ndarray
         self._dropped: dict[int, np.ndarray] = {}
 

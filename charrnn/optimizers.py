@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from charrnn.config import TrainConfig
+from charrnn.kernels import choose
 from charrnn.parameters import Parameters
 
 _PIECE = 2**15
@@ -36,11 +37,11 @@ class Optimizer(ABC):
             w, g, *slots = (block[start:start + _PIECE] for block in blocks)
             if self.weight_decay:
                 w *= 1 - learning_rate * self.weight_decay
-            w -= self._change(g, slots, learning_rate, step)
+            self._change(w, g, slots, learning_rate, step)
 
     @abstractmethod
-    def _change(self, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> np.ndarray:
-        """What is to be taken from the weights whose gradient is ``g``; brings their slots up to date."""
+    def _change(self, w: np.ndarray, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> None:
+        """Change the weights ``w`` by their gradient ``g``; bring their slots up to date."""
 
 
 class SGD(Optimizer):
@@ -52,11 +53,11 @@ class SGD(Optimizer):
         super().__init__(parameters, weight_decay)
         self.momentum = momentum
 
-    def _change(self, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> np.ndarray:
+    def _change(self, w: np.ndarray, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> None:
         (velocity,) = slots
         velocity *= self.momentum
         velocity += g
-        return learning_rate * velocity
+        w -= learning_rate * velocity
 
 
 class Adagrad(Optimizer):
@@ -65,14 +66,14 @@ class Adagrad(Optimizer):
     SLOTS = ("square_sum",)
     EPSILON = 1e-10
 
-    def _change(self, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> np.ndarray:
+    def _change(self, w: np.ndarray, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> None:
         (square_sum,) = slots
         square_sum += g * g
         change = np.sqrt(square_sum)
         change += self.EPSILON
         np.divide(g, change, out=change)
         change *= learning_rate
-        return change
+        w -= change
 
 
 class RMSprop(Optimizer):
@@ -82,7 +83,7 @@ class RMSprop(Optimizer):
     DECAY = 0.99
     EPSILON = 1e-8
 
-    def _change(self, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> np.ndarray:
+    def _change(self, w: np.ndarray, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> None:
         (square_mean,) = slots
         square_mean *= self.DECAY
         square_mean += (1 - self.DECAY) * (g * g)
@@ -90,7 +91,7 @@ class RMSprop(Optimizer):
         change += self.EPSILON
         np.divide(g, change, out=change)
         change *= learning_rate
-        return change
+        w -= change
 
 
 class Adam(Optimizer):
@@ -105,20 +106,9 @@ class Adam(Optimizer):
     B2 = 0.99
     EPSILON = 1e-8
 
-    def _change(self, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> np.ndarray:
-        mean, square_mean = slots
-        mean *= self.B1
-        mean += (1 - self.B1) * g
-        square_mean *= self.B2
-        change = g * g
-        change *= 1 - self.B2
-        square_mean += change
-        np.sqrt(square_mean, out=change)
-        change *= 1 / math.sqrt(1 - self.B2**step)
-        change += self.EPSILON
-        np.divide(mean, change, out=change)
-        change *= learning_rate / (1 - self.B1**step)
-        return change
+    def _change(self, w: np.ndarray, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> None:
+        choose(w.dtype).adam(w, g, *slots, self.B1, self.B2, learning_rate / (1 - self.B1**step),
+                             1 / math.sqrt(1 - self.B2**step), self.EPSILON)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, "adagrad": Adagrad, "sgd": SGD}

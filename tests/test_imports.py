@@ -26,7 +26,7 @@ ORDER = ["errors", "config", "randomness", "vocabulary", "corpus", "batches", "p
 HOME = Path(charrnn.__file__).parent
 MODULES = ["charrnn", *sorted(item.name for item in pkgutil.walk_packages(charrnn.__path__, "charrnn."))]
 if importlib.util.find_spec("numba") is None:
-    MODULES.remove("charrnn.kernels.compiled")  # an extra
+    MODULES = [name for name in MODULES if name not in ("charrnn.kernels.compiled", "charrnn.kernels.packed")]  # an extra
 TERMINAL = {"click", "tqdm"}
 HEAVY = {"numpy", "h5py", "numba"}
 

@@ -13,12 +13,16 @@ from charrnn.kernels import reference
 from charrnn.model import CharRNN
 from charrnn.randomness import generator
 
-compiled = pytest.importorskip("charrnn.kernels.compiled") if importlib.util.find_spec("numba") else None
+if importlib.util.find_spec("numba"):
+    from charrnn.kernels import compiled
+    from charrnn.kernels.packed import pack, product
+else:
+    compiled = None
 needs_numba = pytest.mark.skipif(compiled is None, reason="numba is not installed (pip install '.[fast]')")
 both = pytest.mark.parametrize("kind", [reference, pytest.param(compiled, marks=needs_numba)],
                                ids=["reference", "compiled"])
 
-B, H = 5, 37  # odd, so that vector loops have a rest
+T, B, H = 4, 5, 37  # odd, so that vector loops have a rest
 
 
 @both
@@ -59,32 +63,72 @@ def test_a_number_that_is_none_is_not_hidden(kind):
     logits[1, 3] = np.nan
     with np.errstate(invalid="ignore"):
         assert np.isnan(kind.softmax_cross_entropy(logits, np.zeros(2, int))).tolist() == [False, True]
-        hidden = np.zeros((1, 4), np.float32)
-        kind.rnn_forward(np.array([[0, np.nan, 1, 2]], np.float32), np.zeros((1, 4), np.float32), hidden)
-    assert np.isnan(hidden).tolist() == [[False, True, False, False]]
+        x, hidden = np.array([[[0, np.nan, 1, 2]]], np.float32), np.zeros((2, 1, 4), np.float32)
+        kind.rnn_forward(x, np.zeros((4, 4), np.float32), hidden)
+    assert np.isnan(hidden[1]).tolist() == [[False, True, False, False]]
 
 
-SHAPES = {  # what each kernel takes, in gates; the arrays that hold its result
-    "rnn_forward": ((1, 1, 1), (2,)), "rnn_backward": ((1, 1, 1), (2,)),
-    "lstm_forward": ((4, 4, 1, 1, 1, 1), (0, 3, 4, 5)), "lstm_backward": ((1, 1, 1, 1, 4), (1, 4)),
-    "gru_forward": ((3, 3, 0, 1, 1, 1), (0, 4, 5)), "gru_backward": ((1, 1, 1, 3, 3), (0, 2, 3, 4)),
-}
+def window(name, scale):
+    """Random arguments for a loop over a window; the numbers of those that it changes."""
+    rng = np.random.default_rng(3)
+
+    def draw(*shape):
+        return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+    cell = name.partition("_")[0]
+    gates = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
+    x, w_h = draw(T, B, gates * H), (rng.standard_normal((H, gates * H)) / H**0.5).astype(np.float32)
+    hidden, others = np.tanh(draw(T + 1, B, H)), {"rnn": [], "lstm": [draw(T + 1, B, H), np.tanh(draw(T, B, H))],
+                                                  "gru": [draw(T, B, H)]}[cell]
+    bias = [draw(H)] if name == "gru_forward" else []
+    if name.endswith("forward"):
+        arguments = [x, w_h, *bias, hidden, *others]
+        return arguments, [k for k in range(cell == "rnn", len(arguments)) if k != 1 and arguments[k].ndim > 1]
+    d_last = [draw(B, H)] * (2 if cell == "lstm" else 1)
+    kept = [] if cell == "lstm" else [hidden]
+    arguments = [draw(T, B, H), *(array.copy() for array in d_last), w_h, *kept, *others, np.tanh(x)]
+    return arguments, [k for k in range(1, len(arguments)) if arguments[k] is not w_h]
 
 
 @needs_numba
-@pytest.mark.parametrize("scale", [0.1, 3, 50])
-@pytest.mark.parametrize("name", SHAPES)
-def test_compiled_kernels_give_what_the_reference_gives(name, scale):
-    gates, results = SHAPES[name]
-    rng = np.random.default_rng(3)
-    arrays = [scale * rng.standard_normal((B, n * H) if n else H).astype(np.float32) for n in gates]
-    if name.endswith("backward"):  # activations lie between -1 and 1
-        arrays = [np.tanh(array) for array in arrays]
-    ours, theirs = [array.copy() for array in arrays], [array.copy() for array in arrays]
+@pytest.mark.parametrize("scale", [0.1, 1, 3])
+@pytest.mark.parametrize("name", [f"{cell}_{way}" for cell in CELLS for way in ("forward", "backward")])
+def test_compiled_loops_give_what_the_reference_gives(name, scale):
+    arguments, results = window(name, scale)
+    ours, theirs = ([array.copy() for array in arguments] for _ in range(2))
     getattr(compiled, name)(*ours)
     getattr(reference, name)(*theirs)
     for k in results:
-        np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-5, atol=1e-6 * max(1, scale), err_msg=f"argument {k}")
+        most = abs(theirs[k]).max()
+        assert most > 0
+        np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-4, atol=3e-6 * most, err_msg=f"argument {k}")
+
+
+@needs_numba
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 64), (2, 3, 65), (6, 300, 128), (7, 128, 200), (64, 5, 63),
+                                   (25, 64, 16)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_product_with_packed_weights(shape, transposed):
+    rows, depth, columns = shape
+    rng = np.random.default_rng(4)
+    a, w = rng.standard_normal((rows, depth)), rng.standard_normal((depth, columns))
+    packed = pack((np.ascontiguousarray(w.T).T if transposed else w).astype(np.float32))
+    around = np.full((rows + 2, columns), 7, np.float32)  # neither the row before nor the row after is touched
+    product(a.astype(np.float32), packed, around[1:-1])
+    np.testing.assert_allclose(around[1:-1], a @ w, atol=1e-5 * depth)
+    assert (around[[0, -1]] == 7).all()
+
+
+@both
+def test_adam_is_its_formula(kind):
+    rng = np.random.default_rng(5)
+    w, g, mean, square = rng.standard_normal((4, 133)).astype(np.float32)
+    square = square**2
+    m, s = 0.9 * mean.astype(float) + 0.1 * g, 0.99 * square.astype(float) + 0.01 * g.astype(float)**2
+    expected = w - 0.02 * m / (1.5 * np.sqrt(s) + 1e-8)
+    kind.adam(w, g, mean, square, 0.9, 0.99, 0.02, 1.5, 1e-8)
+    for array, right in ((mean, m), (square, s), (w, expected)):
+        np.testing.assert_allclose(array, right, rtol=1e-5, atol=1e-6)
 
 
 @needs_numba

@@ -62,12 +62,10 @@ class Cell(ABC):
 class Work:
     """The buffers that every cell needs for a window: hidden[t] is the state before step t, hidden[t + 1] after it."""
 
-    def __init__(self, seq_len: int, batch_size: int, hidden_size: int, gates: int, dtype: Any) -> None:
+    def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
         self.x: np.ndarray
         self.kernels: ModuleType = reference
         self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)
-        self.recurrent = np.empty((batch_size, gates * hidden_size), dtype)
-        self.w_h_transposed = np.empty((gates * hidden_size, hidden_size), dtype)
 
 
 def rows(array: np.ndarray) -> np.ndarray:

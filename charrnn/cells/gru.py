@@ -17,7 +17,7 @@ class GRUState(NamedTuple):
 
 class GRUWork(Work):
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
-        super().__init__(seq_len, batch_size, hidden_size, len(GRU.GATES), dtype)
+        super().__init__(seq_len, batch_size, hidden_size, dtype)
         self.memory = np.empty_like(self.hidden[1:])  # h U_n + b_h, what the reset gate lets through
 
 
@@ -42,21 +42,13 @@ class GRU(Cell):
     def forward(self, x: np.ndarray, state: GRUState, work: GRUWork) -> GRUState:
         work.x = x
         work.hidden[0] = state.hidden
-        for t in range(len(x)):
-            np.matmul(work.hidden[t], self.w_h, out=work.recurrent)
-            work.kernels.gru_forward(x[t], work.recurrent, self.b_h, work.hidden[t], work.memory[t], work.hidden[t + 1])
+        work.kernels.gru_forward(x, self.w_h, self.b_h, work.hidden, work.memory)
         return GRUState(work.hidden[-1].copy())
 
     def backward(self, d_hidden: np.ndarray, d_state: GRUState, work: GRUWork, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, GRUState]:
-        work.w_h_transposed[...] = self.w_h.T
-        d_x, d_memory, d_recurrent = work.x, work.memory, work.recurrent
-        d_before = d_state.hidden.copy()
-        for t in reversed(range(len(d_x))):
-            d_hidden[t] += d_before
-            work.kernels.gru_backward(d_hidden[t], work.hidden[t], work.memory[t], d_x[t], d_recurrent)
-            np.matmul(d_recurrent, work.w_h_transposed, out=d_before)
-            d_before += d_hidden[t]
+        d_x, d_memory, d_before = work.x, work.memory, d_state.hidden.copy()
+        work.kernels.gru_backward(d_hidden, d_before, self.w_h, work.hidden, d_memory, d_x)
         # r and z get the same gradient from both products, n does not: there the reset gate stands in between.
         before, size = rows(work.hidden[:-1]).T, len(self.w_h)
         d_w_h = gradients[f"{self.prefix}/w_h"]

@@ -18,7 +18,7 @@ class LSTMState(NamedTuple):
 
 class LSTMWork(Work):
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
-        super().__init__(seq_len, batch_size, hidden_size, len(LSTM.GATES), dtype)
+        super().__init__(seq_len, batch_size, hidden_size, dtype)
         self.cell = np.empty_like(self.hidden)
         self.tanh_cell = np.empty_like(self.hidden[1:])
 
@@ -34,20 +34,12 @@ class LSTM(Cell):
         work.x = x
         work.hidden[0] = state.hidden
         work.cell[0] = state.cell
-        for t in range(len(x)):
-            np.matmul(work.hidden[t], self.w_h, out=work.recurrent)
-            work.kernels.lstm_forward(x[t], work.recurrent, work.cell[t], work.cell[t + 1], work.tanh_cell[t],
-                                 work.hidden[t + 1])
+        work.kernels.lstm_forward(x, self.w_h, work.hidden, work.cell, work.tanh_cell)
         return LSTMState(work.hidden[-1].copy(), work.cell[-1].copy())
 
     def backward(self, d_hidden: np.ndarray, d_state: LSTMState, work: LSTMWork, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, LSTMState]:
-        work.w_h_transposed[...] = self.w_h.T
-        d_x = work.x
-        d_before, d_cell = d_state.hidden.copy(), d_state.cell.copy()
-        for t in reversed(range(len(d_x))):
-            d_hidden[t] += d_before
-            work.kernels.lstm_backward(d_hidden[t], d_cell, work.cell[t], work.tanh_cell[t], d_x[t])
-            np.matmul(d_x[t], work.w_h_transposed, out=d_before)
+        d_x, d_before, d_cell = work.x, d_state.hidden.copy(), d_state.cell.copy()
+        work.kernels.lstm_backward(d_hidden, d_before, d_cell, self.w_h, work.cell, work.tanh_cell, d_x)
         np.matmul(rows(work.hidden[:-1]).T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
         return d_x, LSTMState(d_before, d_cell)

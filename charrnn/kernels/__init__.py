@@ -1,4 +1,4 @@
-"""The element-wise work of one time step: ``reference`` in NumPy says what happens, ``compiled`` does it in one pass."""
+"""What happens along time: ``reference`` in NumPy says what it is, ``compiled`` does each step in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The element-wise work of one time step, compiled by numba: the functions of ``reference.py``, each in one pass.
+"""What happens to a window along time, compiled by numba: the functions of ``reference.py``, each step in one pass.
 
 Compiled once for float32, cached beside this file (or where NUMBA_CACHE_DIR says), serial, without the GIL. Every
 inner loop runs along contiguous rows, so that the compiler turns it into vector instructions; as there is no vector
@@ -11,8 +11,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from charrnn.kernels.packed import pack, product
+
 # Reordering and fused multiply-add are allowed; to take it that there are no NaNs is not: they must be seen in the loss.
 _compile = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+_step = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 _inline = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}, inline="always")
 
 _ONE, _HALF = np.float32(1), np.float32(0.5)
@@ -47,8 +50,8 @@ def _sigmoid(x):
     return _HALF * _tanh(_HALF * x) + _HALF
 
 
-@_compile
-def rnn_forward(gates, recurrent, hidden):
+@_step
+def _rnn_forward(gates, recurrent, hidden):
     streams, size = hidden.shape
     for b in range(streams):
         x, r, h = gates[b], recurrent[b], hidden[b]
@@ -57,16 +60,32 @@ def rnn_forward(gates, recurrent, hidden):
 
 
 @_compile
-def rnn_backward(d_hidden, hidden, gates):
+def rnn_forward(x, w_h, hidden):
+    panels, recurrent = pack(w_h), np.empty_like(x[0])
+    for t in range(len(x)):
+        product(hidden[t], panels, recurrent)
+        _rnn_forward(x[t], recurrent, hidden[t + 1])
+
+
+@_step
+def _rnn_backward(d_hidden, d_before, hidden, gates):
     streams, size = hidden.shape
     for b in range(streams):
-        d, h, x = d_hidden[b], hidden[b], gates[b]
+        d, more, h, x = d_hidden[b], d_before[b], hidden[b], gates[b]
         for k in range(size):
-            x[k] = d[k] * (_ONE - h[k] * h[k])
+            x[k] = (d[k] + more[k]) * (_ONE - h[k] * h[k])
 
 
 @_compile
-def lstm_forward(gates, recurrent, cell_before, cell, tanh_cell, hidden):
+def rnn_backward(d_hidden, d_before, w_h, hidden, x):
+    panels = pack(w_h.T)
+    for t in range(len(x) - 1, -1, -1):
+        _rnn_backward(d_hidden[t], d_before, hidden[t + 1], x[t])
+        product(x[t], panels, d_before)
+
+
+@_step
+def _lstm_forward(gates, recurrent, cell_before, cell, tanh_cell, hidden):
     streams, size = cell.shape
     for b in range(streams):
         x, r = gates[b], recurrent[b]
@@ -83,16 +102,25 @@ def lstm_forward(gates, recurrent, cell_before, cell, tanh_cell, hidden):
 
 
 @_compile
-def lstm_backward(d_hidden, d_cell, cell_before, tanh_cell, gates):
+def lstm_forward(x, w_h, hidden, cell, tanh_cell):
+    panels, recurrent = pack(w_h), np.empty_like(x[0])
+    for t in range(len(x)):
+        product(hidden[t], panels, recurrent)
+        _lstm_forward(x[t], recurrent, cell[t], cell[t + 1], tanh_cell[t], hidden[t + 1])
+
+
+@_step
+def _lstm_backward(d_hidden, d_before, d_cell, cell_before, tanh_cell, gates):
     streams, size = d_cell.shape
     for b in range(streams):
         x = gates[b]
         i, f, o, g = x[:size], x[size:2 * size], x[2 * size:3 * size], x[3 * size:]
-        d, d_c, before, t = d_hidden[b], d_cell[b], cell_before[b], tanh_cell[b]
+        d, more, d_c, before, t = d_hidden[b], d_before[b], d_cell[b], cell_before[b], tanh_cell[b]
         for k in range(size):
             i_k, f_k, o_k, g_k, t_k = i[k], f[k], o[k], g[k], t[k]
-            d_o = d[k] * t_k
-            c_k = d_c[k] + o_k * (d[k] - d_o * t_k)
+            d_k = d[k] + more[k]
+            d_o = d_k * t_k
+            c_k = d_c[k] + o_k * (d_k - d_o * t_k)
             i[k] = c_k * g_k * (i_k * (_ONE - i_k))
             f[k] = c_k * before[k] * (f_k * (_ONE - f_k))
             o[k] = d_o * (o_k * (_ONE - o_k))
@@ -101,7 +129,15 @@ def lstm_backward(d_hidden, d_cell, cell_before, tanh_cell, gates):
 
 
 @_compile
-def gru_forward(gates, recurrent, bias, hidden_before, memory, hidden):
+def lstm_backward(d_hidden, d_before, d_cell, w_h, cell, tanh_cell, x):
+    panels = pack(w_h.T)
+    for t in range(len(x) - 1, -1, -1):
+        _lstm_backward(d_hidden[t], d_before, d_cell, cell[t], tanh_cell[t], x[t])
+        product(x[t], panels, d_before)
+
+
+@_step
+def _gru_forward(gates, recurrent, bias, hidden_before, memory, hidden):
     streams, size = hidden.shape
     for b in range(streams):
         x, u = gates[b], recurrent[b]
@@ -117,22 +153,41 @@ def gru_forward(gates, recurrent, bias, hidden_before, memory, hidden):
 
 
 @_compile
-def gru_backward(d_hidden, hidden_before, memory, gates, d_recurrent):
+def gru_forward(x, w_h, bias, hidden, memory):
+    panels, recurrent = pack(w_h), np.empty_like(x[0])
+    for t in range(len(x)):
+        product(hidden[t], panels, recurrent)
+        _gru_forward(x[t], recurrent, bias, hidden[t], memory[t], hidden[t + 1])
+
+
+@_step
+def _gru_backward(d_hidden, d_before, hidden_before, memory, gates, d_recurrent):
     streams, size = d_hidden.shape
     for b in range(streams):
         x, u = gates[b], d_recurrent[b]
         r, z, n = x[:size], x[size:2 * size], x[2 * size:]
         u_r, u_z, u_n = u[:size], u[size:2 * size], u[2 * size:]
-        d, before, m = d_hidden[b], hidden_before[b], memory[b]
+        d, more, before, m = d_hidden[b], d_before[b], hidden_before[b], memory[b]
         for k in range(size):
             r_k, z_k, n_k = r[k], z[k], n[k]
-            d_n = d[k] * (_ONE - z_k) * (_ONE - n_k * n_k)
+            d_k = d[k] + more[k]
+            d_n = d_k * (_ONE - z_k) * (_ONE - n_k * n_k)
             d_m = d_n * r_k
             d_r = d_n * m[k] * (r_k * (_ONE - r_k))
-            d_z = d[k] * (before[k] - n_k) * (z_k * (_ONE - z_k))
-            d[k] *= z_k
+            d_z = d_k * (before[k] - n_k) * (z_k * (_ONE - z_k))
+            d[k] = d_k * z_k
             r[k], z[k], n[k], m[k] = d_r, d_z, d_n, d_m
             u_r[k], u_z[k], u_n[k] = d_r, d_z, d_m
+
+
+@_compile
+def gru_backward(d_hidden, d_before, w_h, hidden, memory, x):
+    panels, d_recurrent = pack(w_h.T), np.empty_like(x[0])
+    for t in range(len(x) - 1, -1, -1):
+        _gru_backward(d_hidden[t], d_before, hidden[t], memory[t], x[t], d_recurrent)
+        product(d_recurrent, panels, d_before)
+        for b in range(len(d_before)):
+            d_before[b] += d_hidden[t, b]
 
 
 @_compile
@@ -173,3 +228,14 @@ def add_rows(total, ids, rows):
         row, sum_ = rows[k], total[ids[k]]
         for j in range(rows.shape[1]):
             sum_[j] += row[j]
+
+
+@_compile
+def adam(w, g, mean, square_mean, b1, b2, rate, scale, epsilon):
+    b1, b2, rate = np.float32(b1), np.float32(b2), np.float32(rate)
+    scale, epsilon = np.float32(scale), np.float32(epsilon)
+    for k in range(len(w)):
+        m = b1 * mean[k] + (_ONE - b1) * g[k]
+        s = b2 * square_mean[k] + (_ONE - b2) * (g[k] * g[k])
+        mean[k], square_mean[k] = m, s
+        w[k] -= rate * m / (scale * np.sqrt(s) + epsilon)

@@ -1,9 +1,10 @@
-"""The element-wise work of one time step, in NumPy: what happens, in place and in few passes.
+"""What happens to a window along time, in NumPy: the recurrent loop of each cell, in place and in few passes.
 
-B streams, H hidden units; ``gates`` and ``recurrent`` are (B, G*H) with the gates side by side in the order that the
-cell names, everything else is (B, H). A forward kernel is handed the projected input in ``gates`` and the product of
-hidden state and recurrent weights in ``recurrent``, and leaves the activations of the gates in ``gates``. A backward
-kernel turns these, in place, into the gradient of what entered the gates.
+T time steps, B streams, H hidden units, G gates; ``w_h`` is (H, G*H). ``x`` (T, B, G*H) has the gates side by side in
+the order that the cell names; everything else is (T, B, H), or (T + 1, B, H) where it begins with what was before the
+window, as ``hidden`` does. A forward loop is handed the projected inputs in ``x`` and leaves the activations of the
+gates there. A backward loop turns these into the gradients of what entered the gates; it is handed the gradient of the
+last state in ``d_before`` (B, H), and leaves that of the first there.
 
 A sigmoid is taken as a tanh, 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which cannot overflow.
 """
@@ -21,86 +22,106 @@ def _sigmoid(x: np.ndarray) -> None:
     x += 0.5
 
 
-def rnn_forward(gates: np.ndarray, recurrent: np.ndarray, hidden: np.ndarray) -> None:
-    """hidden <- tanh(gates + recurrent)"""
-    np.add(gates, recurrent, out=gates)
-    np.tanh(gates, out=hidden)
+def rnn_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray) -> None:
+    """hidden[t + 1] <- tanh(x[t] + hidden[t] w_h)"""
+    for t, gates in enumerate(x):
+        gates += hidden[t] @ w_h
+        np.tanh(gates, out=hidden[t + 1])
 
 
-def rnn_backward(d_hidden: np.ndarray, hidden: np.ndarray, gates: np.ndarray) -> None:
-    """gates <- d_hidden (1 - hidden^2)"""
-    np.multiply(hidden, hidden, out=gates)
-    np.subtract(1, gates, out=gates)
-    gates *= d_hidden
+def rnn_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, x: np.ndarray) -> None:
+    """x <- d_hidden (1 - hidden^2)"""
+    w_h_transposed = np.ascontiguousarray(w_h.T)  # with a view products of few streams take twice the time
+    for t in reversed(range(len(x))):
+        d_hidden[t] += d_before
+        np.multiply(hidden[t + 1], hidden[t + 1], out=x[t])
+        np.subtract(1, x[t], out=x[t])
+        x[t] *= d_hidden[t]
+        np.matmul(x[t], w_h_transposed, out=d_before)
 
 
-def lstm_forward(gates: np.ndarray, recurrent: np.ndarray, cell_before: np.ndarray, cell: np.ndarray,
-                 tanh_cell: np.ndarray, hidden: np.ndarray) -> None:
-    """i, f, o, g: cell <- f cell_before + i g; hidden <- o tanh(cell)"""
-    size = cell.shape[1]
-    gates += recurrent
-    _sigmoid(gates[:, :3 * size])
-    i, f, o, g = _blocks(gates, size)
-    np.tanh(g, out=g)
-    np.multiply(f, cell_before, out=cell)
-    np.multiply(i, g, out=tanh_cell)
-    cell += tanh_cell
-    np.tanh(cell, out=tanh_cell)
-    np.multiply(o, tanh_cell, out=hidden)
+def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.ndarray, tanh_cell: np.ndarray) -> None:
+    """i, f, o, g: cell[t + 1] <- f cell[t] + i g; hidden[t + 1] <- o tanh(cell[t + 1])"""
+    size = cell.shape[-1]
+    recurrent = np.empty_like(x[0])
+    for t, gates in enumerate(x):
+        np.matmul(hidden[t], w_h, out=recurrent)
+        gates += recurrent
+        _sigmoid(gates[:, :3 * size])
+        i, f, o, g = _blocks(gates, size)
+        np.tanh(g, out=g)
+        np.multiply(f, cell[t], out=cell[t + 1])
+        np.multiply(i, g, out=tanh_cell[t])
+        cell[t + 1] += tanh_cell[t]
+        np.tanh(cell[t + 1], out=tanh_cell[t])
+        np.multiply(o, tanh_cell[t], out=hidden[t + 1])
 
 
-def lstm_backward(d_hidden: np.ndarray, d_cell: np.ndarray, cell_before: np.ndarray, tanh_cell: np.ndarray,
-                  gates: np.ndarray) -> None:
-    """gates <- the gradient of what entered them; d_cell <- the gradient of cell_before"""
-    size = d_cell.shape[1]
-    sigmoids = gates[:, :3 * size]
-    i, f, o, g = _blocks(gates, size)
-    d_o = d_hidden * tanh_cell
-    d_cell += o * (d_hidden - d_o * tanh_cell)
-    d_i, d_f, d_g = d_cell * g, d_cell * cell_before, d_cell * i
-    d_cell *= f
-    sigmoids *= 1 - sigmoids  # s (1 - s), the slope of a sigmoid s
-    i *= d_i
-    f *= d_f
-    o *= d_o
-    d_g *= 1 - g * g
-    g[...] = d_g
+def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray, w_h: np.ndarray, cell: np.ndarray,
+                  tanh_cell: np.ndarray, x: np.ndarray) -> None:
+    """x <- the gradient of what entered the gates; ``d_cell`` (B, H) goes from the last state to the first, too"""
+    size = d_cell.shape[-1]
+    w_h_transposed = np.ascontiguousarray(w_h.T)
+    for t in reversed(range(len(x))):
+        d_hidden[t] += d_before
+        sigmoids = x[t, :, :3 * size]
+        i, f, o, g = _blocks(x[t], size)
+        d_o = d_hidden[t] * tanh_cell[t]
+        d_cell += o * (d_hidden[t] - d_o * tanh_cell[t])
+        d_i, d_f, d_g = d_cell * g, d_cell * cell[t], d_cell * i
+        d_cell *= f
+        sigmoids *= 1 - sigmoids  # s (1 - s), the slope of a sigmoid s
+        i *= d_i
+        f *= d_f
+        o *= d_o
+        d_g *= 1 - g * g
+        g[...] = d_g
+        np.matmul(x[t], w_h_transposed, out=d_before)
 
 
-def gru_forward(gates: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, hidden_before: np.ndarray,
-                memory: np.ndarray, hidden: np.ndarray) -> None:
-    """r, z, n: memory <- recurrent_n + bias; n = tanh(gates_n + r memory); hidden <- (1 - z) n + z hidden_before"""
-    size = hidden.shape[1]
-    gates[:, :2 * size] += recurrent[:, :2 * size]
-    _sigmoid(gates[:, :2 * size])
-    r, z, n = _blocks(gates, size)
-    np.add(recurrent[:, 2 * size:], bias, out=memory)
-    np.multiply(r, memory, out=hidden)
-    n += hidden
-    np.tanh(n, out=n)
-    np.subtract(hidden_before, n, out=hidden)
-    hidden *= z
-    hidden += n
+def gru_forward(x: np.ndarray, w_h: np.ndarray, bias: np.ndarray, hidden: np.ndarray, memory: np.ndarray) -> None:
+    """r, z, n = tanh(x_n + r memory[t]): memory[t] <- hidden[t] w_h_n + bias; hidden[t + 1] <- (1 - z) n + z hidden[t]"""
+    size = hidden.shape[-1]
+    recurrent = np.empty_like(x[0])
+    for t, gates in enumerate(x):
+        np.matmul(hidden[t], w_h, out=recurrent)
+        gates[:, :2 * size] += recurrent[:, :2 * size]
+        _sigmoid(gates[:, :2 * size])
+        r, z, n = _blocks(gates, size)
+        after = hidden[t + 1]
+        np.add(recurrent[:, 2 * size:], bias, out=memory[t])
+        np.multiply(r, memory[t], out=after)
+        n += after
+        np.tanh(n, out=n)
+        np.subtract(hidden[t], n, out=after)
+        after *= z
+        after += n
 
 
-def gru_backward(d_hidden: np.ndarray, hidden_before: np.ndarray, memory: np.ndarray, gates: np.ndarray,
-                 d_recurrent: np.ndarray) -> None:
-    """gates <- the gradient of what entered them; d_recurrent <- that of ``recurrent``; memory <- that of itself;
-    d_hidden <- the part of the gradient of hidden_before that did not pass the gates"""
-    size = d_hidden.shape[1]
-    sigmoids = gates[:, :2 * size]
-    r, z, n = _blocks(gates, size)
-    d_z = d_hidden * (hidden_before - n)
-    d_n = d_hidden * (1 - z) * (1 - n * n)
-    d_hidden *= z
-    d_r, d_memory = d_n * memory, d_n * r
-    sigmoids *= 1 - sigmoids
-    r *= d_r
-    z *= d_z
-    n[...] = d_n
-    memory[...] = d_memory
-    d_recurrent[:, :2 * size] = sigmoids
-    d_recurrent[:, 2 * size:] = d_memory
+def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, memory: np.ndarray,
+                 x: np.ndarray) -> None:
+    """x <- the gradient of what entered the gates; memory <- that of itself"""
+    size = d_hidden.shape[-1]
+    w_h_transposed = np.ascontiguousarray(w_h.T)
+    d_recurrent = np.empty_like(x[0])
+    for t in reversed(range(len(x))):
+        d = d_hidden[t]
+        d += d_before
+        sigmoids = x[t, :, :2 * size]
+        r, z, n = _blocks(x[t], size)
+        d_z = d * (hidden[t] - n)
+        d_n = d * (1 - z) * (1 - n * n)
+        d *= z  # what does not pass the gates
+        d_r, d_memory = d_n * memory[t], d_n * r
+        sigmoids *= 1 - sigmoids
+        r *= d_r
+        z *= d_z
+        n[...] = d_n
+        memory[t] = d_memory
+        d_recurrent[:, :2 * size] = sigmoids
+        d_recurrent[:, 2 * size:] = d_memory
+        np.matmul(d_recurrent, w_h_transposed, out=d_before)
+        d_before += d
 
 
 def _blocks(gates: np.ndarray, size: int) -> list[np.ndarray]:
@@ -139,3 +160,21 @@ def add_rows(total: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
     ordered = ids[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     total[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+
+
+def adam(w: np.ndarray, g: np.ndarray, mean: np.ndarray, square_mean: np.ndarray, b1: float, b2: float, rate: float,
+         scale: float, epsilon: float) -> None:
+    """mean <- b1 mean + (1 - b1) g; square_mean <- b2 square_mean + (1 - b2) g^2;
+    w <- w - rate mean / (scale sqrt(square_mean) + epsilon)"""
+    mean *= b1
+    mean += (1 - b1) * g
+    square_mean *= b2
+    change = g * g
+    change *= 1 - b2
+    square_mean += change
+    np.sqrt(square_mean, out=change)
+    change *= scale
+    change += epsilon
+    np.divide(mean, change, out=change)
+    change *= rate
+    w -= change
