@@ -85,6 +85,8 @@ class ModelConfig:
         least=0, below=1)
     embedding_size: int = _setting(
         int, 0, "Size of a learned vector for each character; 0 feeds characters one-hot.", least=0, most=2**16)
+    weight_drop: float = _setting(
+        float, 0.0, "Share of the recurrent weights (w_h) that each window of the training drops.", least=0, below=1)
 
     def __post_init__(self) -> None:
         _check(self)

@@ -1,4 +1,4 @@
-"""Dropout masks (Srivastava et al. 2014): which outputs of each layer a window keeps."""
+"""Dropout masks (Srivastava et al. 2014): which outputs of each layer, and which recurrent weights, a window keeps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
 from charrnn.randomness import generator
 
@@ -22,8 +23,7 @@ def dropout_masks(config: ModelConfig, seed: int, step: int, seq_len: int, dtype
     """
     if not config.dropout:
         return None
-    threshold = min(round(config.dropout * _PARTS), _PARTS - 1)
-    scale = _PARTS / (_PARTS - threshold)
+    threshold, scale = _threshold(config.dropout)
     masks = []
     for layer in range(config.layers):
         mask = np.empty((seq_len, last - first, config.hidden_size), dtype)
@@ -33,6 +33,30 @@ def dropout_masks(config: ModelConfig, seed: int, step: int, seq_len: int, dtype
         mask *= scale
         masks.append(mask)
     return masks
+
+
+def weight_masks(config: ModelConfig, seed: int, step: int, dtype: Any) -> list[np.ndarray] | None:
+    """For each layer a mask (H, G*H) for its ``w_h``; None without weight drop (Wan et al. 2013, "Regularization of Neural
+    Networks using DropConnect"; upon recurrent weights: Merity, Keskar and Socher 2018, "Regularizing and Optimizing LSTM
+    Language Models").
+
+    All streams and time steps of a window share it. Its numbers are those of ``dropout_masks``.
+    """
+    if not config.weight_drop:
+        return None
+    threshold, scale = _threshold(config.weight_drop)
+    masks = []
+    for layer in range(config.layers):
+        rng = generator(seed, "weight_drop", step=step, layer=layer)
+        kept = _parts(rng, len(CELLS[config.cell].GATES) * config.hidden_size**2) >= threshold
+        masks.append(kept.reshape(config.hidden_size, -1) * np.dtype(dtype).type(scale))
+    return masks
+
+
+def _threshold(share: float) -> tuple[int, float]:
+    """Below which of ``_PARTS`` numbers something is dropped, and by what the rest is multiplied."""
+    threshold = min(round(share * _PARTS), _PARTS - 1)
+    return threshold, _PARTS / (_PARTS - threshold)
 
 
 def _parts(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -42,7 +42,7 @@ def check_gradients(config: ModelConfig, *, vocabulary_size: int = 11, seq_len: 
     """Check every parameter and the initial state of a small model in float64, from a random state.
 
     What is differentiated is the loss of a window plus the last state times random numbers, so that the gradient that
-    enters at the window's end is checked too. Where ``config`` has dropout, fixed random masks multiply the outputs.
+    enters at the window's end is checked too. Where ``config`` has dropout or weight drop, fixed random masks are used.
     The numeric gradient is the central difference (f(x + e) - f(x - e)) / 2e with e = 1e-5 for each element.
     """
     rng = generator(seed, "check")
@@ -52,10 +52,12 @@ def check_gradients(config: ModelConfig, *, vocabulary_size: int = 11, seq_len: 
     inputs, targets = ids[:-1], ids[1:]
     if as_one_hot:
         inputs = one_hot(inputs, vocabulary_size, np.float64)
-    masks = None
-    if config.dropout:
-        shape = (seq_len, batch_size, config.hidden_size)
-        masks = [(rng.random(shape) >= config.dropout) / (1 - config.dropout) for _ in range(config.layers)]
+
+    def masks_of(share: float, *shape: int) -> list[np.ndarray] | None:
+        return [(rng.random(shape) >= share) / (1 - share) for _ in range(config.layers)] if share else None
+
+    masks = (masks_of(config.dropout, seq_len, batch_size, config.hidden_size),
+             masks_of(config.weight_drop, *model.parameters["layer0/w_h"].shape))
 
     def random_state() -> tuple:
         return tuple(type(layer)(*(rng.standard_normal(array.shape) for array in layer))
@@ -64,11 +66,11 @@ def check_gradients(config: ModelConfig, *, vocabulary_size: int = 11, seq_len: 
     state, d_state = random_state(), random_state()
 
     def value() -> float:
-        loss, _, after, _ = model.window(inputs, targets, state, masks)
+        loss, _, after, _ = model.window(inputs, targets, state, *masks)
         return loss + sum(float(np.sum(a * d)) for layer, d_layer in zip(after, d_state)
                           for a, d in zip(layer, d_layer))
 
-    window = model.window(inputs, targets, state, masks, d_state)
+    window = model.window(inputs, targets, state, *masks, d_state)
     arrays = [(name, model.parameters[name], window.gradients[name].copy()) for name in model.parameters]
     arrays += [(f"state/layer{k}/{field}", getattr(layer, field), getattr(d_layer, field))
                for k, (layer, d_layer) in enumerate(zip(state, window.d_state)) for field in layer._fields]

@@ -87,13 +87,13 @@ class CharRNN:
 
     def forward(self, inputs: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """Logits (T, B, V) and the last state for ``inputs``: ids (T, B), or one-hot rows (T, B, V)."""
-        hidden, state = self._unroll(inputs, state, None, reference)
+        hidden, state = self._unroll(inputs, state, reference)
         return hidden @ self.parameters["output/w"] + self.parameters["output/b"], state
 
     def loss(self, inputs: np.ndarray, targets: np.ndarray, state: State) -> tuple[float, State]:
         """The sum of the losses of all characters, in nats, and the last state; nothing is dropped."""
         kernels = choose(self.dtype)
-        hidden, state = self._unroll(inputs, state, None, kernels)
+        hidden, state = self._unroll(inputs, state, kernels)
         total, expected = 0.0, targets.reshape(-1)
         for part in self._output_blocks(hidden):
             logits = rows(hidden)[part] @ self.parameters["output/w"]
@@ -102,17 +102,19 @@ class CharRNN:
         return total, state
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State,
-                           masks: list[np.ndarray] | None = None) -> tuple[float, Parameters, State]:
+                           masks: list[np.ndarray] | None = None, weight_masks: list[np.ndarray] | None = None
+                           ) -> tuple[float, Parameters, State]:
         """Loss (nats per character, averaged over the window), gradients, and the last state.
 
         ``inputs`` are ids (T, B) or one-hot rows (T, B, V), ``targets`` ids (T, B). ``masks``, one (T, B, H) for each
-        layer, multiply the layers' outputs (dropout); without them nothing is dropped. The gradients hold until the
-        next call; the state is the caller's own.
+        layer, multiply the layers' outputs (dropout), ``weight_masks``, (H, G*H) each, their ``w_h``; without them
+        nothing is dropped. The gradients hold until the next call; the state is the caller's own.
         """
-        return self.window(inputs, targets, state, masks)[:3]
+        return self.window(inputs, targets, state, masks, weight_masks)[:3]
 
     def window(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: list[np.ndarray] | None = None,
-               d_state: State | None = None, characters: int | None = None) -> Window:
+               weight_masks: list[np.ndarray] | None = None, d_state: State | None = None, characters: int | None = None
+               ) -> Window:
         """As ``loss_and_gradients``, of which this is the whole.
 
         ``d_state`` is the gradient of the last state, zero by default: truncated back-propagation cuts it off there.
@@ -122,24 +124,27 @@ class CharRNN:
         if self._gradients is None:
             self._gradients = self.parameters.like()
         kernels = choose(self.dtype)
-        hidden, state = self._unroll(inputs, state, masks, kernels)
+        hidden, state = self._unroll(inputs, state, kernels, masks, weight_masks)
         loss, d_hidden = self._output_loss(hidden, targets, characters or targets.size, self._gradients, kernels)
         if d_state is None:
             d_state = self.initial_state(targets.shape[1])
         d_state = self._unroll_back(inputs, d_hidden, d_state, masks, self._gradients)
+        for k, mask in enumerate(weight_masks or []):
+            d_w_h = self._gradients[f"layer{k}/w_h"]
+            d_w_h *= mask
         return Window(loss, self._gradients, state, d_state)
 
-    def _unroll(self, inputs: np.ndarray, state: State, masks: list[np.ndarray] | None, kernels: ModuleType
-                ) -> tuple[np.ndarray, State]:
+    def _unroll(self, inputs: np.ndarray, state: State, kernels: ModuleType, masks: list[np.ndarray] | None = None,
+                weight_masks: list[np.ndarray] | None = None) -> tuple[np.ndarray, State]:
         """The outputs (T, B, H) of the last layer, dropped out where there are masks, and the last state."""
         buffers = self._buffers_for(*inputs.shape[:2])
         after = []
         below = inputs
         for k, cell in enumerate(self._cells):
-            x = self._project(below, k, buffers)
-            buffers.cells[k].kernels = kernels
-            after.append(cell.forward(x, state[k], buffers.cells[k]))
-            below = buffers.cells[k].hidden[1:]
+            x, work = self._project(below, k, buffers), buffers.cells[k]
+            work.kernels, work.weight_mask = kernels, weight_masks[k] if weight_masks else None
+            after.append(cell.forward(x, state[k], work))
+            below = work.hidden[1:]
             if masks is not None:
                 below = np.multiply(below, masks[k], out=buffers.dropped(k))
         return below, tuple(after)

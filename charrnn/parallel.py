@@ -60,8 +60,8 @@ class Team:
         self.is_over = False
         """Whether ``map`` has been broken off, by Ctrl-C say: then long work should end, as Python waits for it."""
 
-    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: Masks | None = None
-                           ) -> tuple[float, Parameters, State]:
+    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: Masks | None = None,
+                           weight_masks: list[np.ndarray] | None = None) -> tuple[float, Parameters, State]:
         """As ``CharRNN.loss_and_gradients``, but ``masks`` is a function that draws them for some of the streams."""
         batch_size = targets.shape[1]
         bounds = [batch_size * k // self.threads for k in range(self.threads + 1)]
@@ -71,7 +71,7 @@ class Team:
             model, first, last = share
             with np.errstate(all="ignore"):  # whoever takes the loss looks whether it is finite
                 return model.window(inputs[:, first:last], targets[:, first:last], _streams(state, first, last),
-                                    masks(first, last) if masks else None, characters=targets.size)
+                                    masks(first, last) if masks else None, weight_masks, characters=targets.size)
 
         with one_blas_thread():
             windows = self.map(work, shares)

@@ -13,7 +13,7 @@ import numpy as np
 
 from charrnn.batches import Windows, next_epoch
 from charrnn.corpus import Corpus
-from charrnn.dropout import dropout_masks
+from charrnn.dropout import dropout_masks, weight_masks
 from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.evaluation import Evaluation, evaluate
 from charrnn.facts import Record
@@ -109,7 +109,8 @@ class Trainer:
         _, window = self.windows.position(run.step)
         inputs, targets = self.windows[window]
         masks = partial(dropout_masks, run.model.config, config.seed, run.step, config.seq_len, run.model.dtype)
-        loss, gradients, state = self.team.loss_and_gradients(inputs, targets, run.state, masks)
+        dropped = weight_masks(run.model.config, config.seed, run.step, run.model.dtype)
+        loss, gradients, state = self.team.loss_and_gradients(inputs, targets, run.state, masks, dropped)
         norm = clip(gradients, config.clip_norm, config.clip_value)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return loss, norm, False

@@ -478,7 +478,7 @@ for _kind, _change in _TEXTS.items():
 _FACTS: dict[str, tuple[str, ...]] = {
     "": ("dtype", "environment", "epoch", "failures", "good_step", "history", "model", "rate_factor", "smoothed_loss",
          "source", "step", "train", "vocabulary", "window"),
-    "model": ("cell", "dropout", "embedding_size", "hidden_size", "layers"),
+    "model": ("cell", "dropout", "embedding_size", "hidden_size", "layers", "weight_drop"),
     "train": ("batch_size", "clip_norm", "epochs", "eval_every", "learning_rate", "minutes", "optimizer", "patience",
               "recover", "schedule", "seed", "seq_len", "stateful", "steps", "threads", "validation", "warmup"),
     "source": ("characters", "encoding", "errors", "fingerprint", "names", "windows"),

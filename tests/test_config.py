@@ -22,6 +22,7 @@ REFUSED = {
         "layers": (*NOT_INT, 0, -1, 101, 2**63, None),
         "dropout": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, 2.0, None),
         "embedding_size": (*NOT_INT, -1, 2**16 + 1, 2**63, None),
+        "weight_drop": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, 2.0, None),
     },
     TrainConfig: {
         "batch_size": (*NOT_INT, 0, -1, 2**16 + 1, 2**63, None),
@@ -54,6 +55,7 @@ REFUSED_CASES = [(kind, name, value) for kind, fields in REFUSED.items() for nam
 
 TAKEN = [
     (ModelConfig, "hidden_size", (1, 2**16)), (ModelConfig, "layers", (1, 100)), (ModelConfig, "dropout", (0, 0.5, 0.9999)),
+    (ModelConfig, "weight_drop", (0, 0.5, 0.9999)),
     (ModelConfig, "embedding_size", (0, 1, 2**16)), (ModelConfig, "cell", ("lstm", "gru", "rnn")),
     (TrainConfig, "batch_size", (1, 2**16)), (TrainConfig, "seq_len", (1, 2**20)), (TrainConfig, "stateful", (True, False)),
     (TrainConfig, "epochs", (0.001, 3, 1e6, None)), (TrainConfig, "steps", (1, 2**63 - 1, None)),

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig
-from charrnn.dropout import dropout_masks
+from charrnn.dropout import dropout_masks, weight_masks
 
 PROPERTY = settings(max_examples=60)
 
@@ -93,3 +93,39 @@ def test_a_share_near_one_keeps_one_in_65536(dropout):
     (mask,) = masks(0, 16, dropout=dropout, seq_len=256, hidden_size=512, layers=1)
     assert set(np.unique(mask)) == {0, 2**16}
     assert abs(np.count_nonzero(mask) - 32) < 4 * 32**0.5
+
+
+def weights(*, share=0.3, seed=1, step=5, cell="gru", layers=2, dtype=np.float32):
+    return weight_masks(ModelConfig(cell, hidden_size=40, layers=layers, weight_drop=share), seed, step, dtype)
+
+
+@pytest.mark.parametrize(("cell", "columns"), [("rnn", 40), ("gru", 120), ("lstm", 160)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_have_a_mask_for_each_layer(cell, columns, dtype):
+    drawn = weights(cell=cell, dtype=dtype)
+    assert [(mask.shape, mask.dtype) for mask in drawn] == [((40, columns), dtype)] * 2
+    assert not np.array_equal(*drawn)
+
+
+def test_without_weight_drop_there_are_none():
+    assert weights(share=0.0) is None
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_the_share_of_weights_that_is_kept_is_scaled(share):
+    for mask in weights(share=share):
+        kept = mask > 0
+        assert abs(kept.mean() - (1 - share)) < 4.5 * (share * (1 - share) / mask.size) ** 0.5
+        assert np.allclose(mask[kept], 1 / (1 - share), rtol=2e-4)
+
+
+@pytest.mark.parametrize("other", [{"seed": 2}, {"step": 6}])
+def test_weights_are_dropped_anew_in_each_step_and_by_the_seed(other):
+    assert all(map(np.array_equal, weights(), weights()))
+    assert not any(map(np.array_equal, weights(), weights(**other)))
+
+
+def test_outputs_and_weights_are_dropped_by_different_numbers():
+    (mask,) = weights(share=0.5, layers=1)
+    (outputs,) = masks(0, 1, dropout=0.5, seq_len=40, hidden_size=120, layers=1)
+    assert not np.array_equal(mask, outputs[:, 0])

@@ -9,10 +9,11 @@ from charrnn.gradient_check import TOLERANCE, check_gradients, relative_error
 
 
 @pytest.mark.parametrize("as_one_hot", [False, True])
-@pytest.mark.parametrize(("layers", "dropout", "embedding_size"), [(1, 0, 0), (2, 0.3, 0), (2, 0.3, 4)])
+@pytest.mark.parametrize(("layers", "dropout", "embedding_size", "weight_drop"),
+                         [(1, 0, 0, 0), (2, 0.3, 0, 0), (2, 0.3, 4, 0), (2, 0, 0, 0.4)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_gradient_is_the_numeric_one(cell, layers, dropout, embedding_size, as_one_hot):
-    config = ModelConfig(cell, 5, layers, dropout, embedding_size)
+def test_every_gradient_is_the_numeric_one(cell, layers, dropout, embedding_size, weight_drop, as_one_hot):
+    config = ModelConfig(cell, 5, layers, dropout, embedding_size, weight_drop)
     results = list(check_gradients(config, as_one_hot=as_one_hot))
     fields = len(CELLS[cell].State._fields)
     assert len(results) == layers * (3 + (cell == "gru") + fields) + 2 + bool(embedding_size)

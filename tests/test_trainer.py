@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from charrnn import Corpus, Run, Trainer, evaluate
 from charrnn.batches import Windows, next_epoch
-from charrnn.dropout import dropout_masks
+from charrnn.dropout import dropout_masks, weight_masks
 from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.optimizers import clip, learning_rate
 from charrnn.parallel import one_blas_thread
@@ -31,7 +31,8 @@ def settings(draw: st.DrawFn) -> dict[str, Any]:
     """Settings of a small run whose epochs have 2 to 16 windows."""
     return draw(st.fixed_dictionaries({
         "steps": st.integers(2, 12), "cell": st.sampled_from(["rnn", "lstm", "gru"]), "layers": st.integers(1, 2),
-        "dropout": st.sampled_from([0.0, 0.4]), "embedding_size": st.sampled_from([0, 3]), "stateful": st.booleans(),
+        "dropout": st.sampled_from([0.0, 0.4]), "weight_drop": st.sampled_from([0.0, 0.5]),
+        "embedding_size": st.sampled_from([0, 3]), "stateful": st.booleans(),
         "batch_size": st.integers(3, 5), "seq_len": st.sampled_from([8, 24]), "threads": st.integers(1, 3),
         "optimizer": st.sampled_from(["adam", "rmsprop", "adagrad", "sgd"]), "momentum": st.sampled_from([0.0, 0.9]),
         "schedule": st.sampled_from(["cosine", "step", "constant"]), "warmup": st.integers(0, 4),
@@ -123,8 +124,9 @@ def test_a_step_is_what_the_parts_say(start: Start, take: Take, corpus: Corpus, 
     for number in range(1, 10):
         inputs, targets = windows[(number - 1) % windows.per_epoch]
         masks = dropout_masks(model.config, config.seed, number - 1, config.seq_len, model.dtype, 0, config.batch_size)
+        dropped = weight_masks(model.config, config.seed, number - 1, model.dtype)
         with one_blas_thread():
-            loss, gradients, after = twin.model.loss_and_gradients(inputs, targets, state, masks)
+            loss, gradients, after = twin.model.loss_and_gradients(inputs, targets, state, masks, dropped)
         norm, rate = clip(gradients, config.clip_norm, config.clip_value), learning_rate(config, number)
         twin.optimizer.update(gradients, rate, number)
         (step,) = take(run, 1)

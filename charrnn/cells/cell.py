@@ -42,6 +42,10 @@ class Cell(ABC):
         """Zeros, (B, H) each."""
         return self.State(*(np.zeros((batch_size, len(self.w_h)), self.w_h.dtype) for _ in self.State._fields))
 
+    def weights(self, work: Any) -> np.ndarray:
+        """``w_h`` (H, G*H), without what the window drops."""
+        return self.w_h if work.weight_mask is None else self.w_h * work.weight_mask
+
     @abstractmethod
     def forward(self, x: np.ndarray, state: Any, work: Any) -> Any:
         """Unroll over ``x`` (T, B, G*H), the projected inputs, from ``state``; fill ``work``; return the last state.
@@ -60,11 +64,13 @@ class Cell(ABC):
 
 
 class Work:
-    """The buffers that every cell needs for a window: hidden[t] is the state before step t, hidden[t + 1] after it."""
+    """What every cell needs for a window: buffers, where hidden[t] is the state before step t and hidden[t + 1] after it,
+    the kernels, and by what the recurrent weights are multiplied, (H, G*H), where some are dropped."""
 
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
         self.x: np.ndarray
         self.kernels: ModuleType = reference
+        self.weight_mask: np.ndarray | None = None
         self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)
 
 

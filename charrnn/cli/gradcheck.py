@@ -15,16 +15,18 @@ from charrnn.config import ModelConfig
 @click.option("--hidden-size", type=int, default=5, show_default=True, metavar="N", help="Hidden units of each layer.")
 @click.option("--layers", type=int, default=2, show_default=True, metavar="N", help="Recurrent layers.")
 @click.option("--dropout", type=float, default=0.0, show_default=True, metavar="P", help="Share of outputs dropped.")
+@click.option("--weight-drop", type=float, default=0.0, show_default=True, metavar="P", help="Share of w_h dropped.")
 @click.option("--embedding-size", type=int, default=0, show_default=True, metavar="N", help="0 feeds characters one-hot.")
 @click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Seed of weights, text and state.")
-def command(cell: str | None, hidden_size: int, layers: int, dropout: float, embedding_size: int, seed: int) -> None:
+def command(cell: str | None, hidden_size: int, layers: int, dropout: float, weight_drop: float,
+            embedding_size: int, seed: int) -> None:
     """Hold the analytic gradients of a small model against numeric ones, in float64.
 
     All three cells are checked, or the one that --cell names. The error of an array is
     norm(analytic - numeric) / (norm(analytic) + norm(numeric)) and must stay below 1e-7; exits with 1 where one does not.
     """
     cells = [cell] if cell else ["rnn", "lstm", "gru"]
-    configs = [ModelConfig(each, hidden_size, layers, dropout, embedding_size) for each in cells]
+    configs = [ModelConfig(each, hidden_size, layers, dropout, embedding_size, weight_drop) for each in cells]
 
     from charrnn.config import check_range
     from charrnn.gradient_check import TOLERANCE, check_gradients

@@ -21,7 +21,7 @@ errors = click.option("--errors", type=click.Choice(ERRORS), default="strict", s
                       "place, or leave them out.")
 
 _METAVARS = {int: "N", float: "X", str: "NAME"}
-_SHARES = ("dropout",)
+_SHARES = ("dropout", "weight_drop")
 _OPPOSITES = {"stateful": "stateless", "recover": "no-recover"}
 
 
