@@ -78,7 +78,7 @@ def window(name, scale):
     cell = name.partition("_")[0]
     gates = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
     x, w_h = draw(T, B, gates * H), (rng.standard_normal((H, gates * H)) / H**0.5).astype(np.float32)
-    hidden, others = np.tanh(draw(T + 1, B, H)), {"rnn": [], "lstm": [draw(T + 1, B, H), np.tanh(draw(T, B, H))],
+    hidden, others = np.tanh(draw(T + 1, B, H)), {"rnn": [], "lstm": [draw(T + 1, B, H)],
                                                   "gru": [draw(T, B, H)]}[cell]
     bias = [draw(H)] if name == "gru_forward" else []
     if name.endswith("forward"):

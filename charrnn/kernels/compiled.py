@@ -85,39 +85,38 @@ def rnn_backward(d_hidden, d_before, w_h, hidden, x):
 
 
 @_step
-def _lstm_forward(gates, recurrent, cell_before, cell, tanh_cell, hidden):
+def _lstm_forward(gates, recurrent, cell_before, cell, hidden):
     streams, size = cell.shape
     for b in range(streams):
         x, r = gates[b], recurrent[b]
         i, f, o, g = x[:size], x[size:2 * size], x[2 * size:3 * size], x[3 * size:]
         r_i, r_f, r_o, r_g = r[:size], r[size:2 * size], r[2 * size:3 * size], r[3 * size:]
-        before, after, t, h = cell_before[b], cell[b], tanh_cell[b], hidden[b]
+        before, after, h = cell_before[b], cell[b], hidden[b]
         for k in range(size):
             i_k, f_k, o_k = _sigmoid(i[k] + r_i[k]), _sigmoid(f[k] + r_f[k]), _sigmoid(o[k] + r_o[k])
             g_k = _tanh(g[k] + r_g[k])
             c_k = f_k * before[k] + i_k * g_k
-            t_k = _tanh(c_k)
             i[k], f[k], o[k], g[k] = i_k, f_k, o_k, g_k
-            after[k], t[k], h[k] = c_k, t_k, o_k * t_k
+            after[k], h[k] = c_k, o_k * _tanh(c_k)
 
 
 @_compile
-def lstm_forward(x, w_h, hidden, cell, tanh_cell):
+def lstm_forward(x, w_h, hidden, cell):
     panels, recurrent = pack(w_h), np.empty_like(x[0])
     for t in range(len(x)):
         product(hidden[t], panels, recurrent)
-        _lstm_forward(x[t], recurrent, cell[t], cell[t + 1], tanh_cell[t], hidden[t + 1])
+        _lstm_forward(x[t], recurrent, cell[t], cell[t + 1], hidden[t + 1])
 
 
 @_step
-def _lstm_backward(d_hidden, d_before, d_cell, cell_before, tanh_cell, gates):
+def _lstm_backward(d_hidden, d_before, d_cell, cell_before, cell, gates):
     streams, size = d_cell.shape
     for b in range(streams):
         x = gates[b]
         i, f, o, g = x[:size], x[size:2 * size], x[2 * size:3 * size], x[3 * size:]
-        d, more, d_c, before, t = d_hidden[b], d_before[b], d_cell[b], cell_before[b], tanh_cell[b]
+        d, more, d_c, before, c = d_hidden[b], d_before[b], d_cell[b], cell_before[b], cell[b]
         for k in range(size):
-            i_k, f_k, o_k, g_k, t_k = i[k], f[k], o[k], g[k], t[k]
+            i_k, f_k, o_k, g_k, t_k = i[k], f[k], o[k], g[k], _tanh(c[k])
             d_k = d[k] + more[k]
             d_o = d_k * t_k
             c_k = d_c[k] + o_k * (d_k - d_o * t_k)
@@ -129,10 +128,10 @@ def _lstm_backward(d_hidden, d_before, d_cell, cell_before, tanh_cell, gates):
 
 
 @_compile
-def lstm_backward(d_hidden, d_before, d_cell, w_h, cell, tanh_cell, x):
+def lstm_backward(d_hidden, d_before, d_cell, w_h, cell, x):
     panels = pack(w_h.T)
     for t in range(len(x) - 1, -1, -1):
-        _lstm_backward(d_hidden[t], d_before, d_cell, cell[t], tanh_cell[t], x[t])
+        _lstm_backward(d_hidden[t], d_before, d_cell, cell[t], cell[t + 1], x[t])
         product(x[t], panels, d_before)
 
 

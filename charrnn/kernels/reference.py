@@ -40,7 +40,7 @@ def rnn_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hi
         np.matmul(x[t], w_h_transposed, out=d_before)
 
 
-def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.ndarray, tanh_cell: np.ndarray) -> None:
+def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.ndarray) -> None:
     """i, f, o, g: cell[t + 1] <- f cell[t] + i g; hidden[t + 1] <- o tanh(cell[t + 1])"""
     size = cell.shape[-1]
     recurrent = np.empty_like(x[0])
@@ -51,14 +51,14 @@ def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.nd
         i, f, o, g = _blocks(gates, size)
         np.tanh(g, out=g)
         np.multiply(f, cell[t], out=cell[t + 1])
-        np.multiply(i, g, out=tanh_cell[t])
-        cell[t + 1] += tanh_cell[t]
-        np.tanh(cell[t + 1], out=tanh_cell[t])
-        np.multiply(o, tanh_cell[t], out=hidden[t + 1])
+        np.multiply(i, g, out=hidden[t + 1])
+        cell[t + 1] += hidden[t + 1]
+        np.tanh(cell[t + 1], out=hidden[t + 1])
+        hidden[t + 1] *= o
 
 
 def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray, w_h: np.ndarray, cell: np.ndarray,
-                  tanh_cell: np.ndarray, x: np.ndarray) -> None:
+                  x: np.ndarray) -> None:
     """x <- the gradient of what entered the gates; ``d_cell`` (B, H) goes from the last state to the first, too"""
     size = d_cell.shape[-1]
     w_h_transposed = np.ascontiguousarray(w_h.T)
@@ -66,8 +66,9 @@ def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray
         d_hidden[t] += d_before
         sigmoids = x[t, :, :3 * size]
         i, f, o, g = _blocks(x[t], size)
-        d_o = d_hidden[t] * tanh_cell[t]
-        d_cell += o * (d_hidden[t] - d_o * tanh_cell[t])
+        tanh_cell = np.tanh(cell[t + 1])  # to take it again costs less than to keep it
+        d_o = d_hidden[t] * tanh_cell
+        d_cell += o * (d_hidden[t] - d_o * tanh_cell)
         d_i, d_f, d_g = d_cell * g, d_cell * cell[t], d_cell * i
         d_cell *= f
         sigmoids *= 1 - sigmoids  # s (1 - s), the slope of a sigmoid s
