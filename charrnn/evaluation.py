@@ -9,7 +9,8 @@ import numpy as np
 
 from charrnn.config import check_range
 from charrnn.model import CharRNN
-from charrnn.parallel import Team, cores, one_blas_thread
+from charrnn.parallel import Team, one_blas_thread
+from charrnn.ranks import cores
 
 _LEAST = 4000
 _MOST_STREAMS = 64

@@ -1,13 +1,13 @@
-"""One window shared out over threads.
+"""One window shared out over MPI ranks, and over threads.
 
 Streams are shared out, not matrices: each thread takes some of the B streams through the whole window, with a BLAS
 that is held to one thread, and the gradients are summed in a fixed order, so that the same number of threads gives
-the same bits.
+the same bits. A rank is the same idea one level up: all ranks hold the same run, each computes its share of a step, and
+what they have computed is summed over all of them before anything is done with it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -19,17 +19,10 @@ from threadpoolctl import ThreadpoolController
 
 from charrnn.model import CharRNN, State, Window
 from charrnn.parameters import Parameters
+from charrnn.ranks import Ranks
 
 Masks = Callable[[int, int], "list[np.ndarray] | None"]
 """Draws the dropout masks of the streams from one number up to another; None drops nothing."""
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
 
 @cache
 def _controller() -> ThreadpoolController:
@@ -50,10 +43,11 @@ def blas() -> str:
 
 
 class Team:
-    """A model and its replicas, one for each of at most ``threads`` threads."""
+    """A model and its replicas, one for each of at most ``threads`` threads, on each of the ranks."""
 
-    def __init__(self, model: CharRNN, threads: int) -> None:
+    def __init__(self, model: CharRNN, threads: int, ranks: Ranks | None = None) -> None:
         self.threads = threads
+        self.ranks = ranks or Ranks()
         self.model = model
         self._models = [model] + [model.replica() for _ in range(threads - 1)]
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
@@ -63,9 +57,9 @@ class Team:
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: Masks | None = None,
                            weight_masks: list[np.ndarray] | None = None) -> tuple[float, Parameters, State]:
         """As ``CharRNN.loss_and_gradients``, but ``masks`` is a function that draws them for some of the streams."""
-        batch_size = targets.shape[1]
-        bounds = [batch_size * k // self.threads for k in range(self.threads + 1)]
-        shares = [(model, first, last) for model, first, last in zip(self._models, bounds, bounds[1:]) if first < last]
+        mine = _share(0, targets.shape[1], self.ranks.number, self.ranks.count)
+        bounds = [_share(*mine, thread, self.threads) for thread in range(self.threads)]
+        shares = [(model, first, last) for model, (first, last) in zip(self._models, bounds) if first < last]
 
         def work(share: tuple[CharRNN, int, int]) -> Window:
             model, first, last = share
@@ -74,21 +68,33 @@ class Team:
                                     masks(first, last) if masks else None, weight_masks, characters=targets.size)
 
         with one_blas_thread():
-            windows = self.map(work, shares)
-        total = windows[0].gradients
+            windows = self._map(work, shares)
+        total = windows[0].gradients if windows else self.model.parameters.like()
         for window in windows[1:]:
             total.flat += window.gradients.flat
-        return sum(window.loss for window in windows), total, _side_by_side([window.state for window in windows])
+        self.ranks.add_up(total.flat)
+        parts = [part for parts in self.ranks.all([(window.loss, window.state) for window in windows]) for part in parts]
+        return sum(loss for loss, _ in parts), total, _side_by_side([state for _, state in parts])
 
     def map(self, work: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:
-        """``work`` of each task, in their order; the threads take the tasks in turn."""
-        if self._pool is None or len(tasks) == 1:
+        """``work`` of each task, in their order; ranks and threads take the tasks in turn."""
+        done = self.ranks.all(self._map(work, tasks[self.ranks.number::self.ranks.count]))
+        return [done[k % self.ranks.count][k // self.ranks.count] for k in range(len(tasks))]
+
+    def _map(self, work: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:
+        if self._pool is None or len(tasks) <= 1:
             return [work(task) for task in tasks]
         try:
             return list(self._pool.map(work, tasks))
         except BaseException:
             self.is_over = True
             raise
+
+
+def _share(first: int, last: int, number: int, count: int) -> tuple[int, int]:
+    """What the one with this ``number`` gets of ``first`` to ``last`` - 1, where ``count`` share it."""
+    size = last - first
+    return first + size * number // count, first + size * (number + 1) // count
 
 
 def _streams(state: State, first: int, last: int) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 from collections.abc import Callable, Mapping
@@ -20,8 +21,9 @@ from charrnn.facts import Record, Source, check_values, describe, good_names, so
 from charrnn.kernels import described
 from charrnn.model import CharRNN, State
 from charrnn.optimizers import Optimizer, make_optimizer
-from charrnn.parallel import blas, cores
+from charrnn.parallel import blas
 from charrnn.randomness import generator
+from charrnn.ranks import ranks
 from charrnn.vocabulary import Vocabulary
 
 EVALUATIONS = 20
@@ -79,7 +81,7 @@ class Run:
         config = replace(
             config, batch_size=windows.batch_size, epochs=None, steps=None, minutes=budget,
             learning_rate=config.learning_rate or LEARNING_RATES[config.optimizer],
-            threads=min(config.threads or cores(), windows.batch_size))
+            threads=min(config.threads or ranks().cores, windows.batch_size))
         model = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls(model, corpus.vocabulary, config, make_optimizer(config, model.parameters),
                   model.initial_state(windows.batch_size),
@@ -239,6 +241,10 @@ class Run:
         assert self.planned
         return checkpoint.to_bytes(self._arrays(), self._facts())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For other ranks: what a checkpoint would hold."""
+        return Run._from, (self._arrays(), json.loads(json.dumps(self._facts())))
+
     def snapshot(self) -> Callable[[str | Path], None]:
         """``save`` of the run as it is now, for later."""
         arrays, facts = {name: array.copy() for name, array in self._arrays().items()}, self._facts()
@@ -307,4 +313,5 @@ def steps_of(epochs: float, windows: int) -> int:
 
 def environment(dtype: Any = np.float32) -> dict[str, str]:
     """What the last bit of a result can depend on besides the run itself."""
-    return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": described(dtype)}
+    return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": described(dtype),
+            "ranks": str(ranks().count)}

@@ -13,8 +13,10 @@ from types import FrameType
 from typing import Any
 
 from charrnn import checkpoint
+from charrnn.corpus import Corpus
 from charrnn.errors import ConfigError, RunError
 from charrnn.metrics import Metrics
+from charrnn.ranks import Ranks
 from charrnn.run import Run
 from charrnn.trainer import Step, Trainer
 
@@ -113,8 +115,9 @@ def checkpoint_at(path: str | Path, prefer: str = "best") -> Path:
 class StopSignals:
     """Within it, SIGINT and SIGTERM are noted in ``received`` instead of ending the program; a second one ends it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks | None = None) -> None:
         self.received: int | None = None
+        self._ranks = ranks or Ranks()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -126,10 +129,24 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def agreed(self) -> bool:
+        """Whether one has come to any of the ranks; for all of them."""
+        received = [number for number in self._ranks.all(self.received) if number is not None]
+        self.received = received[0] if received else None
+        return bool(received)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         self.received = number
+
+
+def follow(run: Run, corpus: Corpus, ranks: Ranks) -> None:
+    """What the other ranks do while rank 0 takes a run through its steps and keeps it: their share of the steps."""
+    trainer = Trainer(run, corpus, ranks)
+    with StopSignals(ranks) as stop:
+        while not run.finished and not stop.agreed():
+            trainer.step()
 
 
 class Keeper:
@@ -157,7 +174,7 @@ class Keeper:
         """Go on until the run is finished or a signal has come; the run is saved at its end in any case."""
         run = self.run
         self.save(best=run.best is not None and run.best.step == run.step and not self.folder.best.exists())
-        while not run.finished and stop.received is None:
+        while not run.finished and not stop.agreed():
             started = time.perf_counter()
             step = self.trainer.step()
             self.metrics.note(step, run, time.perf_counter() - started)

@@ -19,6 +19,8 @@ from charrnn.evaluation import Evaluation, evaluate
 from charrnn.facts import Record
 from charrnn.optimizers import clip, learning_rate
 from charrnn.parallel import Team, one_blas_thread
+from charrnn.ranks import Ranks
+from charrnn.ranks import ranks as all_ranks
 from charrnn.run import EVALUATIONS, Run
 
 _TRIES = 5
@@ -56,13 +58,14 @@ class Trainer:
     """Takes a run through its steps: ``for step in Trainer(run, corpus)``.
 
     The run is whole between two steps, so it can be saved there, and a trainer of the saved one goes on as this one
-    would have. A plan that is given in minutes is fixed first (``fix_plan``). A step whose loss or gradient is not
+    would have. Among the ranks of an MPI job each takes its share of every step, and all come to the same run. A plan that
+    is given in minutes is fixed first (``fix_plan``). A step whose loss or gradient is not
     finite is not applied: the run goes back to its last good weights and halves its learning rate. Raises CorpusError
     where ``corpus`` is not the run's, TrainingError where that has not helped a few times in a row, or at once where
     the config says so.
     """
 
-    def __init__(self, run: Run, corpus: Corpus) -> None:
+    def __init__(self, run: Run, corpus: Corpus, ranks: Ranks | None = None) -> None:
         if corpus.fingerprint != run.source.fingerprint:
             raise CorpusError(f"{', '.join(corpus.sources) or 'the text'}: not the text this run was trained on "
                               f"({run.source.characters:,} characters then, {len(corpus):,} now); name the right one")
@@ -70,11 +73,11 @@ class Trainer:
         self.corpus = corpus
         self.split = corpus.split(run.config.validation, run.config.test)
         self.windows = Windows(self.split.train, run.config.batch_size, run.config.seq_len)
-        self.team = Team(run.model, run.config.threads or 1)
+        self.team = Team(run.model, run.config.threads or 1, ranks or all_ranks())
 
     def __iter__(self) -> Iterator[Step]:
         if self.run.config.steps is None:
-            fix_plan(self.run, self.corpus)
+            fix_plan(self.run, self.corpus, ranks=self.team.ranks)
         while not self.run.finished:
             yield self.step()
 
@@ -144,7 +147,8 @@ class Trainer:
         return evaluate(self.run.model, self.split.validation if ids is None else ids, team=self.team)
 
 
-def fix_plan(run: Run, corpus: Corpus, minutes: float | None = None, spent: float = 0.0) -> None:
+def fix_plan(run: Run, corpus: Corpus, minutes: float | None = None, spent: float = 0.0, ranks: Ranks | None = None
+             ) -> None:
     """Fix how many steps, evaluations among them, fit into ``minutes`` (by default those of the run's config).
 
     ``spent`` seconds of them are over. The first steps, and an evaluation, are timed on a copy of the run, which is
@@ -154,7 +158,7 @@ def fix_plan(run: Run, corpus: Corpus, minutes: float | None = None, spent: floa
     seconds = 60 * (minutes or run.config.minutes or 0.0) - spent
     if seconds <= 0:
         raise ConfigError("minutes", f"count from the start of the run, and {spent / 60:.2f} are over; give more")
-    per_step, per_evaluation = _measure(run, corpus, seconds)
+    per_step, per_evaluation = _measure(run, corpus, seconds, ranks)
     every = run.config.eval_every
     if every:
         steps = int(seconds / (per_step + per_evaluation / every))
@@ -166,23 +170,26 @@ def fix_plan(run: Run, corpus: Corpus, minutes: float | None = None, spent: floa
     run.plan(run.step + max(1, steps), every)
 
 
-def _measure(run: Run, corpus: Corpus, seconds: float) -> tuple[float, float]:
-    """Seconds of one step (the median) and of one evaluation."""
+def _measure(run: Run, corpus: Corpus, seconds: float, ranks: Ranks | None) -> tuple[float, float]:
+    """Seconds of one step (the median) and of one evaluation, by the clock of rank 0."""
     trial = run.copy()
     trial.config = replace(trial.config, eval_every=None)
     trial.plan(run.step + 10**9, 10**9)
-    trainer = Trainer(trial, corpus)
+    trainer = Trainer(trial, corpus, ranks)
     for _ in range(_WARM_UP_STEPS):
         trainer.step()
     times: list[float] = []
-    while sum(times) < min(_TIMED_SECONDS, _TIMED_SHARE * seconds) or len(times) < _WARM_UP_STEPS:
+    at_least = min(_TIMED_SECONDS, _TIMED_SHARE * seconds)
+    while trainer.team.ranks.first(sum(times) < at_least or len(times) < _WARM_UP_STEPS):
         started = time.perf_counter()
         trainer.step()
         times.append(time.perf_counter() - started)
-    if not run.config.validation:
-        return float(np.median(times)), 0.0
-    sample = trainer.split.validation[:_TIMED_CHARACTERS]
-    started = time.perf_counter()
-    trainer.evaluate(sample)
-    share = (len(trainer.split.validation) - 1) / (len(sample) - 1)
-    return float(np.median(times)), (time.perf_counter() - started) * share
+    per_step, per_evaluation = float(np.median(times)), 0.0
+    if run.config.validation:
+        sample = trainer.split.validation[:_TIMED_CHARACTERS]
+        started = time.perf_counter()
+        trainer.evaluate(sample)
+        share = (len(trainer.split.validation) - 1) / (len(sample) - 1)
+        per_evaluation = (time.perf_counter() - started) * share
+    seconds_of: tuple[float, float] = trainer.team.ranks.first((per_step, per_evaluation))
+    return seconds_of

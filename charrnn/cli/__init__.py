@@ -7,12 +7,15 @@ import importlib
 import os
 import signal
 import sys
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from charrnn import __version__
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, TrainingError
+from charrnn.ranks import ranks, started_as_rank
 
 _COMMANDS = {
     "train": "Train a model on text files.",
@@ -78,35 +81,70 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    code = _end_of(_run)
+    if started_as_rank():
+        code = _end_of(_end_job, code)
+    atexit.register(_ignore_signals)
+    sys.exit(code)
+
+
+def _run() -> Any:
+    """The command; of an MPI job only rank 0 runs it, and the others help."""
+    job = ranks() if started_as_rank() else None
+    if job is None or job.number == 0:
+        return charrnn.main(standalone_mode=False)
+    while True:
+        try:
+            job.help_out()
+            return 0
+        except TrainingError:  # rank 0 has met it as well, says so, and ends the job
+            continue
+
+
+def _end_job(code: Any) -> Any:
+    """Let the other ranks go, or end them where this one has failed."""
+    sys.stdout.flush()
+    if code in (0, None):
+        ranks().dismiss()
+    else:
+        ranks().abort(code if isinstance(code, int) else 1)
+    return code
+
+
+def _end_of(what: Callable[..., Any], *arguments: Any) -> Any:
+    """The exit code with which ``what`` ends, errors turned into messages."""
     try:
-        code = charrnn.main(standalone_mode=False)
+        return what(*arguments)
     except SystemExit as end:
-        code = end.code
+        return end.code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
-        code = 130
+        return 130
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
+        return error.exit_code
     except ConfigError as error:
         click.echo(f"Error: --{error.field.replace('_', '-')}: {error.problem}", err=True)
-        code = 2
+        return 2
     except CharRNNError as error:
         click.echo(f"Error: {error}", err=True)
-        code = 1
+        return 1
     except _ReaderGoneError:  # what Python still holds back for the reader goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 0
+        return 0
     except MemoryError as error:
         click.echo(f"Error: not enough memory{': ' + str(error) if str(error) else ''}; give a smaller --hidden-size, "
                    "--batch-size or --seq-len", err=True)
-        code = 1
+        return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {where}{error.strerror or error}", err=True)
-        code = 1
-    atexit.register(_ignore_signals)
-    sys.exit(code)
+        return 1
+    except Exception:
+        if not started_as_rank():
+            raise
+        traceback.print_exc()
+        return 1
 
 
 def _ignore_signals() -> None:

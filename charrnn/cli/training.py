@@ -57,10 +57,12 @@ def text_of(run: Run, place: str | Path, advice: str) -> Corpus:
 
 def fix_minutes(run: Run, corpus: Corpus, quiet: bool, minutes: float | None = None, spent: float = 0.0) -> None:
     """Fix the plan of a run whose length is given in minutes, and say which steps would be the same."""
+    from charrnn.ranks import ranks
     from charrnn.run import EVALUATIONS
     from charrnn.trainer import fix_plan
 
     minutes, given = minutes or run.config.minutes, run.config.eval_every
+    ranks().call(fix_plan, run, corpus, minutes, spent)
     fix_plan(run, corpus, minutes, spent)
     usual = given or -(-run.planned // EVALUATIONS) == run.config.eval_every
     say(f"{minutes:g} minutes: the same as --steps {run.planned}"
@@ -100,14 +102,17 @@ def describe_plan(run: Run) -> str:
 def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
     """Take the run to its end, or to a signal; print its result. Exits with 130 or 143 after a signal."""
     from charrnn.corpus import STANDARD_INPUT
-    from charrnn.run_folder import Keeper, StopSignals
+    from charrnn.ranks import ranks
+    from charrnn.run_folder import Keeper, StopSignals, follow
     from charrnn.trainer import Trainer
 
     trainer = Trainer(run, corpus)
-    with StopSignals() as stop:
+    ranks().call(follow, run, corpus)
+    with StopSignals(ranks()) as stop:
         with _Progress(run, trainer, quiet) as progress:
             keeper = Keeper(run, trainer, folder, progress.show, lambda line: progress.write(f"Warning: {line}"))
             keeper.train(stop)
+        ranks().dismiss()
         if keeper.unsaved:
             raise click.ClickException(f"{folder.path}: the run could not be saved at its end, step {run.step:,}; "
                                        f"see the warning above")
