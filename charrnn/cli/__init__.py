@@ -15,7 +15,7 @@ import click
 
 from charrnn import __version__
 from charrnn.errors import CharRNNError, ConfigError, TrainingError
-from charrnn.ranks import ranks, started_as_rank
+from charrnn.ranks import Ranks, ranks, started_as_rank
 
 _COMMANDS = {
     "train": "Train a model on text files.",
@@ -81,34 +81,34 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    code = _end_of(_run)
-    if started_as_rank():
-        code = _end_of(_end_job, code)
+    code = _end_of(_run_as_rank if started_as_rank() else _run)
     atexit.register(_ignore_signals)
     sys.exit(code)
 
 
 def _run() -> Any:
-    """The command; of an MPI job only rank 0 runs it, and the others help."""
-    job = ranks() if started_as_rank() else None
-    if job is None or job.number == 0:
-        return charrnn.main(standalone_mode=False)
+    return charrnn.main(standalone_mode=False)
+
+
+def _run_as_rank() -> Any:
+    """Of an MPI job only rank 0 runs the command, and the others help. Where one fails, it ends them all."""
+    job = ranks()
+    code = _end_of(_help, job) if job.number else _end_of(_run)
+    sys.stdout.flush()
+    if code in (0, None):
+        job.dismiss()
+    else:
+        job.abort(code if isinstance(code, int) else 1)
+    return code
+
+
+def _help(job: Ranks) -> int:
     while True:
         try:
             job.help_out()
             return 0
         except TrainingError:  # rank 0 has met it as well, says so, and ends the job
             continue
-
-
-def _end_job(code: Any) -> Any:
-    """Let the other ranks go, or end them where this one has failed."""
-    sys.stdout.flush()
-    if code in (0, None):
-        ranks().dismiss()
-    else:
-        ranks().abort(code if isinstance(code, int) else 1)
-    return code
 
 
 def _end_of(what: Callable[..., Any], *arguments: Any) -> Any:
