@@ -6,9 +6,11 @@ task from rank 0, do their share of it, and wait for the next. Needs no NumPy.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +30,11 @@ class Ranks:
     the same machine share its cores. What is for all must be called by all, in the same order, making one too.
     """
 
-    def __init__(self, communicator: Any = None) -> None:
+    def __init__(self, communicator: Any = None, cores: int | None = None) -> None:
         self._communicator = communicator
         self.number: int = communicator.rank if communicator else 0
         self.count: int = communicator.size if communicator else 1
-        self.cores = cores() if communicator is None else _cores_each(communicator)
+        self.cores = cores or (_cores_each(communicator) if communicator else len(_core_numbers()))
         self._are_helped = communicator is not None
 
     def first(self, value: Any) -> Any:
@@ -67,23 +69,59 @@ class Ranks:
             self.first(None)
         self._are_helped = False
 
+    def pool(self) -> AbstractContextManager[Any]:
+        """An executor of mpi4py.futures upon all ranks, for rank 0; the others get None, and have worked when it ends."""
+        from mpi4py.futures import MPICommExecutor
+
+        executor: AbstractContextManager[Any] = MPICommExecutor(self._communicator)
+        return executor
+
     def abort(self, code: int) -> None:
         """End all ranks with this exit code, those too that are waiting for this one."""
         if self._are_helped:
             self._communicator.Abort(code)
 
 
+def in_a_pool() -> bool:
+    """Whether this process was started by ``python -m mpi4py.futures``, which keeps the other ranks for its executors."""
+    return "mpi4py.futures" in sys.orig_argv
+
+
 def started_as_rank() -> bool:
-    """Whether this process is one of an MPI job."""
+    """Whether this process is one of an MPI job in which all do the same."""
+    return not in_a_pool() and _has_siblings()
+
+
+def _has_siblings() -> bool:
     return "mpi4py.run" in sys.modules or any(os.environ.get(name, "1") != "1" for name in _SIZES)
 
 
-@cache
 def ranks() -> Ranks:
     """The ranks of the MPI job that this process belongs to, or itself alone.
 
     Raises TrainingError for a job that mpi4py is not part of.
     """
+    return _alone or _job()
+
+
+_alone: Ranks | None = None
+
+
+@contextlib.contextmanager
+def working_alone() -> Iterator[None]:
+    """Within it this process shares its training with no other rank, though still the cores of its machine."""
+    global _alone
+    before, _alone = _alone, Ranks(cores=ranks().cores)
+    try:
+        yield
+    finally:
+        _alone = before
+
+
+@cache
+def _job() -> Ranks:
+    if in_a_pool():
+        return Ranks(cores=max(1, cores() // int(os.environ.get("MPI_LOCALNRANKS", "1"))))
     if not started_as_rank():
         return Ranks()
     try:

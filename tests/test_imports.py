@@ -20,7 +20,7 @@ import charrnn.cli
 ORDER = ["errors", "config", "randomness", "vocabulary", "corpus", "batches", "parameters", "kernels", "cells", "model",
          "gradient_check", "dropout", "optimizers", "ranks", "parallel", "hdf5", "checkpoint", "facts", "run",
          "evaluation", "trainer", "metrics",
-         "run_folder", "sampler", "cli"]
+         "run_folder", "sweep", "sampler", "cli"]
 """A module imports only from those above it."""
 
 HOME = Path(charrnn.__file__).parent
@@ -115,7 +115,7 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_those_of_the_documentation() -> None:
-    assert list(commands()) == ["train", "resume", "sample", "evaluate", "inspect", "gradcheck"]
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "inspect", "gradcheck"]
 
 
 @pytest.mark.parametrize("name", commands())

@@ -54,10 +54,10 @@ def take(run, corpus, until):
         trainer.step()
 
 
-def under_mpi(count, *command, **settings):
+def under_mpi(count, *command, runner="mpi4py", **settings):
     home = Path(__file__).resolve().parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(home.parent), str(home)])}
-    return subprocess.run([MPIEXEC, "-n", str(count), sys.executable, "-m", "mpi4py", *command], env=environment,
+    return subprocess.run([MPIEXEC, "-n", str(count), sys.executable, "-m", runner, *command], env=environment,
                           capture_output=True, text=True, timeout=120, **settings)
 
 

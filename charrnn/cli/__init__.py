@@ -20,6 +20,7 @@ from charrnn.ranks import Ranks, ranks, started_as_rank
 _COMMANDS = {
     "train": "Train a model on text files.",
     "resume": "Go on with a training that was stopped, or make it longer.",
+    "sweep": "Train with every combination of some settings.",
     "sample": "Write text from a model.",
     "evaluate": "Measure how well a model predicts a text.",
     "inspect": "Show what a run or a checkpoint is.",

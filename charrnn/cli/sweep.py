@@ -1,0 +1,114 @@
+"""``charrnn sweep``"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charrnn.cli.options import encoding, errors, pick, quiet, settings
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from charrnn.run import Run
+    from charrnn.sweep import Result
+    from charrnn.trainer import Step
+
+
+@click.command(name="sweep")
+@click.argument("corpus", nargs=-1, type=click.Path())
+@click.option("--grid", multiple=True, required=True, metavar="NAME=X,Y,...",
+              help="A setting and the values to try; several times for several settings: every combination is trained.")
+@settings(ModelConfig)
+@settings(TrainConfig)
+@encoding
+@errors
+@click.option("--name", metavar="NAME", help="Name of the sweep's folder; by default made of corpus and settings.")
+@click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(),
+              help="Folder in which it lies.")
+@quiet
+def command(corpus: tuple[str, ...], grid: tuple[str, ...], encoding: str, errors: str, name: str | None, checkpoints: str,
+            quiet: bool, **values: Any) -> None:
+    """Train a model on CORPUS with every combination of some settings; print a table of what they reached.
+
+    Each is a run folder in CHECKPOINTS/NAME. The same command goes on with a sweep that was stopped. Under MPI ranks
+    train at the same time: 'mpiexec -n 5 python -m mpi4py -m charrnn sweep ...' trains four, as rank 0 hands out the work.
+    """
+    from charrnn.cli import training
+    from charrnn.corpus import BUILT_IN, Corpus, Reading
+    from charrnn.run_folder import RunFolder
+    from charrnn.sweep import combinations, parse_grid, sweep
+
+    wanted = parse_grid(grid)
+    todo = combinations(wanted, pick(ModelConfig, values), pick(TrainConfig, values))
+    text = Corpus.open(corpus or (BUILT_IN,), Reading(encoding, errors))
+    folder = RunFolder.at(checkpoints, name or f"{text.name}-sweep-{'-'.join(flag.replace('_', '-') for flag in wanted)}")
+    if folder.exists():
+        raise ConfigError("name", f"is that of a run, {folder.path}; give the sweep another")
+    training.say(training.describe_corpus(text), quiet)
+    training.say(f"{len(todo)} trainings, in {folder.path}", quiet)
+    results = []
+    with _Progress(quiet) as progress:
+        for result in sweep(text, todo, folder.path, progress.show):
+            progress.end(f"{result.combination.name}: {_outcome(result)}")
+            results.append(result)
+    _print(results, list(wanted), "train" if not todo[0].train_config.validation else "validation")
+    if len(results) < len(todo) or not all(result.finished for result in results):
+        training.say("Stopped; the same command goes on with this sweep")
+        sys.exit(130)
+
+
+def _outcome(result: Result) -> str:
+    if result.error is not None:
+        return result.error
+    if result.loss is None:
+        return f"stopped after step {result.steps:,} of {result.planned:,}"
+    return f"{result.loss:.4f} nats/char"
+
+
+def _print(results: list[Result], names: list[str], part: str) -> None:
+    """The table, best first."""
+    header = [*(name.replace("_", "-") for name in names), "steps", f"{part} nats/char", "bits/char", "run"]
+    rows = [header]
+    for result in sorted(results, key=lambda result: math.inf if result.loss is None else result.loss):
+        losses = ["", ""] if result.loss is None else [f"{result.loss:.4f}", f"{result.loss / math.log(2):.3f}"]
+        values = (f"{value:g}" if isinstance(value, float) else str(value) for value in result.combination.values.values())
+        end = result.combination.name if result.error is None else result.error.partition(",")[0]
+        rows.append([*values, f"{result.steps:,}", *losses, end])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        click.echo("  ".join(f"{cell:>{width}}" for cell, width in zip(row[:-1], widths)) + f"  {row[-1]}")
+
+
+class _Progress:
+    """A bar for the training that is under way, and a line for each that has ended."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.bar: Any = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, run: Run, step: Step) -> None:
+        if self.bar is None:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=run.planned, initial=run.step - 1, unit="step", disable=self.quiet, file=sys.stderr,
+                            dynamic_ncols=True, leave=False, mininterval=0.1 if sys.stderr.isatty() else 30)
+        self.bar.set_postfix_str(f"{run.smoothed_loss:.3f} nats/char", refresh=False)
+        self.bar.update()
+
+    def end(self, line: str) -> None:
+        from charrnn.cli.training import say
+
+        self.__exit__()
+        self.bar = None
+        say(line, self.quiet)
