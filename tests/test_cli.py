@@ -90,19 +90,37 @@ def test_train_prints_its_result_on_standard_output_and_all_else_on_standard_err
 
 
 def test_train_takes_its_options(empty: Path, cli: Cli) -> None:
-    options = """--cell gru --hidden-size 9 --layers 2 --dropout 0.25 --embedding-size 3 --batch-size 2 --seq-len 7
-        --stateless --steps 2 --optimizer sgd --learning-rate 0.5 --schedule step --warmup 1 --weight-decay 0.01
+    options = """--cell gru --hidden-size 9 --layers 2 --dropout 0.25 --embedding-size 3 --weight-drop 0.1
+        --batch-size 2 --seq-len 7 --stateless --steps 2 --optimizer sgd --learning-rate 0.5 --schedule step
+        --warmup 1 --weight-decay 0.01
         --momentum 0.8 --clip-norm 2 --clip-value 0.5 --validation 0.2 --test 0.15 --eval-every 1 --patience 5 --seed 7
         --threads 2 --checkpoint-every 3 --checkpoint-minutes 9 --no-recover --name mine --checkpoints runs/here --quiet"""
     answer = cli("train", "notes.txt", *options.split())
     assert (answer.code, answer.err) == (0, "")
     run = Run.load("runs/here/mine/last.h5")
-    assert vars(run.model.config) == {"cell": "gru", "hidden_size": 9, "layers": 2, "dropout": 0.25, "embedding_size": 3}
+    assert vars(run.model.config) == {"cell": "gru", "hidden_size": 9, "layers": 2, "dropout": 0.25, "embedding_size": 3,
+                                      "weight_drop": 0.1}
     assert vars(run.config) == {
         "batch_size": 2, "seq_len": 7, "stateful": False, "epochs": None, "steps": 2, "minutes": None, "optimizer": "sgd",
         "learning_rate": 0.5, "schedule": "step", "warmup": 1, "weight_decay": 0.01, "momentum": 0.8, "clip_norm": 2.0,
         "clip_value": 0.5, "validation": 0.2, "test": 0.15, "eval_every": 1, "patience": 5, "seed": 7, "threads": 2,
         "checkpoint_every": 3, "checkpoint_minutes": 9.0, "recover": False}
+
+
+def test_where_no_size_is_named_one_is_chosen_and_said(empty: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", "--batch-size", 3, "--seq-len", 8, "--steps", 300, "--weight-drop", 0.25)
+    assert answer.code == 0
+    config = Run.load("checkpoints/notes-lstm-32/last.h5").model.config
+    assert config.dropout > 0
+    assert config.weight_drop == 0.25
+    assert f"Chosen for it: --hidden-size 32 --dropout {config.dropout:g}\n" in answer.err
+
+
+def test_where_a_size_is_named_nothing_is_chosen(empty: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 40)
+    assert "Chosen" not in answer.err
+    config = Run.load(RUN / "last.h5").model.config
+    assert (config.hidden_size, config.dropout, config.weight_drop) == (8, 0, 0)
 
 
 @pytest.mark.parametrize("length", [("--epochs", "0.5"), ("--minutes", "0.001")])

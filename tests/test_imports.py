@@ -18,7 +18,7 @@ import charrnn
 import charrnn.cli
 
 ORDER = ["errors", "config", "randomness", "vocabulary", "corpus", "batches", "parameters", "kernels", "cells", "model",
-         "gradient_check", "dropout", "optimizers", "ranks", "parallel", "hdf5", "checkpoint", "facts", "run",
+         "gradient_check", "recipe", "dropout", "optimizers", "ranks", "parallel", "hdf5", "checkpoint", "facts", "run",
          "evaluation", "trainer", "metrics",
          "run_folder", "sweep", "sampler", "cli"]
 """A module imports only from those above it."""

@@ -25,9 +25,10 @@ _SHARES = ("dropout", "weight_drop")
 _OPPOSITES = {"stateful": "stateless", "recover": "no-recover"}
 
 
-def setting(config: type[ModelConfig] | type[TrainConfig], name: str, keep_default: bool = True
+def setting(config: type[ModelConfig] | type[TrainConfig], name: str, keep_default: bool = True, instead: str = ""
             ) -> Callable[[Command], Command]:
-    """The option for a field of a config; without ``keep_default`` it is None where it is not given."""
+    """The option for a field of a config; without ``keep_default`` it is None where it is not given, which ``instead``
+    explains."""
     (item,) = [item for item in dataclasses.fields(config) if item.name == name]
     rule = item.metadata
     flag = "--" + name.replace("_", "-")
@@ -35,6 +36,8 @@ def setting(config: type[ModelConfig] | type[TrainConfig], name: str, keep_defau
     if rule["kind"] is bool:
         return click.option(f"--{name}/--{_OPPOSITES[name]}", name, default=item.default, show_default=True, help=text)
     default = item.default if keep_default else None
+    if instead:
+        text += f"  [default: {instead}]"
     if default is not None:
         text += f"  [default: {default:g}]" if rule["kind"] is not str else f"  [default: {default}]"
     kind = click.Choice(rule["range"]["choices"]) if rule["range"]["choices"] else rule["kind"]
@@ -42,11 +45,12 @@ def setting(config: type[ModelConfig] | type[TrainConfig], name: str, keep_defau
     return click.option(flag, name, type=kind, default=default, metavar=metavar, help=text)
 
 
-def settings(config: type[ModelConfig] | type[TrainConfig]) -> Callable[[Command], Command]:
-    """The options for all fields of a config, in their order."""
+def settings(config: type[ModelConfig] | type[TrainConfig], chosen: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """The options for all fields of a config, in their order; those that are ``chosen`` have no fixed default."""
     def decorate(command: Command) -> Command:
         for item in reversed(dataclasses.fields(config)):
-            command = setting(config, item.name)(command)
+            is_chosen = item.name in chosen
+            command = setting(config, item.name, not is_chosen, "chosen" if is_chosen else "")(command)
         return command
 
     return decorate

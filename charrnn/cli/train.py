@@ -12,7 +12,7 @@ from charrnn.config import ModelConfig, TrainConfig
 
 @click.command(name="train")
 @click.argument("corpus", nargs=-1, type=click.Path())
-@settings(ModelConfig)
+@settings(ModelConfig, chosen=("hidden_size", "dropout", "weight_drop"))
 @settings(TrainConfig)
 @encoding
 @errors
@@ -25,11 +25,13 @@ def command(corpus: tuple[str, ...], encoding: str, errors: str, name: str | Non
             quiet: bool, **values: Any) -> None:
     """Train a model on CORPUS: text files, or folders with *.txt, one after the other; '-' is standard input.
 
-    Without CORPUS it trains on the language reference that comes with Python. The run lies in
+    Without CORPUS it trains on the language reference that comes with Python. Where no hidden size is named, it and what
+    is dropped are chosen for the text, the length of the training and the cores. The run lies in
     CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C stops and saves; 'charrnn resume' goes on.
     Standard output gets one line, the validation loss of best.h5.
     """
-    model_config, train_config = ModelConfig(**pick(ModelConfig, values)), TrainConfig(**pick(TrainConfig, values))
+    named = {name: value for name, value in pick(ModelConfig, values).items() if value is not None}
+    model_config, train_config = ModelConfig(**named), TrainConfig(**pick(TrainConfig, values))
 
     from charrnn.cli import training
     from charrnn.corpus import BUILT_IN, STANDARD_INPUT, Corpus, Reading
@@ -38,10 +40,12 @@ def command(corpus: tuple[str, ...], encoding: str, errors: str, name: str | Non
 
     folder = RunFolder.at(checkpoints, name, overwrite) if name is not None else None
     text = Corpus.open(corpus or (BUILT_IN,), Reading(encoding, errors))
+    model_config = training.choose_size(text, model_config, named, train_config)
     if folder is None:
         folder = RunFolder.at(checkpoints, f"{text.name}-{model_config.cell}-{model_config.hidden_size}", overwrite)
     run = Run.start(text, model_config, train_config)
     training.say(training.describe_corpus(text), quiet)
+    training.say_choice(model_config, named, quiet)
     training.say(training.describe_model(run), quiet)
     if STANDARD_INPUT in corpus:
         training.warn("a text from standard input is not there any more later: 'charrnn resume' will need --corpus FILE")

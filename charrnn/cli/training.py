@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import click
 from charrnn.errors import RunError, printable
 
 if TYPE_CHECKING:
+    from charrnn.config import ModelConfig, TrainConfig
     from charrnn.corpus import Corpus
     from charrnn.run import Run
     from charrnn.run_folder import RunFolder
@@ -53,6 +54,26 @@ def text_of(run: Run, place: str | Path, advice: str) -> Corpus:
     if not run.source.names or STANDARD_INPUT in run.source.names:
         raise RunError(f"{place}: was trained on a text that is in no file; {advice}")
     return Corpus.open(run.source.names, run.source.reading, run.source.characters)
+
+
+def choose_size(text: Corpus, model: ModelConfig, named: Collection[str], train: TrainConfig) -> ModelConfig:
+    """The size of a model for a text, where none is named."""
+    from charrnn import kernels, recipe
+    from charrnn.corpus import bounds
+    from charrnn.ranks import ranks
+
+    cores = (train.threads or ranks().cores) * ranks().count
+    characters, _ = bounds(len(text), train.validation, train.test)
+    return recipe.choose(model, named, train, characters, len(text.vocabulary), cores, kernels.name("float32"))
+
+
+def say_choice(model: ModelConfig, named: Collection[str], quiet: bool) -> None:
+    """Say what was chosen for the text, as the options that would name it."""
+    from charrnn.recipe import CHOSEN
+
+    if "hidden_size" not in named:
+        say("Chosen for it: " + " ".join(f"--{name.replace('_', '-')} {getattr(model, name):g}" for name in CHOSEN
+                                         if name not in named), quiet)
 
 
 def fix_minutes(run: Run, corpus: Corpus, quiet: bool, minutes: float | None = None, spent: float = 0.0) -> None:
