@@ -101,7 +101,7 @@ class TrainConfig:
     what it does.
     """
 
-    batch_size: int = _setting(int, 64, "Streams of text that are read side by side.", least=1, most=2**16)
+    batch_size: int = _setting(int, 32, "Streams of text that are read side by side.", least=1, most=2**16)
     seq_len: int = _setting(int, 64, "Characters of a window: how far back the gradient reaches.", least=1, most=2**20)
     stateful: bool = _setting(
         bool, True, "Carry the hidden state from window to window, or start each window from zero.")

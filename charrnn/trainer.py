@@ -31,7 +31,7 @@ _ADVICE = "give a lower --learning-rate, or a --clip-norm"
 _TIMED_SHARE = 0.03
 _TIMED_SECONDS = 5.0
 _WARM_UP_STEPS = 3
-_EVALUATION_SHARE = 0.2
+_EVALUATION_SHARE = 0.1
 _TIMED_CHARACTERS = 200_000
 
 
@@ -152,7 +152,7 @@ def fix_plan(run: Run, corpus: Corpus, minutes: float | None = None, spent: floa
     """Fix how many steps, evaluations among them, fit into ``minutes`` (by default those of the run's config).
 
     ``spent`` seconds of them are over. The first steps, and an evaluation, are timed on a copy of the run, which is
-    thrown away. Where the usual number of evaluations would take more than a fifth of the time, there are fewer. Raises
+    thrown away. Where the usual number of evaluations would take more than a tenth of the time, there are fewer. Raises
     ConfigError where the time is over already.
     """
     seconds = 60 * (minutes or run.config.minutes or 0.0) - spent
