@@ -142,9 +142,8 @@ class TrainConfig:
         "or stop at once.")
     seed: int = _setting(int, 1, "Seed of all that is drawn: initial weights and dropout masks.", least=0)
     threads: int | None = _setting(
-        int, None, "Threads that share the streams, on each MPI rank; by default as many as cores. The same number gives the "
-        "same bits.",
-        least=1, most=1024)
+        int, None, "Threads that share the streams, on each MPI rank; by default as many as cores. The same number gives "
+        "the same bits.", least=1, most=1024)
 
     def __post_init__(self) -> None:
         _check(self)

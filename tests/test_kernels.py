@@ -104,6 +104,16 @@ def test_compiled_loops_give_what_the_reference_gives(name, scale):
         np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-4, atol=3e-6 * most, err_msg=f"argument {k}")
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_reference_gives_the_same_for_few_and_for_many_rows(cell):
+    """With few rows and many weights it multiplies the other way round."""
+    model = CharRNN(ModelConfig(cell, hidden_size=520), 9, generator(1, "weights"), np.float64)
+    ids = generator(2, "check").integers(9, size=(9, 40))
+    many, _ = model.forward(ids, model.initial_state(40))
+    few, _ = model.forward(ids[:, :20], model.initial_state(20))
+    np.testing.assert_allclose(few, many[:, :20], rtol=1e-10, atol=1e-12)
+
+
 @needs_numba
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 64), (2, 3, 65), (6, 300, 128), (7, 128, 200), (64, 5, 63),
                                    (25, 64, 16)])
