@@ -24,8 +24,8 @@ _CHARACTERS_A_WEIGHT = 8.0
 _WEIGHTS_A_CHARACTER = 1.5
 """More weights than so many for each character of the text are learned by heart."""
 
-_DROPPED = ((3.0, 0.0), (8.0, 0.1), (20.0, 0.3), (float("inf"), 0.5))
-"""Up to so many passes, which share of outputs and of recurrent weights is dropped."""
+_UNDROPPED_PASSES, _DROPPED_A_PASS, _MOST_DROPPED = 4, 0.03, 0.5
+"""From how many passes on, and for each further one, which share of outputs and of recurrent weights is dropped."""
 
 
 def seen(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int, kernels: str) -> float:
@@ -63,6 +63,7 @@ def choose(model: ModelConfig, named: Collection[str], train: TrainConfig, chara
                 and count <= _WEIGHTS_A_CHARACTER * characters):
             chosen = larger
     passes = seen(chosen, train, characters, vocabulary_size, cores, kernels) / characters
-    share = next(share for most, share in _DROPPED if passes < most)
+    share = min(_MOST_DROPPED, max(0.0, _DROPPED_A_PASS * (passes - _UNDROPPED_PASSES)))
+    share = round(20 * share) / 20
     return replace(chosen, dropout=model.dropout if "dropout" in named else share,
                    weight_drop=model.weight_drop if "weight_drop" in named else share)

@@ -14,7 +14,7 @@ import numpy as np
 
 from charrnn import checkpoint
 from charrnn.batches import Windows
-from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_facts, to_facts
+from charrnn.config import CELL_RATES, LEARNING_RATES, ModelConfig, TrainConfig, from_facts, to_facts
 from charrnn.corpus import Corpus, bounds
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.facts import Record, Source, check_values, describe, good_names, source_from
@@ -80,7 +80,7 @@ class Run:
             steps = steps_of(config.epochs, windows.per_epoch)
         config = replace(
             config, batch_size=windows.batch_size, epochs=None, steps=None, minutes=budget,
-            learning_rate=config.learning_rate or LEARNING_RATES[config.optimizer],
+            learning_rate=config.learning_rate or LEARNING_RATES[config.optimizer] * CELL_RATES[model_config.cell],
             threads=min(config.threads or ranks().cores, windows.batch_size))
         model = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls(model, corpus.vocabulary, config, make_optimizer(config, model.parameters),

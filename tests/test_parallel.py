@@ -10,6 +10,7 @@ from charrnn.dropout import dropout_masks
 from charrnn.model import CharRNN
 from charrnn.parallel import Team, one_blas_thread
 from charrnn.randomness import generator
+from charrnn.ranks import Ranks
 
 T, B, V = 7, 5, 11
 
@@ -36,6 +37,22 @@ def test_the_same_number_of_threads_gives_the_same_bits(threads):
     for _ in range(5):
         for one, again in zip(first, a_window(threads, np.float32)):
             np.testing.assert_array_equal(one, again)
+
+
+class TwoRanks(Ranks):
+    """Rank 0 of two, where the other one always answers the same."""
+
+    def __init__(self, others):
+        super().__init__()
+        self.count, self.others = 2, others
+
+    def all(self, value):
+        return [value, self.others]
+
+
+def test_what_ranks_have_done_is_put_in_the_order_of_the_tasks():
+    team = Team(CharRNN(ModelConfig(hidden_size=4), V), 2, TwoRanks(["b", "d"]))
+    assert team.map(str.lower, ["A", "B", "C", "D", "E"]) == ["a", "b", "c", "d", "e"]
 
 
 def test_blas_is_left_as_it_was_found():

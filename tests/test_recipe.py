@@ -35,6 +35,11 @@ def test_a_small_text_has_a_small_model_that_drops_much():
     assert found.dropout == found.weight_drop == 0.5
 
 
+def test_more_is_dropped_the_more_often_a_text_is_read():
+    shares = [chosen(epochs=passes, named={"cell"}).dropout for passes in (1, 4, 6, 10, 14, 21, 1000)]
+    assert shares == [0, 0, 0.05, 0.2, 0.3, 0.5, 0.5]
+
+
 def test_a_text_that_is_read_in_part_drops_nothing():
     found = chosen(10**9)
     assert found.dropout == found.weight_drop == 0

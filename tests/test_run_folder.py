@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from charrnn import Corpus, Run, Trainer, checkpoint
 from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.metrics import Metrics
+from charrnn.ranks import Ranks
 from charrnn.run_folder import Keeper, RunFolder, StopSignals, checkpoint_at
 
 Start = Callable[..., Run]
@@ -391,3 +392,15 @@ def test_a_signal_is_noted_and_a_second_one_ends_the_program(number: int) -> Non
         with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
             signal.raise_signal(number)
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(("here", "there", "agreed"), [(None, None, None), (2, None, 2), (None, 15, 15), (2, 15, 2)])
+def test_a_signal_to_one_rank_stops_all(here: int | None, there: int | None, agreed: int | None) -> None:
+    class TwoRanks(Ranks):
+        def all(self, value: int | None) -> list:
+            return [value, there]
+
+    stop = StopSignals(TwoRanks())
+    stop.received = here
+    assert stop.agreed() == (agreed is not None)
+    assert stop.received == agreed
