@@ -180,7 +180,7 @@ def test_compiled_kernels_are_chosen_where_they_can_be(monkeypatch):
 
 def test_without_numba_the_reference_runs_and_compiled_is_refused(monkeypatch):
     monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(kernels, "_numba_is_there", lambda: False)
     assert kernels.choose(np.float32) is reference
     monkeypatch.setenv("CHARRNN_KERNELS", "compiled")
     with pytest.raises(CharRNNError, match="fast"):

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -21,10 +22,15 @@ def name(dtype: Any) -> str:
     wanted = os.environ.get("CHARRNN_KERNELS", "")
     if wanted not in ("", "reference", "compiled"):
         raise CharRNNError(f"CHARRNN_KERNELS must be reference or compiled, not {wanted!r}")
-    there = importlib.util.find_spec("numba") is not None
+    there = _numba_is_there()
     if wanted == "compiled" and not there:
         raise CharRNNError("CHARRNN_KERNELS is compiled, and numba is not installed; pip install '.[fast]'")
     return "compiled" if np.dtype(dtype) == np.float32 and there and wanted != "reference" else "reference"
+
+
+@cache
+def _numba_is_there() -> bool:
+    return importlib.util.find_spec("numba") is not None
 
 
 def described(dtype: Any) -> str:

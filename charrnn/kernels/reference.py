@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-_FEW_ROWS, _MANY_WEIGHTS = 32, 2**18
+_MANY_WEIGHTS = 2**18
 
 
 def _sigmoid(x: np.ndarray) -> None:
@@ -26,23 +26,23 @@ def _sigmoid(x: np.ndarray) -> None:
     x += 0.5
 
 
-def _recurrent(w_h: np.ndarray, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The function that takes h (B, H) to h w_h, for the steps of ``x``; its result holds until the next call.
+def _times(w: np.ndarray, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The function that takes a (B, D) to a w, for each step of ``x``; its result holds until the next call.
 
     For few rows and many weights the library is faster with everything transposed, by half at 16 rows and not at all
-    at 64; the copy has to serve for some steps to be worth it.
+    at 64. Either way it wants ``w`` in the right order, for which a copy has to serve for some steps.
     """
-    steps, rows, columns = x.shape
-    if steps < 8 or rows > _FEW_ROWS or w_h.size < _MANY_WEIGHTS:
-        product = np.empty((rows, columns), x.dtype)
-        return lambda h: np.matmul(h, w_h, out=product)
-    w_h_transposed, transposed = np.ascontiguousarray(w_h.T), np.empty((columns, rows), x.dtype)
-    return lambda h: np.matmul(w_h_transposed, h.T, out=transposed).T
+    steps, rows, _ = x.shape
+    if steps < 8 or rows > 32 or rows % 8 or w.size < _MANY_WEIGHTS:
+        w, product = np.ascontiguousarray(w), np.empty((rows, w.shape[1]), x.dtype)
+        return lambda a: np.matmul(a, w, out=product)
+    w_transposed, transposed = np.ascontiguousarray(w.T), np.empty((w.shape[1], rows), x.dtype)
+    return lambda a: np.matmul(w_transposed, a.T, out=transposed).T
 
 
 def rnn_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray) -> None:
     """hidden[t + 1] <- tanh(x[t] + hidden[t] w_h)"""
-    recurrent = _recurrent(w_h, x)
+    recurrent = _times(w_h, x)
     for t, gates in enumerate(x):
         gates += recurrent(hidden[t])
         np.tanh(gates, out=hidden[t + 1])
@@ -50,19 +50,20 @@ def rnn_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray) -> None:
 
 def rnn_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, x: np.ndarray) -> None:
     """x <- d_hidden (1 - hidden^2)"""
-    w_h_transposed = np.ascontiguousarray(w_h.T)  # with a view products of few streams take twice the time
+    back, before = _times(w_h.T, x), d_before
     for t in reversed(range(len(x))):
-        d_hidden[t] += d_before
+        d_hidden[t] += before
         np.multiply(hidden[t + 1], hidden[t + 1], out=x[t])
         np.subtract(1, x[t], out=x[t])
         x[t] *= d_hidden[t]
-        np.matmul(x[t], w_h_transposed, out=d_before)
+        before = back(x[t])
+    d_before[...] = before
 
 
 def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.ndarray) -> None:
     """i, f, o, g: cell[t + 1] <- f cell[t] + i g; hidden[t + 1] <- o tanh(cell[t + 1])"""
     size = cell.shape[-1]
-    recurrent = _recurrent(w_h, x)
+    recurrent = _times(w_h, x)
     for t, gates in enumerate(x):
         gates += recurrent(hidden[t])
         _sigmoid(gates[:, :3 * size])
@@ -79,9 +80,9 @@ def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray
                   x: np.ndarray) -> None:
     """x <- the gradient of what entered the gates; ``d_cell`` (B, H) goes from the last state to the first, too"""
     size = d_cell.shape[-1]
-    w_h_transposed = np.ascontiguousarray(w_h.T)
+    back, before = _times(w_h.T, x), d_before
     for t in reversed(range(len(x))):
-        d_hidden[t] += d_before
+        d_hidden[t] += before
         sigmoids = x[t, :, :3 * size]
         i, f, o, g = _blocks(x[t], size)
         tanh_cell = np.tanh(cell[t + 1])  # to take it again costs less than to keep it
@@ -95,13 +96,14 @@ def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray
         o *= d_o
         d_g *= 1 - g * g
         g[...] = d_g
-        np.matmul(x[t], w_h_transposed, out=d_before)
+        before = back(x[t])
+    d_before[...] = before
 
 
 def gru_forward(x: np.ndarray, w_h: np.ndarray, bias: np.ndarray, hidden: np.ndarray, memory: np.ndarray) -> None:
     """r, z, n = tanh(x_n + r memory[t]): memory[t] <- hidden[t] w_h_n + bias; hidden[t + 1] <- (1 - z) n + z hidden[t]"""
     size = hidden.shape[-1]
-    recurrent = _recurrent(w_h, x)
+    recurrent = _times(w_h, x)
     for t, gates in enumerate(x):
         product = recurrent(hidden[t])
         gates[:, :2 * size] += product[:, :2 * size]
@@ -121,11 +123,11 @@ def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hi
                  x: np.ndarray) -> None:
     """x <- the gradient of what entered the gates; memory <- that of itself"""
     size = d_hidden.shape[-1]
-    w_h_transposed = np.ascontiguousarray(w_h.T)
+    back, before = _times(w_h.T, x), d_before
     d_recurrent = np.empty_like(x[0])
     for t in reversed(range(len(x))):
         d = d_hidden[t]
-        d += d_before
+        d += before
         sigmoids = x[t, :, :2 * size]
         r, z, n = _blocks(x[t], size)
         d_z = d * (hidden[t] - n)
@@ -139,8 +141,9 @@ def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hi
         memory[t] = d_memory
         d_recurrent[:, :2 * size] = sigmoids
         d_recurrent[:, 2 * size:] = d_memory
-        np.matmul(d_recurrent, w_h_transposed, out=d_before)
-        d_before += d
+        before = back(d_recurrent)
+        before += d
+    d_before[...] = before
 
 
 def _blocks(gates: np.ndarray, size: int) -> list[np.ndarray]:
@@ -169,16 +172,13 @@ def softmax_cross_entropy(logits: np.ndarray, targets: np.ndarray, scale: float 
 def add_rows(total: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
     """total[ids[k]] += rows[k] for each k: ``total`` (V, D), ``ids`` (N,), ``rows`` (N, D).
 
-    It is the product of the transposed one-hot rows with ``rows``; where V is large, the rows are sorted and summed
-    instead.
+    It is the product of the transposed one-hot rows with ``rows``. The places of each id are summed at once.
     """
-    if len(total) <= 256:
-        total += (np.arange(len(total))[:, None] == ids).astype(total.dtype) @ rows
-        return
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    total[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+    for places in np.split(order, starts[1:]):
+        total[ids[places[0]]] += rows[places].sum(axis=0)
 
 
 def adam(w: np.ndarray, g: np.ndarray, mean: np.ndarray, square_mean: np.ndarray, b1: float, b2: float, rate: float,
