@@ -17,7 +17,9 @@ from charrnn.dropout import dropout_masks, weight_masks
 from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.evaluation import Evaluation, evaluate
 from charrnn.facts import Record
-from charrnn.optimizers import clip, learning_rate
+from charrnn.kernels import name
+from charrnn.model import CharRNN
+from charrnn.optimizers import clip, learning_rate, make_optimizer
 from charrnn.parallel import Team, one_blas_thread
 from charrnn.ranks import Ranks
 from charrnn.ranks import ranks as all_ranks
@@ -73,6 +75,7 @@ class Trainer:
         self.corpus = corpus
         self.split = corpus.split(run.config.validation, run.config.test)
         self.windows = Windows(self.split.train, run.config.batch_size, run.config.seq_len)
+        _compile(run, corpus.ids.dtype)
         self.team = Team(run.model, run.config.threads or 1, ranks or all_ranks())
 
     def __iter__(self) -> Iterator[Step]:
@@ -145,6 +148,17 @@ class Trainer:
     def evaluate(self, ids: np.ndarray | None = None) -> Evaluation:
         """The run's model on ``ids``, by default the validation part; its own state is not touched."""
         return evaluate(self.run.model, self.split.validation if ids is None else ids, team=self.team)
+
+
+def _compile(run: Run, kind: np.dtype) -> None:
+    """Have compiled all that a step and an evaluation call, so that none of them takes the time."""
+    if name(run.model.dtype) == "reference":
+        return
+    model = CharRNN(replace(run.model.config, hidden_size=1, embedding_size=0), 1, dtype=run.model.dtype)
+    ids, state = np.zeros((1, 1), kind), model.initial_state(1)
+    _, gradients, _ = model.loss_and_gradients(ids, ids, state)
+    model.loss(ids, ids, state)
+    make_optimizer(run.config, model.parameters).update(gradients, 0.0, 1)
 
 
 def fix_plan(run: Run, corpus: Corpus, minutes: float | None = None, spent: float = 0.0, ranks: Ranks | None = None

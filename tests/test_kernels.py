@@ -1,6 +1,9 @@
 """The reference against definitions, the compiled kernels against the reference, and the choice between them."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -185,3 +188,22 @@ def test_without_numba_the_reference_runs_and_compiled_is_refused(monkeypatch):
     monkeypatch.setenv("CHARRNN_KERNELS", "compiled")
     with pytest.raises(CharRNNError, match="fast"):
         kernels.choose(np.float32)
+
+
+@needs_numba
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_was_just_compiled_and_what_comes_from_the_cache_give_the_same_bits(cell, tmp_path):
+    program = f"""
+import hashlib, numpy as np
+from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
+corpus = Corpus("the quick brown fox jumps over the lazy dog" * 20)
+run = Run.start(corpus, ModelConfig({cell!r}, 37), TrainConfig(steps=4, batch_size=3, seq_len=8, threads=1))
+for step in Trainer(run, corpus):
+    pass
+print(hashlib.sha256(run.to_bytes()).hexdigest())
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    digests = [subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+               .stdout for _ in range(2)]
+    assert digests[0] == digests[1]
+    assert list(tmp_path.rglob("*.nbc"))

@@ -15,7 +15,8 @@ from charrnn.kernels.packed import pack, product
 
 # Reordering and fused multiply-add are allowed; to take it that there are no NaNs is not: they must be seen in the loss.
 _compile = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-_step = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+# Inlined before anything is optimised: a function of its own would be optimised once by itself and once with its caller,
+# and of the two results, which differ in their last bits, a first run would take the one and a run from the cache the other.
 _inline = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}, inline="always")
 
 _ONE, _HALF = np.float32(1), np.float32(0.5)
@@ -50,7 +51,7 @@ def _sigmoid(x):
     return _HALF * _tanh(_HALF * x) + _HALF
 
 
-@_step
+@_inline
 def _rnn_forward(gates, recurrent, hidden):
     streams, size = hidden.shape
     for b in range(streams):
@@ -67,7 +68,7 @@ def rnn_forward(x, w_h, hidden):
         _rnn_forward(x[t], recurrent, hidden[t + 1])
 
 
-@_step
+@_inline
 def _rnn_backward(d_hidden, d_before, hidden, gates):
     streams, size = hidden.shape
     for b in range(streams):
@@ -84,7 +85,7 @@ def rnn_backward(d_hidden, d_before, w_h, hidden, x):
         product(x[t], panels, d_before)
 
 
-@_step
+@_inline
 def _lstm_forward(gates, recurrent, cell_before, cell, hidden):
     streams, size = cell.shape
     for b in range(streams):
@@ -108,7 +109,7 @@ def lstm_forward(x, w_h, hidden, cell):
         _lstm_forward(x[t], recurrent, cell[t], cell[t + 1], hidden[t + 1])
 
 
-@_step
+@_inline
 def _lstm_backward(d_hidden, d_before, d_cell, cell_before, cell, gates):
     streams, size = d_cell.shape
     for b in range(streams):
@@ -135,7 +136,7 @@ def lstm_backward(d_hidden, d_before, d_cell, w_h, cell, x):
         product(x[t], panels, d_before)
 
 
-@_step
+@_inline
 def _gru_forward(gates, recurrent, bias, hidden_before, memory, hidden):
     streams, size = hidden.shape
     for b in range(streams):
@@ -159,7 +160,7 @@ def gru_forward(x, w_h, bias, hidden, memory):
         _gru_forward(x[t], recurrent, bias, hidden[t], memory[t], hidden[t + 1])
 
 
-@_step
+@_inline
 def _gru_backward(d_hidden, d_before, hidden_before, memory, gates, d_recurrent):
     streams, size = d_hidden.shape
     for b in range(streams):
