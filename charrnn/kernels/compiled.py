@@ -16,7 +16,7 @@ from charrnn.kernels.packed import pack, product
 # Reordering and fused multiply-add are allowed; to take it that there are no NaNs is not: they must be seen in the loss.
 _compile = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 # Inlined before anything is optimised: a function of its own would be optimised once by itself and once with its caller,
-# and of the two results, which differ in their last bits, a first run would take the one and a run from the cache the other.
+# and of the two results, which differ in their last bits, a first run would take one and a run from the cache the other.
 _inline = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}, inline="always")
 
 _ONE, _HALF = np.float32(1), np.float32(0.5)
