@@ -22,6 +22,9 @@ LEARNING_RATES = {"adam": 0.015, "rmsprop": 0.003, "adagrad": 0.05, "sgd": 1.0}
 CELL_RATES = {"lstm": 1.0, "gru": 0.5, "rnn": 0.2}
 """What share of it suits each cell."""
 
+CHOSEN = ("hidden_size", "dropout", "weight_drop")
+"""The settings of a model that are chosen for a text where no hidden size is named."""
+
 ERRORS = ("strict", "replace", "ignore")
 """What can be done about bytes that are not of an encoding: refuse the text, put U+FFFD in their place, leave them out."""
 

@@ -24,6 +24,7 @@ from charrnn.ranks import Ranks
 Masks = Callable[[int, int], "list[np.ndarray] | None"]
 """Draws the dropout masks of the streams from one number up to another; None drops nothing."""
 
+
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()

@@ -44,10 +44,6 @@ def weights(model: ModelConfig, vocabulary_size: int) -> int:
     return gates * (size * size * (2 * model.layers - 1) + size * model.embedding_size) + size * vocabulary_size
 
 
-CHOSEN = ("hidden_size", "dropout", "weight_drop")
-"""The settings that ``choose`` can choose."""
-
-
 def choose(model: ModelConfig, named: Collection[str], train: TrainConfig, characters: int, vocabulary_size: int,
            cores: int, kernels: str) -> ModelConfig:
     """``model`` with the hidden size, and with the shares that are dropped, that suit a training part of so many

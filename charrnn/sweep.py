@@ -30,18 +30,15 @@ class Combination(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of one: the run as it is now, or the error that ended it."""
+    """What became of one: the run as it is now, the error that ended it, or the number of the signal that stopped it."""
 
     combination: Combination
     steps: int
     planned: int
     loss: float | None = None
     error: str | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to do."""
-        return self.error is not None or self.loss is not None
+    stopped: int | None = None
+    was_finished: bool = False
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
@@ -108,7 +105,7 @@ def sweep(corpus: Corpus, todo: Iterable[Combination], parent: str | Path,
         for task in tasks:
             result = train_one(*task, on_step=on_step)
             yield result
-            if not result.finished:
+            if result.stopped:
                 return
 
 
@@ -143,28 +140,30 @@ def train_one(corpus: Corpus, combination: Combination, parent: Path, on_step: C
         try:
             if run.config.steps is None:
                 fix_plan(run, corpus)
-            if not run.finished:
-                folder.make()
-                _train(run, corpus, folder, on_step)
+            was_finished = run.finished
+            stopped = None if was_finished else _train(run, corpus, folder, on_step)
         except TrainingError as error:
             return Result(combination, run.step, run.config.steps or 0, error=str(error))
         if not run.finished:
-            return Result(combination, run.step, run.planned)
+            return Result(combination, run.step, run.planned, stopped=stopped)
         loss = run.smoothed_loss if run.best is None else run.best.validation_loss
-        return Result(combination, run.step, run.planned, loss)
+        return Result(combination, run.step, run.planned, loss, was_finished=was_finished)
 
 
-def _train(run: Run, corpus: Corpus, folder: RunFolder, on_step: Callable[[Run, Step], None] | None) -> None:
+def _train(run: Run, corpus: Corpus, folder: RunFolder, on_step: Callable[[Run, Step], None] | None) -> int | None:
+    """Go on to the run's end, or to a signal, which is returned."""
     def show(step: Step) -> None:
         if on_step is not None:
             on_step(run, step)
 
+    folder.make()
     warnings: list[str] = []
     with StopSignals() as stop:
         keeper = Keeper(run, Trainer(run, corpus), folder, show, warnings.append)
         keeper.train(stop)
     if keeper.unsaved:
         raise TrainingError(warnings[-1])
+    return stop.received
 
 
 def _the_same(kept: Run, fresh: Run, folder: RunFolder) -> Run:
@@ -172,7 +171,8 @@ def _the_same(kept: Run, fresh: Run, folder: RunFolder) -> Run:
     plan: dict[str, Any] = {"steps": None, "minutes": None, "eval_every": None, "threads": None}
     if (kept.source.fingerprint != fresh.source.fingerprint or kept.model.config != fresh.model.config
             or replace(kept.config, **plan) != replace(fresh.config, **plan)
-            or fresh.config.steps not in (None, kept.config.steps)):
+            or fresh.config.steps not in (None, kept.config.steps)
+            or fresh.config.eval_every not in (None, kept.config.eval_every)):
         raise RunError(f"{folder.path}: holds a training with other settings or another text; give the sweep another "
                        f"--name")
     return kept

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn import kernels
 from charrnn.batches import Windows, next_epoch
 from charrnn.corpus import Corpus
 from charrnn.dropout import dropout_masks, weight_masks
 from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.evaluation import Evaluation, evaluate
 from charrnn.facts import Record
-from charrnn.kernels import name
 from charrnn.model import CharRNN
 from charrnn.optimizers import clip, learning_rate, make_optimizer
 from charrnn.parallel import Team, one_blas_thread
@@ -60,11 +60,10 @@ class Trainer:
     """Takes a run through its steps: ``for step in Trainer(run, corpus)``.
 
     The run is whole between two steps, so it can be saved there, and a trainer of the saved one goes on as this one
-    would have. Among the ranks of an MPI job each takes its share of every step, and all come to the same run. A plan that
-    is given in minutes is fixed first (``fix_plan``). A step whose loss or gradient is not
-    finite is not applied: the run goes back to its last good weights and halves its learning rate. Raises CorpusError
-    where ``corpus`` is not the run's, TrainingError where that has not helped a few times in a row, or at once where
-    the config says so.
+    would have. Among the ranks of an MPI job each takes its share of every step, and all come to the same run. A plan
+    that is given in minutes is fixed first (``fix_plan``). A step whose loss or gradient is not finite is not applied:
+    the run goes back to its last good weights and halves its learning rate. Raises CorpusError where ``corpus`` is not
+    the run's, TrainingError where that has not helped a few times in a row, or at once where the config says so.
     """
 
     def __init__(self, run: Run, corpus: Corpus, ranks: Ranks | None = None) -> None:
@@ -152,7 +151,7 @@ class Trainer:
 
 def _compile(run: Run, kind: np.dtype) -> None:
     """Have compiled all that a step and an evaluation call, so that none of them takes the time."""
-    if name(run.model.dtype) == "reference":
+    if kernels.name(run.model.dtype) == "reference":
         return
     model = CharRNN(replace(run.model.config, hidden_size=1, embedding_size=0), 1, dtype=run.model.dtype)
     ids, state = np.zeros((1, 1), kind), model.initial_state(1)

@@ -6,7 +6,17 @@ import sys
 
 import pytest
 
-from charrnn.config import DEFAULT_MINUTES, LEARNING_RATES, ModelConfig, TrainConfig, check_range, from_facts, to_facts
+from charrnn.cells import CELLS
+from charrnn.config import (
+    CELL_RATES,
+    DEFAULT_MINUTES,
+    LEARNING_RATES,
+    ModelConfig,
+    TrainConfig,
+    check_range,
+    from_facts,
+    to_facts,
+)
 from charrnn.errors import ConfigError
 
 NAN, INF = math.nan, math.inf
@@ -226,3 +236,8 @@ def test_check_range_refuses_by_the_name_it_is_given(value, kind, limits):
 def test_it_is_imported_without_numpy(module):
     code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('numpy', 'h5py', 'numba', 'click')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_cell_has_its_place_in_the_choices_and_its_learning_rate():
+    (cell,) = [item for item in dataclasses.fields(ModelConfig) if item.name == "cell"]
+    assert set(cell.metadata["range"]["choices"]) == set(CELLS) == set(CELL_RATES)

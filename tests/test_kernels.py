@@ -207,3 +207,28 @@ print(hashlib.sha256(run.to_bytes()).hexdigest())
                .stdout for _ in range(2)]
     assert digests[0] == digests[1]
     assert list(tmp_path.rglob("*.nbc"))
+
+
+@needs_numba
+@pytest.mark.parametrize("config", [{"cell": "rnn"}, {"cell": "gru", "layers": 2, "dropout": 0.5, "embedding_size": 3},
+                                    {"cell": "lstm", "weight_drop": 0.5}], ids=lambda config: config["cell"])
+def test_nothing_is_compiled_while_the_steps_are_timed(config):
+    program = f"""
+from numba.core.registry import CPUDispatcher
+from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
+from charrnn.kernels import compiled
+
+def signatures():
+    return {{name: function.signatures for name, function in vars(compiled).items() if isinstance(function, CPUDispatcher)}}
+
+corpus = Corpus("the quick brown fox jumps over the lazy dog" * 20)
+run = Run.start(corpus, ModelConfig(hidden_size=37, **{config}), TrainConfig(steps=4, batch_size=3, seq_len=8, threads=2))
+trainer = Trainer(run, corpus)
+before = signatures()
+assert any(before.values())
+assert any([step.validation_loss for step in trainer])
+assert signatures() == before
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                            env={**os.environ, "CHARRNN_KERNELS": "compiled"})
+    assert result.returncode == 0, result.stderr

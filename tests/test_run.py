@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from charrnn.config import LEARNING_RATES, TrainConfig
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.randomness import generator
 from charrnn.run import Record, environment
+from charrnn.trainer import Trainer
 
 
 def contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -396,3 +398,11 @@ def test_another_text_keeps_what_belongs_to_each_character(start: Callable[..., 
         assert run.model.parameters[rows][to].any()
     np.testing.assert_array_equal(run.model.parameters["layer0/w_h"], old.model.parameters["layer0/w_h"])
     assert not any(slot.flat.any() for slot in run.optimizer.slots.values())
+
+
+def test_a_run_can_be_sent_to_another_process(start: Callable[..., Run], corpus: Corpus) -> None:
+    run = start(steps=6)
+    trainer = Trainer(run, corpus)
+    for _ in range(3):
+        trainer.step()
+    assert pickle.loads(pickle.dumps(run)).to_bytes() == run.to_bytes()

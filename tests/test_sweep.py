@@ -1,5 +1,6 @@
 """Sweeps: every combination, each a run like any other; stopped and gone on with; in this process and over ranks."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -73,11 +74,14 @@ def test_what_is_finished_is_not_trained_again_and_what_is_not_goes_on(tmp_path)
     steps = []
     assert train_one(corpus, only, tmp_path / "part", lambda run, step: steps.append(step.number)) == whole
     assert steps == [8, 9, 10, 11, 12]
-    assert train_one(corpus, only, tmp_path / "part", lambda run, step: steps.append(step.number)) == whole
+    again = train_one(corpus, only, tmp_path / "part", lambda run, step: steps.append(step.number))
+    assert again == whole._replace(was_finished=True)
+    assert not whole.was_finished
     assert len(steps) == 5
 
 
-@pytest.mark.parametrize(("text", "change"), [(TEXT[1:], {}), (TEXT, {"seed": 2}), (TEXT, {"steps": 13})])
+@pytest.mark.parametrize(("text", "change"), [(TEXT[1:], {}), (TEXT, {"seed": 2}), (TEXT, {"steps": 13}),
+                                             (TEXT, {"eval_every": 5})])
 def test_another_training_in_the_folder_is_not_taken_for_this_one(text, change, tmp_path):
     (only,) = combinations({"hidden_size": [5]}, MODEL, TRAIN)
     train_one(Corpus(TEXT), only, tmp_path)
@@ -130,7 +134,9 @@ def test_the_table_is_sorted_by_what_was_reached(whole):
 def test_the_same_command_again_only_shows_the_table(whole):
     folder, table = whole
     before = files(folder)
-    assert charrnn(*COMMAND, "--steps", "60", cwd=folder).stdout == table
+    again = charrnn(*COMMAND, "--steps", "60", cwd=folder)
+    assert again.stdout == table
+    assert again.stderr.count("finished before") == 4
     assert files(folder) == before
 
 
@@ -147,6 +153,24 @@ def test_a_killed_sweep_goes_on_where_it_was(whole, tmp_path):
     assert 1 <= len(files(tmp_path)) <= 4
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.stdout == table, again.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_sweep_with_its_code_and_what_was_done_is_kept(number, tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    process = subprocess.Popen([sys.executable, "-m", "charrnn", *COMMAND, "--steps", "100000"], cwd=tmp_path,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not files(tmp_path) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 128 + number, errors
+    assert "stopped after step" in errors
+    assert "the same command goes on" in errors
+    (name,) = files(tmp_path)
+    assert 0 < Run.load(tmp_path / "checkpoints" / "all" / name / "last.h5").step < 100000
 
 
 @needs_mpi

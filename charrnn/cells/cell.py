@@ -65,12 +65,13 @@ class Cell(ABC):
 
 class Work:
     """What every cell needs for a window: buffers, where hidden[t] is the state before step t and hidden[t + 1] after it,
-    the kernels, and by what the recurrent weights are multiplied, (H, G*H), where some are dropped."""
+    the kernels, by what the recurrent weights are multiplied, (H, G*H), where some are dropped, and the product."""
 
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
         self.x: np.ndarray
         self.kernels: ModuleType = reference
         self.weight_mask: np.ndarray | None = None
+        self.w_h: np.ndarray
         self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)
 
 

@@ -14,8 +14,7 @@ class RNNState(NamedTuple):
     hidden: np.ndarray  # (B, H), also the output
 
 
-class RNNWork(Work):
-    pass
+RNNWork = Work  # hidden states are all that it needs
 
 
 class RNN(Cell):
@@ -28,12 +27,13 @@ class RNN(Cell):
     def forward(self, x: np.ndarray, state: RNNState, work: RNNWork) -> RNNState:
         work.x = x
         work.hidden[0] = state.hidden
-        work.kernels.rnn_forward(x, self.weights(work), work.hidden)
+        work.w_h = self.weights(work)
+        work.kernels.rnn_forward(x, work.w_h, work.hidden)
         return RNNState(work.hidden[-1].copy())
 
     def backward(self, d_hidden: np.ndarray, d_state: RNNState, work: RNNWork, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, RNNState]:
         d_x, d_before = work.x, d_state.hidden.copy()
-        work.kernels.rnn_backward(d_hidden, d_before, self.weights(work), work.hidden, d_x)
+        work.kernels.rnn_backward(d_hidden, d_before, work.w_h, work.hidden, d_x)
         np.matmul(rows(work.hidden[:-1]).T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
         return d_x, RNNState(d_before)

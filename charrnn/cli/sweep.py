@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +57,9 @@ def command(corpus: tuple[str, ...], grid: tuple[str, ...], encoding: str, error
             progress.end(f"{result.combination.name}: {_outcome(result)}")
             results.append(result)
     _print(results, list(wanted), "train" if not todo[0].train_config.validation else "validation")
-    if len(results) < len(todo) or not all(result.finished for result in results):
+    if len(results) < len(todo) or any(result.stopped for result in results):
         training.say("Stopped; the same command goes on with this sweep")
-        sys.exit(130)
+        sys.exit(128 + next((result.stopped for result in results if result.stopped), signal.SIGINT))
 
 
 def _outcome(result: Result) -> str:
@@ -66,7 +67,7 @@ def _outcome(result: Result) -> str:
         return result.error
     if result.loss is None:
         return f"stopped after step {result.steps:,} of {result.planned:,}"
-    return f"{result.loss:.4f} nats/char"
+    return f"{result.loss:.4f} nats/char{', finished before' * result.was_finished}"
 
 
 def _print(results: list[Result], names: list[str], part: str) -> None:
@@ -99,10 +100,9 @@ class _Progress:
 
     def show(self, run: Run, step: Step) -> None:
         if self.bar is None:
-            from tqdm import tqdm
+            from charrnn.cli.training import bar
 
-            self.bar = tqdm(total=run.planned, initial=run.step - 1, unit="step", disable=self.quiet, file=sys.stderr,
-                            dynamic_ncols=True, leave=False, mininterval=0.1 if sys.stderr.isatty() else 30)
+            self.bar = bar(self.quiet, total=run.planned, initial=run.step - 1, unit="step", leave=False)
         self.bar.set_postfix_str(f"{run.smoothed_loss:.3f} nats/char", refresh=False)
         self.bar.update()
 

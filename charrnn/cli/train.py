@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from charrnn.cli.options import encoding, errors, pick, quiet, settings
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import CHOSEN, ModelConfig, TrainConfig
 
 
 @click.command(name="train")
 @click.argument("corpus", nargs=-1, type=click.Path())
-@settings(ModelConfig, chosen=("hidden_size", "dropout", "weight_drop"))
+@settings(ModelConfig, chosen=CHOSEN)
 @settings(TrainConfig)
 @encoding
 @errors

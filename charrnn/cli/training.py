@@ -8,18 +8,20 @@ import shlex
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from charrnn.errors import RunError, printable
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from charrnn.config import ModelConfig, TrainConfig
     from charrnn.corpus import Corpus
     from charrnn.run import Run
     from charrnn.run_folder import RunFolder
-    from charrnn.trainer import Step, Trainer
+    from charrnn.trainer import Step
 
 
 def say(message: str, quiet: bool = False) -> None:
@@ -69,7 +71,7 @@ def choose_size(text: Corpus, model: ModelConfig, named: Collection[str], train:
 
 def say_choice(model: ModelConfig, named: Collection[str], quiet: bool) -> None:
     """Say what was chosen for the text, as the options that would name it."""
-    from charrnn.recipe import CHOSEN
+    from charrnn.config import CHOSEN
 
     if "hidden_size" not in named:
         say("Chosen for it: " + " ".join(f"--{name.replace('_', '-')} {getattr(model, name):g}" for name in CHOSEN
@@ -130,7 +132,7 @@ def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
     trainer = Trainer(run, corpus)
     ranks().call(follow, run, corpus)
     with StopSignals(ranks()) as stop:
-        with _Progress(run, trainer, quiet) as progress:
+        with _Progress(run, quiet) as progress:
             keeper = Keeper(run, trainer, folder, progress.show, lambda line: progress.write(f"Warning: {line}"))
             keeper.train(stop)
         ranks().dismiss()
@@ -161,15 +163,20 @@ def print_result(run: Run) -> None:
         click.echo(Evaluation(run.smoothed_loss, 0).line("train"))
 
 
+def bar(quiet: bool, **settings: Any) -> tqdm[NoReturn]:
+    """A progress bar on standard error; a line every half minute where that is no terminal."""
+    from tqdm import tqdm
+
+    return tqdm(**settings, disable=quiet, file=sys.stderr, dynamic_ncols=True,
+                mininterval=0.1 if sys.stderr.isatty() else 30)
+
+
 class _Progress:
     """A progress bar, with a line above it for each evaluation."""
 
-    def __init__(self, run: Run, trainer: Trainer, quiet: bool) -> None:
-        from tqdm import tqdm
-
+    def __init__(self, run: Run, quiet: bool) -> None:
         self.run, self.quiet = run, quiet
-        self.bar = tqdm(total=run.planned, initial=run.step, unit="step", disable=quiet, file=sys.stderr,
-                        dynamic_ncols=True, mininterval=0.1 if sys.stderr.isatty() else 30)
+        self.bar = bar(quiet, total=run.planned, initial=run.step, unit="step")
 
     def __enter__(self) -> _Progress:
         return self

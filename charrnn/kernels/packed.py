@@ -44,7 +44,7 @@ def _tile_of(count):
             def vectors(array, row):
                 return [place(array, builder.add(row, _BYTES(4 * _LANES * j)), _VECTOR) for j in range(_VECTORS)]
 
-            sums = [[cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, None)) for _ in range(_VECTORS)]
+            sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)]
                     for _ in range(count)]
             for row in sums:
                 for total in row:
