@@ -58,7 +58,7 @@ def choose(model: ModelConfig, named: Collection[str], train: TrainConfig, chara
         if (seen(larger, train, characters, vocabulary_size, cores, kernels) >= enough
                 and count <= _WEIGHTS_A_CHARACTER * characters):
             chosen = larger
-    passes = seen(chosen, train, characters, vocabulary_size, cores, kernels) / characters
+    passes = seen(chosen, train, characters, vocabulary_size, cores, kernels) / max(1, characters)
     share = min(_MOST_DROPPED, max(0.0, _DROPPED_A_PASS * (passes - _UNDROPPED_PASSES)))
     share = round(20 * share) / 20
     return replace(chosen, dropout=model.dropout if "dropout" in named else share,

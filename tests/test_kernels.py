@@ -113,8 +113,8 @@ def test_the_reference_gives_the_same_for_few_and_for_many_rows(cell):
     model = CharRNN(ModelConfig(cell, hidden_size=520), 9, generator(1, "weights"), np.float64)
     ids = generator(2, "check").integers(9, size=(9, 40))
     many, _ = model.forward(ids, model.initial_state(40))
-    few, _ = model.forward(ids[:, :20], model.initial_state(20))
-    np.testing.assert_allclose(few, many[:, :20], rtol=1e-10, atol=1e-12)
+    few, _ = model.forward(ids[:, :24], model.initial_state(24))
+    np.testing.assert_allclose(few, many[:, :24], rtol=1e-10, atol=1e-12)
 
 
 @needs_numba

@@ -76,3 +76,8 @@ def test_what_is_seen_follows_from_the_plan():
     assert seen(model, TrainConfig(steps=10, batch_size=3, seq_len=7), 1000, 65, 2, "compiled") == 210
     one, two = (seen(model, TrainConfig(minutes=2.0), 1000, 65, cores, "compiled") for cores in (1, 2))
     assert two == 2 * one
+
+
+@pytest.mark.parametrize("characters", [0, 1, 2])
+def test_a_text_that_is_next_to_nothing_gets_the_least(characters):
+    assert choose(ModelConfig(), set(), TrainConfig(minutes=1.0), characters, 1, 2, "compiled").hidden_size == 32

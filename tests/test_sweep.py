@@ -182,3 +182,25 @@ def test_ranks_take_the_trainings_in_turn(runner, whole, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout == table
     assert files(tmp_path) == files(folder)
+
+
+def test_trainings_with_and_without_validation_are_no_sweep():
+    with pytest.raises(ConfigError, match="cannot be compared"):
+        combinations({"validation": [0.0, 0.1]}, MODEL, TRAIN)
+    assert len(combinations({"validation": [0.0]}, MODEL, TRAIN)) == 1
+
+
+def test_steps_in_the_grid_stand_in_the_table_once(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    table = charrnn("sweep", "text.txt", "--grid", "steps=3,5", "--hidden-size", "4", "--batch-size", "4", "--seq-len", "8",
+                    cwd=tmp_path).stdout
+    header, *rows = table.splitlines()
+    assert header.split()[:2] == ["steps", "validation"]
+    assert {row.split()[0] for row in rows} == {"3", "5"}
+
+
+def test_a_sweep_does_not_go_into_the_folder_of_a_run(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    charrnn("train", "text.txt", "--steps", "2", "--hidden-size", "4", "--name", "all", cwd=tmp_path)
+    result = charrnn(*COMMAND, "--steps", "2", cwd=tmp_path, code=2)
+    assert result.stderr == "Error: --name: is that of a run, checkpoints/all; give the sweep another\n"

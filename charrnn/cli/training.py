@@ -118,7 +118,7 @@ def describe_model(run: Run) -> str:
 def describe_plan(run: Run) -> str:
     """How long, in a line."""
     config = run.config
-    return (f"{run.planned:,} steps of {config.batch_size} x {config.seq_len} characters, "
+    return (f"{run.planned:,} step{'s'[:run.planned != 1]} of {config.batch_size} x {config.seq_len} characters, "
             f"{run.planned / run.source.windows:.3g} epochs, {config.threads} thread{'s'[:config.threads != 1]}")
 
 
