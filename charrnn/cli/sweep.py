@@ -73,13 +73,14 @@ def _outcome(result: Result) -> str:
 
 def _print(results: list[Result], names: list[str], part: str) -> None:
     """The table, best first."""
-    header = [*(name.replace("_", "-") for name in names), *(["steps"] if "steps" not in names else []), f"{part} nats/char", "bits/char", "run"]
+    steps = [] if "steps" in names else ["steps"]
+    header = [*(name.replace("_", "-") for name in names), *steps, f"{part} nats/char", "bits/char", "run"]
     rows = [header]
     for result in sorted(results, key=lambda result: math.inf if result.loss is None else result.loss):
         losses = ["", ""] if result.loss is None else [f"{result.loss:.4f}", f"{result.loss / math.log(2):.3f}"]
         values = (f"{value:g}" if isinstance(value, float) else str(value) for value in result.combination.values.values())
         end = result.combination.name if result.error is None else result.error.partition(",")[0]
-        rows.append([*values, *([f"{result.steps:,}"] if "steps" not in names else []), *losses, end])
+        rows.append([*values, *(f"{result.steps:,}" for _ in steps), *losses, end])
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         click.echo("  ".join(f"{cell:>{width}}" for cell, width in zip(row[:-1], widths)) + f"  {row[-1]}")
