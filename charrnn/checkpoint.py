@@ -20,7 +20,7 @@ import os
 import secrets
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import CheckpointError
-from charrnn.hdf5 import SIGNATURE, Image, Stored, to_image
+from charrnn.hdf5 import SIGNATURE, Image, Stored, layout
 
 FORMAT = "charrnn"
 FORMAT_VERSION = 1
@@ -52,27 +52,49 @@ def to_bytes(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> byte
 
     Raises OSError for more than ``read`` would take.
     """
-    dtypes = {name: array.dtype.newbyteorder("<") for name, array in arrays.items()}
-    listed = {name: [dtypes[name].str, list(array.shape)] for name, array in arrays.items()}
+    plain = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in arrays.items()}
+    data = b"".join(to_pieces({name: (array.dtype.str, array.shape) for name, array in plain.items()}, facts,
+                              {name: [array] for name, array in plain.items()}))
+    if len(data) - _FOOTER.size > _LARGEST_FILE:
+        raise OSError(errno.EFBIG, "larger than a checkpoint can be")
+    return data
+
+
+def to_pieces(manifest: Manifest, facts: Mapping[str, Any], blocks: Mapping[str, Iterable[np.ndarray]]
+              ) -> Iterator[bytes | memoryview]:
+    """The whole file piece by piece, for arrays that come in ``blocks``. Raises OSError for too many facts."""
+    listed = {name: [dtype, list(shape)] for name, (dtype, shape) in manifest.items()}
     meta = {"format": FORMAT, "format_version": FORMAT_VERSION, "arrays": listed, "facts": facts}
     text = json.dumps(meta, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
-    body = to_image({_META: np.frombuffer(text, np.uint8),
-                     **{name: array.astype(dtypes[name], copy=False) for name, array in arrays.items()}})
-    if len(body) > _LARGEST_FILE or len(text) > _LARGEST_META or text.count(b",") > _MOST_VALUES:
+    if len(text) > _LARGEST_META or text.count(b",") > _MOST_VALUES:
         raise OSError(errno.EFBIG, "larger than a checkpoint can be")
-    return body + _FOOTER.pack(_MAGIC, FORMAT_VERSION, 0, len(body), hashlib.sha256(body).digest(), _END)
+    digest, length = hashlib.sha256(), 0
+    for place in layout({_META: ("|u1", (len(text),)), **manifest}):
+        for piece in _filled(place, text, blocks):
+            digest.update(piece)
+            length += len(piece)
+            yield piece
+    yield _FOOTER.pack(_MAGIC, FORMAT_VERSION, 0, length, digest.digest(), _END)
+
+
+def _filled(place: bytes | str, text: bytes, blocks: Mapping[str, Iterable[np.ndarray]]) -> Iterable[bytes | memoryview]:
+    if isinstance(place, bytes):
+        return [place]
+    if place == _META:
+        return [text]
+    return (np.ascontiguousarray(block).reshape(-1).view(np.uint8).data for block in blocks[place])
 
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-    """Save arrays and facts at ``path``. See ``write_bytes``."""
-    write_bytes(path, to_bytes(arrays, facts))
+    """Save arrays and facts at ``path``. See ``write_pieces``."""
+    write_pieces(path, [to_bytes(arrays, facts)])
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_pieces(path: str | Path, pieces: Iterable[bytes | memoryview]) -> None:
     """Replace the file at ``path`` as a whole: at every moment it is either the old one or the new one.
 
-    ``data`` come from ``to_bytes``. A symbolic link stays a link. Raises OSError where it cannot be written; then the
-    old file stays.
+    The ``pieces`` come from ``to_bytes`` or ``to_pieces``. A symbolic link stays a link. Raises OSError where it cannot
+    be written; then the old file stays.
     """
     target = Path(os.path.realpath(path))
     remove_leftovers(target)
@@ -81,7 +103,8 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(descriptor)
         os.replace(temporary, target)
@@ -127,17 +150,18 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def read(path: str | Path, describe: Callable[[dict[str, Any]], Manifest]
-         ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read(path: str | Path, describe: Callable[[dict[str, Any]], Manifest], largest: int = _LARGEST_FILE,
+         mapped: Collection[str] = ()) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and facts of a checkpoint.
 
     ``describe`` is handed the facts, judges them, and says which arrays belong to them; ValueError, TypeError or
     KeyError from it are taken as its verdict. Nothing of a size that the file names by itself is allocated before that.
-    Raises CheckpointError for whatever is not a whole, valid checkpoint, FileNotFoundError included.
+    Arrays that are ``mapped`` are left in the file, as memory maps. Raises CheckpointError for whatever is not a whole,
+    valid checkpoint, FileNotFoundError included.
     """
     try:
         with _open(path) as file:
-            image = Image(file, _check_footer(file))
+            image = Image(file, _check_footer(file, largest))
             facts, listed = _parse(image.read(_meta(image)))
             expected = describe(facts)
             if listed != {name: [dtype, list(shape)] for name, (dtype, shape) in expected.items()}:
@@ -145,7 +169,7 @@ def read(path: str | Path, describe: Callable[[dict[str, Any]], Manifest]
             stored = image.find_all([_META, *expected])
             for name, (dtype, shape) in expected.items():
                 _check(name, stored[name], dtype, shape)
-            arrays = {name: image.read(stored[name]) for name in expected}
+            arrays = {name: (image.map if name in mapped else image.read)(stored[name]) for name in expected}
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as a checkpoint: {reason[0].lower()}{reason[1:]}") from None
@@ -169,13 +193,13 @@ def _open(path: str | Path) -> BufferedReader:
         raise
 
 
-def _check_footer(file: BufferedReader) -> int:
+def _check_footer(file: BufferedReader, largest: int) -> int:
     """The length of the image, whose digest is right."""
     size = file.seek(0, os.SEEK_END) - _FOOTER.size
     if size < len(SIGNATURE):
         raise ValueError("it is too short")
-    if size > _LARGEST_FILE:
-        raise ValueError(f"it is larger than {_LARGEST_FILE:,} bytes")
+    if size > largest:
+        raise ValueError(f"it is larger than {largest:,} bytes")
     file.seek(size)
     magic, version, zero, length, digest, end = _FOOTER.unpack(file.read(_FOOTER.size))
     if magic != _MAGIC or end != _END or zero != 0:

@@ -13,6 +13,7 @@ The source of all layouts: The HDF Group, HDF5 File Format Specification Version
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from io import BufferedReader
@@ -42,7 +43,9 @@ _CONTIGUOUS_CLASS = 1
 _TYPES = {
     "<f4": bytes.fromhex("11201f00 04000000 00002000 17080017 7f000000"),
     "<f8": bytes.fromhex("11203f00 08000000 00004000 340b0034 ff030000"),
+    "<u8": bytes.fromhex("10000000 08000000 00004000"),
     "<u4": bytes.fromhex("10000000 04000000 00002000"),
+    "<u2": bytes.fromhex("10000000 02000000 00001000"),
     "|u1": bytes.fromhex("10000000 01000000 00000800"),
 }
 _ADDRESS, _EXTENT, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<QQ"), struct.Struct("<I")
@@ -50,28 +53,39 @@ _MOST_METADATA = 2**20
 
 
 def to_image(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """An HDF5 file that holds ``arrays``, of little-endian float32, float64, uint32 or uint8; a "/" in a name makes a
-    group."""
-    pieces, end = [b""], _SUPERBLOCK.size + _CHECKSUM.size
+    """An HDF5 file that holds ``arrays``, of the types that ``layout`` knows; a "/" in a name makes a group."""
+    pieces = layout({name: (array.dtype.str, array.shape) for name, array in arrays.items()})
+    return b"".join(np.ascontiguousarray(arrays[piece]).reshape(-1).view(np.uint8).data if isinstance(piece, str) else piece
+                    for piece in pieces)
 
-    def put(data: Any) -> int:
+
+def layout(described: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[bytes | str]:
+    """What an HDF5 file with arrays of these types and shapes is made of, piece by piece: bytes as they are, and the
+    name of an array where its bytes belong. Types are "<f4", "<f8" and little-endian unsigned integers."""
+    pieces: list[bytes | str] = [b""]
+    end = _SUPERBLOCK.size + _CHECKSUM.size
+
+    def put(piece: bytes | str, size: int) -> int:
         nonlocal end
         place = end + -end % 8
-        pieces.extend((bytes(place - end), data))
-        end = place + len(data)
+        pieces.extend((bytes(place - end), piece))
+        end = place + size
         return place
 
     def put_object(node: Any) -> int:
         if isinstance(node, dict):
             messages = _group_messages({name: put_object(below) for name, below in node.items()})
         else:
-            messages = _array_messages(node, put(np.ascontiguousarray(node).reshape(-1).view(np.uint8).data))
+            kind, shape = described[node]
+            size = math.prod(shape) * np.dtype(kind).itemsize
+            messages = _array_messages(kind, shape, put(node, size), size)
         body = b"".join(_MESSAGE.pack(kind, len(message), 0) + message for kind, message in messages)
-        return put(_with_checksum(_HEADER.pack(_OBJECT, 2) + struct.pack("<I", len(body)) + body))
+        header = _with_checksum(_HEADER.pack(_OBJECT, 2) + struct.pack("<I", len(body)) + body)
+        return put(header, len(header))
 
-    root = put_object(_tree(arrays))
+    root = put_object(_tree({name: name for name in described}))
     pieces[0] = _with_checksum(_SUPERBLOCK.pack(SIGNATURE, 8, 8, 0, 0, _NOWHERE, end, root))
-    return b"".join(pieces)
+    return pieces
 
 
 def _group_messages(links: Mapping[str, int]) -> list[tuple[int, bytes]]:
@@ -80,10 +94,10 @@ def _group_messages(links: Mapping[str, int]) -> list[tuple[int, bytes]]:
         for name, address in links.items())]
 
 
-def _array_messages(array: np.ndarray, place: int) -> list[tuple[int, bytes]]:
-    shape = _SPACE_START.pack(2, array.ndim, 0, array.ndim > 0) + struct.pack(f"<{array.ndim}Q", *array.shape)
-    return [(_SPACE, shape), (_TYPE, _TYPES[array.dtype.str]), (_FILL, _FILL_LATE),
-            (_LAYOUT, _CONTIGUOUS.pack(3, _CONTIGUOUS_CLASS, place if array.nbytes else _NOWHERE, array.nbytes))]
+def _array_messages(kind: str, shape: tuple[int, ...], place: int, size: int) -> list[tuple[int, bytes]]:
+    space = _SPACE_START.pack(2, len(shape), 0, len(shape) > 0) + struct.pack(f"<{len(shape)}Q", *shape)
+    return [(_SPACE, space), (_TYPE, _TYPES[kind]), (_FILL, _FILL_LATE),
+            (_LAYOUT, _CONTIGUOUS.pack(3, _CONTIGUOUS_CLASS, place if size else _NOWHERE, size))]
 
 
 class Stored(NamedTuple):
@@ -132,6 +146,14 @@ class Image:
         if array.nbytes != stored.size or self._file.readinto(array.reshape(-1).view(np.uint8).data) != stored.size:
             raise _damaged()
         return array
+
+    def map(self, stored: Stored) -> np.ndarray:
+        """The values of such an array, left where they are in the file until they are used."""
+        if stored.type is None or stored.shape is None or stored.place is None:
+            raise _damaged()
+        if not stored.size:
+            return np.empty(stored.shape, stored.type)
+        return np.memmap(self._file, stored.type, "r", stored.place, stored.shape)
 
     def _find_all(self, tree: Mapping[str, Any], group: int, path: str) -> Iterator[tuple[str, Stored]]:
         links = self._links(group, path)

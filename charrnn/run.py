@@ -234,7 +234,7 @@ class Run:
 
     def save(self, path: str | Path) -> None:
         """Write the run as a checkpoint, whole or not at all. Raises OSError where that fails."""
-        checkpoint.write_bytes(path, self.to_bytes())
+        checkpoint.write_pieces(path, [self.to_bytes()])
 
     def to_bytes(self) -> bytes:
         """The run as the bytes of a checkpoint. Raises ValueError before ``plan``."""

@@ -31,7 +31,7 @@ FACTS = {"step": 3, "names": ["café", None, True], "loss": 0.1}
 MANIFEST = {name: (array.dtype.str, array.shape) for name, array in ARRAYS.items()}
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | FINITE | st.text(),
+JSON = st.recursive(st.none() | st.booleans() | st.integers(-2**63, 2**63 - 1) | FINITE | st.text(),
                     lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3))
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=3)
 
