@@ -151,17 +151,17 @@ def _is_running(process: int) -> bool:
 
 
 def read(path: str | Path, describe: Callable[[dict[str, Any]], Manifest], largest: int = _LARGEST_FILE,
-         mapped: Collection[str] = ()) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+         mapped: Collection[str] = (), verify: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and facts of a checkpoint.
 
     ``describe`` is handed the facts, judges them, and says which arrays belong to them; ValueError, TypeError or
     KeyError from it are taken as its verdict. Nothing of a size that the file names by itself is allocated before that.
-    Arrays that are ``mapped`` are left in the file, as memory maps. Raises CheckpointError for whatever is not a whole,
-    valid checkpoint, FileNotFoundError included.
+    Arrays that are ``mapped`` are left in the file, as memory maps. Without ``verify`` the digest is not looked at.
+    Raises CheckpointError for whatever is not a whole, valid checkpoint, FileNotFoundError included.
     """
     try:
         with _open(path) as file:
-            image = Image(file, _check_footer(file, largest))
+            image = Image(file, _check_footer(file, largest, verify))
             facts, listed = _parse(image.read(_meta(image)))
             expected = describe(facts)
             if listed != {name: [dtype, list(shape)] for name, (dtype, shape) in expected.items()}:
@@ -193,8 +193,8 @@ def _open(path: str | Path) -> BufferedReader:
         raise
 
 
-def _check_footer(file: BufferedReader, largest: int) -> int:
-    """The length of the image, whose digest is right."""
+def _check_footer(file: BufferedReader, largest: int, verify: bool) -> int:
+    """The length of the image, whose digest is right, if that is verified."""
     size = file.seek(0, os.SEEK_END) - _FOOTER.size
     if size < len(SIGNATURE):
         raise ValueError("it is too short")
@@ -209,6 +209,8 @@ def _check_footer(file: BufferedReader, largest: int) -> int:
     file.seek(0)
     if length != size or file.read(len(SIGNATURE)) != SIGNATURE:
         raise ValueError("its length or its beginning is wrong; it was cut or changed")
+    if not verify:
+        return size
     file.seek(0)
     found, left = hashlib.sha256(), size
     while left > 0 and (block := file.read(min(_BLOCK, left))):

@@ -5,6 +5,7 @@ The command line builds its options from here, a checkpoint stores the two as pl
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -22,16 +23,19 @@ LEARNING_RATES = {"adam": 0.015, "rmsprop": 0.003, "adagrad": 0.05, "sgd": 1.0}
 CELL_RATES = {"lstm": 1.0, "gru": 0.5, "rnn": 0.2}
 """What share of it suits each cell."""
 
+MANY_CHARACTERS, EMBEDDING_SIZE = 1000, 128
+"""From how many different characters on a model has an embedding by itself, and of which size."""
+
+VALIDATION, MOST_VALIDATION = 0.1, 1_000_000
+"""The share of a text that is kept for validation where none is given, and the most characters of it."""
+
 CHOSEN = ("hidden_size", "dropout", "weight_drop")
 """The settings of a model that are chosen for a text where no hidden size is named."""
-
-ERRORS = ("strict", "replace", "ignore")
-"""What can be done about bytes that are not of an encoding: refuse the text, put U+FFFD in their place, leave them out."""
 
 SAMPLE_LENGTH = 1000
 """Characters that the ``sample`` command writes by default."""
 
-Config = TypeVar("Config", "ModelConfig", "TrainConfig")
+Config = TypeVar("Config", "Reading", "ModelConfig", "TrainConfig")
 
 
 def _setting(kind: type, default: Any, text: str, *, least: float | None = None, above: float | None = None,
@@ -80,6 +84,49 @@ def _check(config: Any) -> None:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How files become text, and text becomes ids. Raises ConfigError for a value out of range, or what does not go
+    together."""
+
+    encoding: str = _setting(str, "utf-8", "Encoding of the text, by any name that Python knows.")
+    errors: str = _setting(
+        str, "strict", "What to do about bytes that are not of the encoding: refuse the text, put U+FFFD in their place, "
+        "or leave them out.", choices=("strict", "replace", "ignore"))
+    level: str = _setting(
+        str, "char", "What the model reads and writes: characters, or bytes, which every file has.",
+        choices=("char", "byte"))
+    normalize: str = _setting(
+        str, "none", "Unicode normal form that the text is brought into: NFC composes accents with their letters, NFKC "
+        "also replaces variants of a character.", choices=("none", "NFC", "NFKC"))
+    lowercase: bool = _setting(bool, False, "Turn capitals into small letters.")
+    min_count: int = _setting(
+        int, 1, "Characters that stand in the text less often than this become one, which stands for all that are unknown. "
+        "From 2 on, any text can be evaluated and any prime given.", least=1, most=2**62)
+    lines: bool = _setting(
+        bool, False, "Take each line for a document of its own: it begins with a fresh state, and their order is drawn.")
+    shuffle_seed: int = _setting(int, 1, "Seed of the order of --lines.", least=0, most=2**62)
+    reset_at_files: bool = _setting(bool, False, "Begin each file with a fresh state.")
+    glob: str = _setting(
+        str, "*.txt", "Names of the files that are read in a folder and below it, compressed ones (.gz, .bz2, .xz) too.")
+
+    def __post_init__(self) -> None:
+        _check(self)
+        try:
+            object.__setattr__(self, "encoding", codecs.lookup(self.encoding).name)
+            "".encode(self.encoding).decode(self.encoding)
+        except (LookupError, ValueError, TypeError):
+            raise ConfigError("encoding", f"must be a text encoding that Python knows, such as utf-8, latin-1 or utf-16, "
+                                          f"not {self.encoding!r}") from None
+        for name in ("encoding", "errors", "normalize", "lowercase"):
+            if self.level == "byte" and getattr(self, name) != getattr(Reading, name):
+                raise ConfigError(name, "is about characters, and --level byte reads none; leave one of them out")
+        if self.lines and self.reset_at_files:
+            raise ConfigError("reset_at_files", "goes not with --lines, where each line has a fresh state; leave it out")
+        if not self.glob or "\0" in self.glob or self.glob.startswith("/"):
+            raise ConfigError("glob", f"must be a pattern of file names such as '*.py', not {self.glob!r}")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The shape of a model. Raises ConfigError for a value out of range."""
 
@@ -89,13 +136,20 @@ class ModelConfig:
     dropout: float = _setting(
         float, 0.0, "Share of each layer's outputs that training drops, between layers and before the output.",
         least=0, below=1)
-    embedding_size: int = _setting(
-        int, 0, "Size of a learned vector for each character; 0 feeds characters one-hot.", least=0, most=2**16)
+    embedding_size: int | None = _setting(
+        int, None, f"Size of a learned vector for each character; 0 feeds characters one-hot. By default {EMBEDDING_SIZE} "
+        f"for a text of more than {MANY_CHARACTERS:,} different characters, else 0.", least=0, most=2**16)
     weight_drop: float = _setting(
         float, 0.0, "Share of the recurrent weights (w_h) that each window of the training drops.", least=0, below=1)
 
     def __post_init__(self) -> None:
         _check(self)
+
+    def for_vocabulary(self, size: int) -> ModelConfig:
+        """The same with nothing left open, for so many different characters."""
+        if self.embedding_size is not None:
+            return self
+        return dataclasses.replace(self, embedding_size=EMBEDDING_SIZE if size > MANY_CHARACTERS else 0)
 
 
 @dataclass(frozen=True)
@@ -133,8 +187,9 @@ class TrainConfig:
         float, 1.0, "Scale the gradient down to this norm where it is longer; 0 = off.", least=0)
     clip_value: float = _setting(
         float, 0.0, "Cut each element of the gradient to plus or minus this, before the norm; 0 = off.", least=0)
-    validation: float = _setting(
-        float, 0.1, "Share of the text, after the training part, that is kept for validation; 0 = none.", least=0, below=1)
+    validation: float | None = _setting(
+        float, None, "Share of the text, after the training part, that is kept for validation; 0 = none. By default "
+        f"{VALIDATION:g}, of a long text {MOST_VALIDATION:,} characters.", least=0, below=1)
     test: float = _setting(
         float, 0.0, "Share of the text, at its end, that training never looks at.", least=0, below=1)
     eval_every: int | None = _setting(
@@ -157,8 +212,9 @@ class TrainConfig:
         given = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(given[1], f"cannot be given together with {given[0]}; give one of them")
-        if self.validation + self.test >= 1:
-            raise ConfigError("test", f"must be below {1 - self.validation:g}, what validation leaves, not {self.test:g}")
+        validation = validation_share(self.validation, 1)
+        if validation + self.test >= 1:
+            raise ConfigError("test", f"must be below {1 - validation:g}, what validation leaves, not {self.test:g}")
         if self.patience is not None and self.validation == 0:
             raise ConfigError("patience", "needs a validation part; give a validation share above 0")
 
@@ -170,7 +226,12 @@ class TrainConfig:
         return self.minutes
 
 
-def to_facts(config: ModelConfig | TrainConfig) -> dict[str, Any]:
+def validation_share(share: float | None, characters: int) -> float:
+    """The share of a text of so many characters that is kept for validation: that which is given, or the default."""
+    return min(VALIDATION, MOST_VALIDATION / max(1, characters)) if share is None else share
+
+
+def to_facts(config: Reading | ModelConfig | TrainConfig) -> dict[str, Any]:
     """The config as plain values, for a checkpoint."""
     return dataclasses.asdict(config)
 

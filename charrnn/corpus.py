@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import os
-import stat
-import sys
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config import ERRORS, check_range
-from charrnn.errors import ConfigError, CorpusError
+from charrnn import token_file
+from charrnn.config import Reading, check_range, from_facts, validation_share
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.texts import STANDARD_INPUT, blocks, find, name_of, shaped, size_of, texts
+from charrnn.tokens import SMALL, Tokens
 from charrnn.vocabulary import Vocabulary
 
 BUILT_IN = "python-reference"
 """Name of the corpus that needs no file: the language reference that every CPython carries."""
 
-
-_SMALL_FILES = 2**24
-"""Bytes that are read without asking how many characters they may be."""
-
-STANDARD_INPUT = "-"
-"""Name of the corpus that is read from standard input."""
-
-
-class Reading(NamedTuple):
-    """How bytes become text: the name of an encoding that Python knows, and one of ``ERRORS``.
-
-    Raises ConfigError, through ``check``, for others.
-    """
-
-    encoding: str = "utf-8"
-    errors: str = "strict"
-
-    def check(self) -> Reading:
-        """The same, with the encoding's usual name."""
-        try:
-            name = codecs.lookup(self.encoding).name
-            "".encode(name).decode(name)
-        except (LookupError, ValueError, TypeError):
-            raise ConfigError("encoding", f"must be a text encoding that Python knows, such as utf-8, latin-1 or utf-16, "
-                                          f"not {self.encoding!r}") from None
-        if self.errors not in ERRORS:
-            raise ConfigError("errors", f"must be one of {', '.join(ERRORS)}, not {self.errors!r}")
-        return Reading(name, self.errors)
+OnBytes = Callable[[int, int], None]
+_BLOCK = 2**20
 
 
 class Split(NamedTuple):
@@ -62,58 +36,131 @@ class Corpus:
     """A text as ids, with the vocabulary they refer to.
 
     ``sources`` are the names of what was read, as given, and ``reading`` is how; ``fingerprint`` is the SHA-256 of the
-    text in UTF-8.
+    text in UTF-8, or where more than that shapes the ids, of it and what else does. ``starts`` are the places, ascending,
+    where a document starts that begins with a fresh state. ``folded`` are the characters that became the unknown one.
+    The ids of a long text lie in ``token_file``, and are memory maps; else that is None.
     """
 
     def __init__(self, text: str, sources: Sequence[str] = (), reading: Reading | None = None) -> None:
-        if not text:
-            raise CorpusError(f"{', '.join(sources) or 'the text'}: is empty; give a text to train on")
-        self.sources = tuple(sources)
-        self.reading = reading or Reading()
+        self.sources, self.reading = tuple(sources), reading or Reading()
+        tokens = Tokens(self.reading)
         try:
-            self.vocabulary = Vocabulary.of(text)
-        except ValueError as error:
-            raise CorpusError(f"{', '.join(sources) or 'the text'}: {error}; give a text of Unicode characters") from None
-        self.ids = self.vocabulary.encode(text)
-        self.fingerprint = hashlib.sha256(text.encode("utf-8")).hexdigest()
+            for block in shaped([text if self.reading.level == "char" else text.encode("utf-8").decode("latin-1")],
+                                self.reading):
+                tokens.add(block)
+        except UnicodeEncodeError:
+            raise CorpusError(f"{self._what}: a vocabulary holds no surrogates; give a text of Unicode characters"
+                              ) from None
+        self._hold(tokens)
+
+    def _hold(self, tokens: Tokens) -> None:
+        """Take the ids into memory."""
+        if not tokens.characters:
+            raise CorpusError(f"{self._what}: is empty; give a text to train on")
+        _, starts, ids = tokens.ids()
+        self.ids, self.starts = np.concatenate(list(ids)), starts.astype(np.int64)
+        self.vocabulary, self.fingerprint, self.folded = tokens.vocabulary, tokens.fingerprint, tokens.folded
+        self.token_file: Path | None = None
 
     @classmethod
-    def read(cls, *paths: str | Path, encoding: str = "utf-8", errors: str = "strict") -> Corpus:
-        """The texts at ``paths``, one after the other; of a folder, every ``*.txt`` in and below it, sorted by path;
-        of ``-`` standard input.
+    def _kept(cls, kept: token_file.Kept, sources: Sequence[str]) -> Corpus:
+        """The corpus in a token file."""
+        corpus = cls.__new__(cls)
+        corpus.sources, corpus.reading = tuple(sources), from_facts(Reading, kept.facts["reading"])
+        corpus.ids, corpus.starts, corpus.vocabulary = kept.ids, kept.starts, kept.vocabulary
+        corpus.fingerprint, corpus.folded = kept.facts["fingerprint"], kept.facts["folded"]
+        corpus.token_file = kept.path
+        return corpus
 
-        ``errors`` says what becomes of bytes that are not of the ``encoding``: "strict" refuses them, "replace" puts
-        U+FFFD in their place, "ignore" leaves them out. Raises CorpusError for what cannot be read.
+    def __reduce__(self) -> Any:
+        """For other ranks, which open the same token file."""
+        if self.token_file is not None:
+            return Corpus._kept_at, (self.token_file, self.sources)
+        return super().__reduce__()
+
+    @classmethod
+    def _kept_at(cls, path: Path, sources: Sequence[str]) -> Corpus:
+        try:
+            return cls._kept(token_file.load(path), sources)
+        except CheckpointError as error:
+            raise CorpusError(f"{error}; all ranks need this file: set CHARRNN_CACHE to a folder that all machines "
+                              f"share") from None
+
+    @classmethod
+    def read(cls, *paths: str | Path, **reading: Any) -> Corpus:
+        """The texts at ``paths``, one after the other; of a folder, the files in and below it, sorted by path; of ``-``
+        standard input. ``reading`` are settings of ``Reading``, by name.
+
+        Raises ConfigError for a setting out of range, CorpusError for what cannot be read.
         """
-        reading = Reading(encoding, errors).check()
-        files = [file for path in paths for file in _files(path)]
-        return cls("".join(read_text(file, reading) for file in files), [str(path) for path in paths], reading)
+        return cls.open([str(path) for path in paths], Reading(**reading))
 
     @classmethod
-    def built_in(cls) -> Corpus:
+    def built_in(cls, reading: Reading | None = None) -> Corpus:
         """Python's language reference, from the running interpreter; it differs a little between Python versions."""
         from pydoc_data.topics import topics
 
-        return cls("\n\n".join(topics[name] for name in sorted(topics)), [BUILT_IN])
+        return cls("\n\n".join(topics[name] for name in sorted(topics)), [BUILT_IN], reading)
 
     @classmethod
-    def open(cls, sources: Sequence[str], reading: Reading | None = None, characters: int | None = None) -> Corpus:
-        """What ``sources`` name: the built-in corpus for its name alone, else the files.
+    def open(cls, sources: Sequence[str], reading: Reading | None = None, characters: int | None = None,
+             vocabulary: Vocabulary | None = None, keep: bool = False, on_bytes: OnBytes | None = None) -> Corpus:
+        """What ``sources`` name: a built-in corpus for its name alone, else the files.
 
-        ``characters`` is how many there should be; files that are much too large for them are refused unread. Raises
-        CorpusError for that and for what cannot be read.
+        The ids of a long text are kept in a token file, from which it is opened the next time; with ``keep`` those of a
+        short one too. ``characters`` is how many there should be; files that are much too large for them are not read to
+        their end. ``vocabulary`` is what the text is written in, by default its own. ``on_bytes`` is called with how many
+        bytes were read since, and how many there are. Raises CorpusError for what cannot be read, VocabularyError for a
+        character that is not in the vocabulary.
         """
-        reading = (reading or Reading()).check()
+        reading = reading or Reading()
         if tuple(sources) == (BUILT_IN,) and not Path(BUILT_IN).exists():
-            return cls.built_in()
-        if characters is not None:
-            left = max(16 * characters, _SMALL_FILES)
-            for file in (file for path in sources for file in _files(path)):
-                left -= os.stat(file).st_size if os.path.exists(file) else 0
-                if left < 0:
-                    raise CorpusError(f"{', '.join(sources)}: is much larger than the {characters:,} characters that were "
-                                      f"trained on; name the right text")
-        return cls.read(*sources, **reading._asdict())
+            return cls.built_in(reading)
+        files = find(sources, reading.glob)
+        is_there = vocabulary is None and STANDARD_INPUT not in map(str, files)
+        path = token_file.path_of(sources, reading) if is_there else None
+        if path is not None and (kept := token_file.fitting(path, files)) is not None:
+            return cls._kept(kept, sources)
+        corpus = cls.__new__(cls)
+        corpus.sources, corpus.reading = tuple(sources), reading
+        tokens = Tokens(reading, token_file.made_folder, vocabulary)
+        try:
+            stamps, content = corpus._fill(tokens, files, characters, on_bytes)
+            if tokens.is_small and not keep:
+                corpus._hold(tokens)
+                return corpus
+            path = path or token_file.temporary_path()
+            token_file.made_folder()
+            token_file.save(path, tokens, sources, reading, stamps, content)
+        except OSError as error:
+            raise token_file.no_room(error) from None
+        return cls._kept(token_file.load(path), sources)
+
+    def _fill(self, tokens: Tokens, files: Sequence[str | Path], characters: int | None, on_bytes: OnBytes | None
+              ) -> tuple[token_file.Stamps, str]:
+        """Read ``files`` into ``tokens``; return what they were like, and the digest of their bytes."""
+        stamps, size, digest = token_file.Stamps.of(files), sum(map(size_of, files)), hashlib.sha256()
+        most = math.inf if characters is None else max(16 * characters, SMALL)
+        if size > most:
+            raise self._too_large(characters)
+        for file in files:
+            tokens.seam()
+            for text in texts(blocks(file, digest, on_bytes and (lambda count: on_bytes(count, size))), name_of(file),
+                              self.reading):
+                tokens.add(text)
+                if tokens.characters > most:
+                    raise self._too_large(characters)
+        if stamps[:2] != token_file.Stamps.of(files)[:2]:
+            raise CorpusError(f"{self._what}: has changed while it was read; try again")
+        return stamps, digest.hexdigest()
+
+    def _too_large(self, characters: int | None) -> CorpusError:
+        return CorpusError(f"{self._what}: is much larger than the {characters:,} characters that were trained on; name "
+                           f"the right text")
+
+    @property
+    def _what(self) -> str:
+        return ", ".join(self.sources) or "the text"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -125,11 +172,12 @@ class Corpus:
             return "text"
         return Path(self.sources[0]).resolve().stem
 
-    def split(self, validation: float = 0.1, test: float = 0.0) -> Split:
+    def split(self, validation: float | None = None, test: float = 0.0) -> Split:
         """Cut the ids, at two places, into train, validation and test; the shares are of the whole text.
 
         Raises ConfigError for shares out of range, or that leave a part with too little to predict.
         """
+        validation = validation_share(validation, len(self))
         first, second = bounds(len(self), validation, test)
         parts = Split(self.ids[:first], self.ids[first:second], self.ids[second:])
         for name, share, part in (("validation", validation, parts.validation), ("test", test, parts.test)):
@@ -138,73 +186,27 @@ class Corpus:
                                         f"the least; give a larger share, a longer text, or 0 for none")
         return parts
 
+    def lines_among(self, wanted: Collection[str], validation: float | None = None, test: float = 0.0) -> set[str]:
+        """Which of the ``wanted`` stand as lines in the training part."""
+        found: set[str] = set()
+        last, rest = bounds(len(self), validation, test)[0], ""
+        for first in range(0, last, _BLOCK):
+            *lines, rest = (rest + self.vocabulary.decode(self.ids[first:min(first + _BLOCK, last)])).split("\n")
+            found.update(set(lines).intersection(wanted))
+        return found
 
-def bounds(characters: int, validation: float, test: float) -> tuple[int, int]:
+    def split_starts(self, validation: float | None = None, test: float = 0.0) -> Split:
+        """Of each part of ``split`` the places in it where a document starts."""
+        cuts = [0, *bounds(len(self), validation, test), len(self)]
+        places = np.searchsorted(self.starts, cuts)
+        return Split(*(self.starts[places[k]:places[k + 1]] - cuts[k] for k in range(3)))
+
+
+def bounds(characters: int, validation: float | None, test: float) -> tuple[int, int]:
     """Where the training part ends and where the test part begins. Raises ConfigError for shares out of range."""
+    validation = validation_share(validation, characters)
     check_range("validation", validation, float, least=0, below=1)
     check_range("test", test, float, least=0, below=1 - validation)
     shares = (1 - validation - test, 1 - test)
     first, second = (int(round(characters * share, 6)) for share in shares)  # 100 * (1 - 0.8) is a little below 20
     return first, second
-
-
-def _files(path: str | Path) -> list[str | Path]:
-    """The files that ``path`` names."""
-    if not str(path):
-        raise CorpusError("an empty name names no text; name a text file")
-    if str(path) == STANDARD_INPUT or not Path(path).is_dir():
-        return [path]
-    files: list[str | Path] = sorted(file for file in Path(path).rglob("*.txt") if file.is_file())
-    if not files:
-        raise CorpusError(f"{path}: no *.txt in this folder or below it; name a text file")
-    return files
-
-
-def read_text(path: str | Path, reading: Reading | None = None) -> str:
-    """The text of a file, or of standard input for ``-``; line ends stay as they are. See ``decode``.
-
-    Raises CorpusError for a file that is missing, no regular file, unreadable, or not of the encoding.
-    """
-    try:
-        if str(path) == STANDARD_INPUT:
-            return decode(sys.stdin.buffer.read(), "standard input", reading)
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise CorpusError(f"{path}: is no regular file; name a text file, or pipe it in with '-' as its name")
-            return decode(file.read(), path, reading)
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: no such file; name a text file") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CorpusError(f"{path}: cannot be read ({reason}); name a text file") from None
-
-
-def decode(data: bytes, source: str | Path, reading: Reading | None = None) -> str:
-    """The text of ``data``, without a leading byte order mark.
-
-    Raises CorpusError, with ``source`` and the offset of the fault, for bytes that are not of the encoding.
-    """
-    encoding, errors = reading or Reading()
-    if errors == "strict" and encoding == "utf-8" and (other := _recognise(data)):
-        raise CorpusError(f"{source}: is {other.upper()}, not UTF-8; try --encoding {other}")
-    try:
-        return data.decode(encoding, errors).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{source}: not {encoding.upper()} at byte {error.start:,} (0x{data[error.start]:02x}); "
-            f"try --encoding {'latin-1' if encoding == 'utf-8' else 'utf-8'}, or --errors replace") from None
-
-
-def _recognise(data: bytes) -> str | None:
-    """The name of a wide encoding that ``data`` are in: by its byte order mark, or by NUL in every second byte."""
-    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return "utf-32"
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    head = data[:1000]
-    if len(head) >= 4 and len(data) % 2 == 0:
-        for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
-            if head[first::2].count(0) > 0.7 * len(head) / 2 and head[1 - first::2].count(0) < 0.1 * len(head) / 2:
-                return name
-    return None

@@ -34,10 +34,11 @@ class Evaluation(NamedTuple):
     def perplexity(self) -> float:
         return math.exp(min(self.nats, 700))
 
-    def line(self, name: str) -> str:
-        """``validation 1.5108 nats/char  2.180 bits/char  perplexity 4.53``, with the name of what was read."""
+    def line(self, name: str, unit: str = "char") -> str:
+        """``validation 1.5108 nats/char  2.180 bits/char  perplexity 4.53``, with the names of what was read and of its
+        unit."""
         perplexity = f"{self.perplexity:.2f}" if self.perplexity < 1e6 else f"{self.perplexity:.3g}"
-        return f"{name} {self.nats:.4f} nats/char  {self.bits:.3f} bits/char  perplexity {perplexity}"
+        return f"{name} {self.nats:.4f} nats/{unit}  {self.bits:.3f} bits/{unit}  perplexity {perplexity}"
 
 
 def stream_count(characters: int) -> int:

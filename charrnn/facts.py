@@ -13,8 +13,8 @@ import numpy as np
 
 from charrnn.cells import CELLS
 from charrnn.checkpoint import Manifest
-from charrnn.config import ModelConfig, TrainConfig, from_facts
-from charrnn.corpus import Reading, bounds
+from charrnn.config import ModelConfig, Reading, TrainConfig, from_facts
+from charrnn.corpus import bounds
 from charrnn.errors import ConfigError
 from charrnn.model import parameter_shapes
 from charrnn.optimizers import OPTIMIZERS
@@ -26,7 +26,7 @@ _KINDS = {
     "since": int, "smoothed_loss": float, "rate_factor": float, "failures": int, "good_step": int, "history": list,
     "source": dict, "environment": dict,
 }
-_SOURCE_KINDS = {"names": list, "encoding": str, "errors": str, "fingerprint": str, "characters": int, "windows": int}
+_SOURCE_KINDS = {"names": list, "reading": dict, "fingerprint": str, "characters": int, "windows": int}
 
 
 class Record(NamedTuple):
@@ -38,20 +38,14 @@ class Record(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The corpus a run trains on: names as given, how bytes became text, SHA-256 of its UTF-8, characters in all,
-    windows an epoch."""
+    """The corpus a run trains on: names as given, how bytes became ids, its fingerprint, characters in all, windows an
+    epoch."""
 
     names: tuple[str, ...]
-    encoding: str
-    errors: str
+    reading: Reading
     fingerprint: str
     characters: int
     windows: int
-
-    @property
-    def reading(self) -> Reading:
-        """How bytes became text."""
-        return Reading(self.encoding, self.errors)
 
 
 def describe(facts: dict[str, Any]) -> Manifest:
@@ -62,8 +56,9 @@ def describe(facts: dict[str, Any]) -> Manifest:
     step, good_step, since = facts["step"], facts["good_step"], facts["since"]
     training, _ = bounds(source.characters, config.validation, config.test)
     _refuse(facts["dtype"] not in _DTYPES, "its dtype is unknown")
-    _refuse(not 1 <= facts["vocabulary"] <= CODE_POINTS, "its vocabulary has an impossible size")
-    _refuse(None in (config.eval_every, config.learning_rate), "its plan is not fixed")
+    _refuse(not 1 <= facts["vocabulary"] <= CODE_POINTS + 1, "its vocabulary has an impossible size")
+    _refuse(None in (config.eval_every, config.learning_rate, config.validation), "its plan is not fixed")
+    _refuse(model_config.embedding_size is None, "its model is not fixed")
     _refuse(not 1 <= (config.threads or 0) <= config.batch_size, "its threads are not fixed, or more than its streams")
     _refuse(not (0 <= good_step <= step and 0 <= since <= step <= (config.steps or 0)), "its step lies outside its plan")
     _refuse((facts["epoch"], facts["window"]) != divmod(step, source.windows), "its position is not that of its step")
@@ -110,10 +105,10 @@ def source_from(facts: Mapping[str, Any]) -> Source:
     _refuse(any(type(name) is not str or "\0" in name for name in facts["names"]), "the names of its corpus are no text")
     _refuse(facts["characters"] < 1 or facts["windows"] < 1, "its corpus has an impossible size")
     try:
-        Reading(facts["encoding"], facts["errors"]).check()
+        reading = from_facts(Reading, facts["reading"])
     except ConfigError as error:
         raise ValueError(str(error)) from None
-    return Source(**{**facts, "names": tuple(facts["names"])})
+    return Source(**{**facts, "names": tuple(facts["names"]), "reading": reading})
 
 
 def _configs(facts: Mapping[str, Any]) -> tuple[ModelConfig, TrainConfig]:

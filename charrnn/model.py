@@ -45,6 +45,7 @@ class CharRNN:
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, rng: np.random.Generator | None = None,
                  dtype: Any = np.float32) -> None:
+        config = config.for_vocabulary(vocabulary_size)
         shapes = parameter_shapes(config, vocabulary_size)
         self._set_up(config, vocabulary_size, Parameters(shapes, dtype))
         if rng is not None:

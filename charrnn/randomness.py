@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-_PURPOSES = {"weights": 1, "dropout": 2, "sample": 3, "check": 4, "weight_drop": 5}
+_PURPOSES = {"weights": 1, "dropout": 2, "sample": 3, "check": 4, "weight_drop": 5, "lines": 6}
 
 
 def generator(seed: int, purpose: str, *, step: int = 0, layer: int = 0, stream: int = 0) -> np.random.Generator:
-    """The generator for one purpose: "weights", "dropout", "sample", "check" or "weight_drop"."""
+    """The generator for one purpose: "weights", "dropout", "sample", "check", "weight_drop" or "lines"."""
     return np.random.Generator(np.random.Philox(key=[seed, _PURPOSES[purpose]], counter=[0, stream, layer, step]))

@@ -41,7 +41,7 @@ def seen(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_siz
 def weights(model: ModelConfig, vocabulary_size: int) -> int:
     """The weights that take part in a product for each character: one-hot rows of the first layer do not."""
     gates, size = len(CELLS[model.cell].GATES), model.hidden_size
-    return gates * (size * size * (2 * model.layers - 1) + size * model.embedding_size) + size * vocabulary_size
+    return gates * (size * size * (2 * model.layers - 1) + size * (model.embedding_size or 0)) + size * vocabulary_size
 
 
 def choose(model: ModelConfig, named: Collection[str], train: TrainConfig, characters: int, vocabulary_size: int,
@@ -50,6 +50,7 @@ def choose(model: ModelConfig, named: Collection[str], train: TrainConfig, chara
     characters and the length of the training. What is ``named`` stays; a hidden size that is keeps all."""
     if "hidden_size" in named:
         return model
+    model = model.for_vocabulary(vocabulary_size)
     chosen = replace(model, hidden_size=_SIZES[0])
     for size in _SIZES:
         larger = replace(model, hidden_size=size)

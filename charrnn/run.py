@@ -14,7 +14,7 @@ import numpy as np
 
 from charrnn import checkpoint
 from charrnn.batches import Windows
-from charrnn.config import CELL_RATES, LEARNING_RATES, ModelConfig, TrainConfig, from_facts, to_facts
+from charrnn.config import CELL_RATES, LEARNING_RATES, ModelConfig, TrainConfig, from_facts, to_facts, validation_share
 from charrnn.corpus import Corpus, bounds
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.facts import Record, Source, check_values, describe, good_names, source_from
@@ -24,7 +24,7 @@ from charrnn.optimizers import Optimizer, make_optimizer
 from charrnn.parallel import blas
 from charrnn.randomness import generator
 from charrnn.ranks import ranks
-from charrnn.vocabulary import Vocabulary
+from charrnn.vocabulary import UNKNOWN, Vocabulary
 
 EVALUATIONS = 20
 """How many times a plan is evaluated where ``eval_every`` is not given."""
@@ -72,6 +72,7 @@ class Run:
               dtype: Any = np.float32) -> Run:
         """A run before its first step. Raises ConfigError where the text is too short for the windows."""
         model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
+        config = replace(config, validation=validation_share(config.validation, len(corpus)))
         training, _ = bounds(len(corpus), config.validation, config.test)
         windows = Windows(corpus.ids[:training], config.batch_size, config.seq_len)
         corpus.split(config.validation, config.test)
@@ -85,7 +86,7 @@ class Run:
         model = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls(model, corpus.vocabulary, config, make_optimizer(config, model.parameters),
                   model.initial_state(windows.batch_size),
-                  Source(corpus.sources, *corpus.reading, corpus.fingerprint, len(corpus), windows.per_epoch),
+                  Source(corpus.sources, corpus.reading, corpus.fingerprint, len(corpus), windows.per_epoch),
                   environment(dtype))
         run.note_good()
         if steps is not None:
@@ -100,8 +101,8 @@ class Run:
         ``old`` does not know gets fresh weights. Returns the run and these characters.
         """
         run = cls.start(corpus, old.model.config, train_config, old.model.dtype)
-        known = [character for character in corpus.vocabulary.characters if character in old.vocabulary]
-        to, of = ([vocabulary.id(character) for character in known] for vocabulary in (run.vocabulary, old.vocabulary))
+        points = run.vocabulary.codepoints
+        _, to, of = np.intersect1d(points, old.vocabulary.codepoints, assume_unique=True, return_indices=True)
         per_row = "embedding/w" if old.model.config.embedding_size else "layer0/w_x"
         for name, weights in run.model.parameters.items():
             if name == per_row:
@@ -111,7 +112,8 @@ class Run:
             else:
                 weights[...] = old.model.parameters[name]
         run.note_good()
-        return run, [character for character in corpus.vocabulary.characters if character not in old.vocabulary]
+        fresh = np.delete(points, to)
+        return run, [chr(point) for point in fresh if point != UNKNOWN]
 
     def plan(self, steps: int, eval_every: int | None = None) -> None:
         """Fix (or change) the number of steps in all. Evaluation points that are fixed already stay where they are.
@@ -279,7 +281,7 @@ class Run:
             "rate_factor": self.rate_factor, "failures": self.failures,
             "good_step": self.good_step,
             "smoothed_loss": self.smoothed_loss, "history": [list(record) for record in self.history],
-            "source": self.source._asdict(), "environment": self.environment,
+            "source": {**self.source._asdict(), "reading": to_facts(self.source.reading)}, "environment": self.environment,
         }
 
     @classmethod

@@ -63,8 +63,8 @@ def sample_many(model: CharRNN, vocabulary: Vocabulary, count: int, *, prime: st
 
     The prime comes first and does not count into ``length``. ``until`` ends a sample once that text has been
     generated; the prime is not searched. ``greedy`` takes the most likely character instead of drawing one. Each
-    sample draws by (seed, its number). Raises ConfigError for a setting out of range, VocabularyError for a
-    character of the prime that the model has never seen.
+    sample draws by (seed, its number). The unknown character is never drawn. Raises ConfigError for a setting out of
+    range, VocabularyError for a character of the prime that the model has never seen.
     """
     check_range("count", count, int, least=1)
     check_range("temperature", temperature, float, above=0)
@@ -89,6 +89,8 @@ def _sample_many(model: CharRNN, vocabulary: Vocabulary, count: int, prime_ids: 
         logits, state = read_prime(model, vocabulary, prime_ids, count)
     tails, running, written = [""] * count, [True] * count, 0
     while any(running) and (length is None or written < length):
+        if vocabulary.unknown is not None:
+            logits[:, vocabulary.unknown] = -np.inf
         if greedy:
             ids = logits.argmax(axis=-1)
         else:

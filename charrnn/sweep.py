@@ -79,7 +79,7 @@ def combinations(grid: Mapping[str, Sequence[Any]], model_config: Mapping[str, A
         shown = (f"{value:g}" if isinstance(value, float) else str(value).lower() for value in chosen)
         name = "_".join(f"{flag.replace('_', '-')}={text}" for flag, text in zip(values, shown))
         found.append(Combination(name, values, ModelConfig(**model), TrainConfig(**train)))
-    if len({bool(each.train_config.validation) for each in found}) > 1:
+    if len({each.train_config.validation == 0 for each in found}) > 1:
         raise ConfigError("grid", "has trainings with and without validation, whose losses cannot be compared")
     return found
 

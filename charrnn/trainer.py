@@ -73,7 +73,8 @@ class Trainer:
         self.run = run
         self.corpus = corpus
         self.split = corpus.split(run.config.validation, run.config.test)
-        self.windows = Windows(self.split.train, run.config.batch_size, run.config.seq_len)
+        self.starts = corpus.split_starts(run.config.validation, run.config.test)
+        self.windows = Windows(self.split.train, run.config.batch_size, run.config.seq_len, self.starts.train)
         _compile(run, corpus.ids.dtype)
         self.team = Team(run.model, run.config.threads or 1, ranks or all_ranks())
 
@@ -113,9 +114,10 @@ class Trainer:
         run, config = self.run, self.run.config
         _, window = self.windows.position(run.step)
         inputs, targets = self.windows[window]
+        fresh = self.windows.fresh(window)
         masks = partial(dropout_masks, run.model.config, config.seed, run.step, config.seq_len, run.model.dtype)
         dropped = weight_masks(run.model.config, config.seed, run.step, run.model.dtype)
-        loss, gradients, state = self.team.loss_and_gradients(inputs, targets, run.state, masks, dropped)
+        loss, gradients, state = self.team.loss_and_gradients(inputs, targets, run.state, masks, dropped, fresh)
         norm = clip(gradients, config.clip_norm, config.clip_value)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return loss, norm, False
@@ -146,7 +148,9 @@ class Trainer:
 
     def evaluate(self, ids: np.ndarray | None = None) -> Evaluation:
         """The run's model on ``ids``, by default the validation part; its own state is not touched."""
-        return evaluate(self.run.model, self.split.validation if ids is None else ids, team=self.team)
+        if ids is None:
+            return evaluate(self.run.model, self.split.validation, team=self.team, starts=self.starts.validation)
+        return evaluate(self.run.model, ids, team=self.team)
 
 
 def _compile(run: Run, kind: np.dtype) -> None:

@@ -12,6 +12,12 @@ from charrnn.errors import VocabularyError
 CODE_POINTS = 0x110000
 """Unicode's code points are 0 to this, less one."""
 
+UNKNOWN = CODE_POINTS
+"""Stands, as the last of them, among the code points of a vocabulary that takes any character."""
+
+REPLACEMENT = "\ufffd"
+"""How an unknown character is written."""
+
 
 def code_points(text: str) -> np.ndarray:
     """The code points of ``text``, (len(text),) of uint32."""
@@ -28,21 +34,24 @@ class Vocabulary:
     """Sorted, unique characters; the id of a character is its place among them.
 
     ``codepoints`` is (V,) of uint32, strictly ascending; ValueError if it is not, or is empty, or holds what is no
-    Unicode character.
+    Unicode character. ``UNKNOWN`` may be the last: then ``unknown`` is the id of all characters that are not there,
+    else None.
     """
 
     def __init__(self, codepoints: np.ndarray) -> None:
         codepoints = np.asarray(codepoints)
         if codepoints.ndim != 1 or not len(codepoints):
             raise ValueError("a vocabulary needs at least one character")
-        if codepoints.dtype.kind not in "iu" or codepoints.min() < 0 or codepoints.max() >= CODE_POINTS:
+        if codepoints.dtype.kind not in "iu" or codepoints.min() < 0 or codepoints.max() > UNKNOWN:
             raise ValueError("a vocabulary holds Unicode code points")
         if np.any((codepoints >= 0xD800) & (codepoints < 0xE000)):
             raise ValueError("a vocabulary holds no surrogates")
         if np.any(codepoints[1:] <= codepoints[:-1]):
             raise ValueError("a vocabulary is sorted and has no character twice")
         self.codepoints = codepoints.astype(np.uint32)
-        self.characters: tuple[str, ...] = tuple(map(chr, self.codepoints.tolist()))
+        self.unknown = len(codepoints) - 1 if codepoints[-1] == UNKNOWN else None
+        self.characters: tuple[str, ...] = tuple(REPLACEMENT if point == UNKNOWN else chr(point)
+                                                 for point in self.codepoints.tolist())
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
@@ -58,10 +67,10 @@ class Vocabulary:
         return character in self._ids
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.characters == other.characters
+        return isinstance(other, Vocabulary) and np.array_equal(self.codepoints, other.codepoints)
 
     def __hash__(self) -> int:
-        return hash(self.characters)
+        return hash(self.codepoints.tobytes())
 
     def __repr__(self) -> str:
         return f"Vocabulary({''.join(self.characters)!r})"
@@ -72,36 +81,58 @@ class Vocabulary:
         return np.min_scalar_type(len(self) - 1)
 
     def id(self, character: str) -> int:
-        """The id of one character. Raises KeyError where it has none."""
+        """The id of one character that stands in it. Raises KeyError for another."""
         return self._ids[character]
+
+    def missing(self, text: str) -> list[str]:
+        """The different characters of ``text`` that do not stand in it, sorted."""
+        return sorted(character for character in set(text) if character not in self._ids)
 
     def encode(self, text: str) -> np.ndarray:
         """The ids of ``text``, (len(text),), in the smallest unsigned dtype.
 
         Raises VocabularyError, which names the first character that has no id.
         """
-        points = code_points(text)
-        ids = self._table[points]
-        if len(ids) and int(ids.max()) == len(self):
+        return self.encode_points(code_points(text))
+
+    def encode_points(self, points: np.ndarray, first: int = 0) -> np.ndarray:
+        """As ``encode``, of code points (N,) that begin at character ``first`` of their text."""
+        return self._known(self._table[points], points, first).astype(self.dtype, copy=False)
+
+    def encode_latin(self, data: bytes, first: int = 0) -> np.ndarray:
+        """As ``encode_points``, of code points below 256, a byte each; the fastest way."""
+        points = np.frombuffer(data, np.uint8)
+        if len(self) > 255:
+            return self.encode_points(points, first)
+        return self._known(np.frombuffer(data.translate(self._table[:256].tobytes()), np.uint8), points, first)
+
+    def _known(self, ids: np.ndarray, points: np.ndarray, first: int) -> np.ndarray:
+        if self.unknown is None and len(ids) and int(ids.max()) == len(self):
             place = int(np.argmax(ids == len(self)))
-            raise VocabularyError(f"{describe(text[place])} at character {place:,} does not stand in the training text, "
-                                  f"which has {len(self):,} different characters; leave it out or replace it")
-        return ids.astype(self.dtype)
+            raise VocabularyError(f"{describe(chr(points[place]))} at character {first + place:,} does not stand in the "
+                                  f"training text, which has {len(self):,} different characters; leave it out or replace "
+                                  f"it, or train with --min-count 2, which knows a place for such")
+        return ids
 
     def decode(self, ids: np.ndarray) -> str:
         """The text of ``ids``, the inverse of ``encode``. Raises IndexError for an id that is none."""
         ids = np.asarray(ids)
         if ids.size and int(ids.min()) < 0:
             raise IndexError(f"an id of {ids.min()}")
-        return bytes(self.codepoints[ids].astype("<u4")).decode("utf-32-le")
+        points = self.codepoints if self.unknown is None else np.append(self.codepoints[:-1], ord(REPLACEMENT))
+        return bytes(points[ids].astype("<u4")).decode("utf-32-le")
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return {character: place for place, character in enumerate(self.characters)}
+        return {character: place for place, character in enumerate(self.characters) if place != self.unknown}
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """Code point -> id, (CODE_POINTS,); V where there is none."""
+        """Code point -> id, (CODE_POINTS,); where there is none that of the unknown, or V."""
+        if self.unknown is not None:
+            table = np.full(CODE_POINTS, self.unknown, self.dtype)
+            table[self.codepoints[:-1]] = np.arange(self.unknown)
+            return table
         table = np.full(CODE_POINTS, len(self), dtype=np.min_scalar_type(len(self)))
         table[self.codepoints] = np.arange(len(self))
         return table

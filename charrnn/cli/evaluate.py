@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from charrnn.cli.options import encoding, errors
+from charrnn.cli.options import setting
+from charrnn.config import Reading
 from charrnn.errors import CorpusError, RunError
 
 
@@ -13,34 +14,36 @@ from charrnn.errors import CorpusError, RunError
 @click.argument("text_file", required=False, type=click.Path())
 @click.option("--streams", type=int, metavar="N", help="Parallel streams the text is read in, each from a zero state; 1 is "
               "the reference.  [default: as many as leave each 4,000 characters, at most 64]")
-@encoding
-@errors
-def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, encoding: str, errors: str) -> None:
+@setting(Reading, "encoding", keep_default=False, instead="as in the training")
+@setting(Reading, "errors", keep_default=False, instead="as in the training")
+def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, encoding: str | None,
+            errors: str | None) -> None:
     """Print how well a model predicts a text, in nats and bits per character and as perplexity; less is better.
 
     RUN_OR_CHECKPOINT is a run folder, whose best.h5 is taken, or a checkpoint. Without TEXT_FILE the text is the
     validation part of the corpus it was trained on (and its test part, where there is one).
     """
-    from charrnn.cli.training import text_of
-    from charrnn.corpus import Reading, read_text
+    from charrnn.cli import training
     from charrnn.evaluation import evaluate
     from charrnn.run import Run
     from charrnn.run_folder import checkpoint_at
 
-    reading = Reading(encoding, errors).check()
     run = Run.load(checkpoint_at(run_or_checkpoint))
+    reading = training.changed(run.source.reading, encoding, errors)
     if text_file is not None:
-        ids = run.vocabulary.encode(read_text(text_file, reading))
-        if len(ids) < 2:
-            raise CorpusError(f"{text_file}: has {len(ids)} characters, and 2 are the least; give a longer text")
-        click.echo(evaluate(run.model, ids, streams=streams).line("text"))
+        text = training.read([text_file], reading, False, vocabulary=run.vocabulary)
+        if len(text) < 2:
+            raise CorpusError(f"{text_file}: has {len(text)} characters, and 2 are the least; give a longer text")
+        training.say_folded(text.folded)
+        click.echo(evaluate(run.model, text.ids, streams=streams, starts=text.starts).line("text", reading.level))
         return
-    corpus = text_of(run, run_or_checkpoint, "name a TEXT_FILE")
+    corpus = training.text_of(run, run_or_checkpoint, "name a TEXT_FILE")
     if corpus.fingerprint != run.source.fingerprint:
         raise CorpusError(f"{', '.join(corpus.sources)}: is no longer the text the model was trained on; name a TEXT_FILE")
-    split = corpus.split(run.config.validation, run.config.test)
+    split, starts = (of(run.config.validation, run.config.test) for of in (corpus.split, corpus.split_starts))
     if not len(split.test) and not len(split.validation):
         raise RunError(f"{run_or_checkpoint}: was trained without a validation part; name a TEXT_FILE")
-    for name, part in (("test", split.test), ("validation", split.validation)):
-        if len(part):
-            click.echo(evaluate(run.model, part, streams=streams).line(name))
+    for name in ("test", "validation"):
+        if len(part := getattr(split, name)):
+            found = evaluate(run.model, part, streams=streams, starts=getattr(starts, name))
+            click.echo(found.line(name, reading.level))

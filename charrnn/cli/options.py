@@ -8,31 +8,27 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.config import ERRORS, ModelConfig, TrainConfig
+from charrnn.config import ModelConfig, Reading, TrainConfig
 
+Kind = type[Reading] | type[ModelConfig] | type[TrainConfig]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 quiet = click.option("--quiet", "-q", is_flag=True, help="Show nothing but warnings, errors and the result.")
 
-encoding = click.option("--encoding", metavar="NAME", default="utf-8", show_default=True,
-                        help="Encoding of the text, by any name that Python knows.")
-errors = click.option("--errors", type=click.Choice(ERRORS), default="strict", show_default=True,
-                      help="What to do about bytes that are not of the encoding: refuse the text, put U+FFFD in their "
-                      "place, or leave them out.")
-
-_METAVARS = {int: "N", float: "X", str: "NAME"}
+_METAVARS = {int: "N", float: "X", str: "NAME", "glob": "PATTERN"}
 _SHARES = ("dropout", "weight_drop")
 _OPPOSITES = {"stateful": "stateless", "recover": "no-recover"}
 
 
-def setting(config: type[ModelConfig] | type[TrainConfig], name: str, keep_default: bool = True, instead: str = ""
-            ) -> Callable[[Command], Command]:
+def setting(config: Kind, name: str, keep_default: bool = True, instead: str = "") -> Callable[[Command], Command]:
     """The option for a field of a config; without ``keep_default`` it is None where it is not given, which ``instead``
     explains."""
     (item,) = [item for item in dataclasses.fields(config) if item.name == name]
     rule = item.metadata
     flag = "--" + name.replace("_", "-")
     text = rule["help"]
+    if rule["kind"] is bool and not item.default:
+        return click.option(flag, name, is_flag=True, help=text)
     if rule["kind"] is bool:
         return click.option(f"--{name}/--{_OPPOSITES[name]}", name, default=item.default, show_default=True, help=text)
     default = item.default if keep_default else None
@@ -41,11 +37,11 @@ def setting(config: type[ModelConfig] | type[TrainConfig], name: str, keep_defau
     if default is not None:
         text += f"  [default: {default:g}]" if rule["kind"] is not str else f"  [default: {default}]"
     kind = click.Choice(rule["range"]["choices"]) if rule["range"]["choices"] else rule["kind"]
-    metavar = None if rule["range"]["choices"] else "P" if name in _SHARES else _METAVARS[rule["kind"]]
+    metavar = None if rule["range"]["choices"] else "P" if name in _SHARES else _METAVARS.get(name, _METAVARS[rule["kind"]])
     return click.option(flag, name, type=kind, default=default, metavar=metavar, help=text)
 
 
-def settings(config: type[ModelConfig] | type[TrainConfig], chosen: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+def settings(config: Kind, chosen: tuple[str, ...] = ()) -> Callable[[Command], Command]:
     """The options for all fields of a config, in their order; those that are ``chosen`` have no fixed default."""
     def decorate(command: Command) -> Command:
         for item in reversed(dataclasses.fields(config)):

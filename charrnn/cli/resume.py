@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli.options import quiet, setting
-from charrnn.config import ERRORS, TrainConfig
+from charrnn.config import Reading, TrainConfig
 from charrnn.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 @click.argument("run_or_checkpoint", type=click.Path())
 @click.option("--corpus", metavar="FILE", type=click.Path(), multiple=True,
               help="Where the training text is now, if not where it was; several times for several files.")
-@click.option("--encoding", metavar="NAME", help="Encoding of --corpus.  [default: as before]")
+@setting(Reading, "encoding", keep_default=False, instead="as before")
 @click.option("--fine-tune", is_flag=True, help="--corpus is another text, which a new run (--name) is to learn.")
-@click.option("--errors", type=click.Choice(ERRORS), help="What to do about bytes of --corpus that are not of the "
-              "encoding.  [default: as before]")
+@setting(Reading, "errors", keep_default=False, instead="as before")
 @setting(TrainConfig, "epochs")
 @setting(TrainConfig, "steps")
 @click.option("--minutes", type=float, metavar="X",
@@ -54,7 +53,6 @@ def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | Non
         raise ConfigError("fine_tune", "needs the other text and a new run; give --corpus FILE and --name NEW")
 
     from charrnn.cli import training
-    from charrnn.corpus import Corpus, Reading
     from charrnn.run import Run
     from charrnn.run_folder import RunFolder, checkpoint_at
 
@@ -65,10 +63,9 @@ def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | Non
         raise RunError(f"{path}: is not the last state of a run; give --name NEW to start a new run from it")
     run = Run.load(path)
     if corpus:
-        reading = run.source.reading
-        text = Corpus.open(corpus, Reading(encoding or reading.encoding, errors or reading.errors))
+        text = training.read(corpus, training.changed(run.source.reading, encoding, errors), quiet)
     else:
-        text = training.text_of(run, path, "name a file with that text with --corpus")
+        text = training.text_of(run, path, "name a file with that text with --corpus", quiet)
     if fine_tune:
         run = _fine_tune(run, text, length, quiet)
         folder.make()
@@ -103,7 +100,7 @@ def _go_on(run: Run, text: Corpus, length: TrainConfig, folder: RunFolder, quiet
     run.environment, run.config = now, replace(run.config, threads=threads)
     if length.patience is not None:
         run.config = replace(run.config, patience=length.patience)
-    run.source = run.source._replace(names=text.sources, encoding=text.reading.encoding, errors=text.reading.errors)
+    run.source = run.source._replace(names=text.sources, reading=text.reading)
     if length.steps is not None or length.epochs is not None:
         run.plan(length.steps or steps_of(length.epochs or 0, run.source.windows))
     elif length.minutes is not None:

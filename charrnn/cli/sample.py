@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from charrnn.config import SAMPLE_LENGTH
+
+if TYPE_CHECKING:
+    from charrnn.run import Run
 
 
 @click.command(name="sample")
@@ -26,31 +32,87 @@ from charrnn.config import SAMPLE_LENGTH
 @click.option("--seed", type=int, metavar="N", help="The same seed gives the same text.  [default: another each time]")
 def command(run_or_checkpoint: str, length: int, temperature: float, top_k: int | None, top_p: float | None, greedy: bool,
             prime: str, until: str | None, count: int, seed: int | None) -> None:
-    """Write text from the model of RUN_OR_CHECKPOINT: a run folder, whose best.h5 is taken, or a checkpoint."""
+    """Write text from the model of RUN_OR_CHECKPOINT: a run folder, whose best.h5 is taken, or a checkpoint.
+
+    A model of lines (train --lines) writes whole lines, --count of them; '  *' marks those that stand in the training
+    text. A model of bytes (train --level byte) writes bytes.
+    """
     import secrets
 
-    from charrnn.corpus import decode
+    from charrnn.cli.training import say_folded
     from charrnn.run import Run
     from charrnn.run_folder import checkpoint_at
     from charrnn.sampler import sample_many
+    from charrnn.texts import decode, shape
 
     run = Run.load(checkpoint_at(run_or_checkpoint))
+    reading = run.source.reading
     if prime == "-":
         prime = decode(sys.stdin.buffer.read(), "standard input")
+    prime = shape(prime, reading)
+    if run.vocabulary.unknown is not None:
+        say_folded("".join(run.vocabulary.missing(prime)))
+    if reading.lines:
+        prime = "\n" + prime
     turns = sample_many(run.model, run.vocabulary, count, prime=prime, length=length, temperature=temperature,
-                        top_k=top_k, top_p=top_p, greedy=greedy, until=until,
+                        top_k=top_k, top_p=top_p, greedy=greedy,
+                        until="\n" if reading.lines and until is None else until and shape(until, reading),
                         seed=secrets.randbits(32) if seed is None else seed)
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
+    if reading.lines:
+        _write_lines(["".join(texts).strip("\n") for texts in zip(*turns)], run)
+    else:
+        _write(turns, count, _Bytes() if reading.level == "byte" else sys.stdout)
+
+
+def _write(turns: Iterator[list[str]], count: int, out: TextIO | _Bytes) -> None:
+    """The first sample as it comes, then the others, with a line between them."""
     others: list[list[str]] = []
     last = "\n"
     for first, *rest in turns:
-        sys.stdout.write(first)
+        out.write(first)
         last = first or last
-        sys.stdout.flush()
+        out.flush()
         others.append(rest)
     for number in range(count - 1):
         text = "".join(rest[number] for rest in others)
-        sys.stdout.write(f"{'' if last.endswith(chr(10)) else chr(10)}---\n{text}")
+        out.write(f"{'' if last.endswith(chr(10)) else chr(10)}---\n{text}")
         last = text or last
-    if not last.endswith("\n"):
-        sys.stdout.write("\n")
+    if not last.endswith("\n") and (out is sys.stdout or sys.stdout.isatty()):
+        out.write("\n")
+    out.flush()
+
+
+def _write_lines(lines: list[str], run: Run) -> None:
+    """A line each; those that were trained on are marked, if the text is still there."""
+    from charrnn.cli.training import say, text_of
+    from charrnn.errors import CharRNNError
+
+    known = set()
+    try:
+        text = text_of(run, "", "", quiet=True)
+        if text.fingerprint == run.source.fingerprint:
+            known = text.lines_among(lines, run.config.validation, run.config.test)
+        else:
+            say("The training text has changed, so that lines which stand in it are not marked")
+    except CharRNNError:
+        say("The training text is not there, so that lines which stand in it are not marked")
+    for line in lines:
+        sys.stdout.write(f"{line}{'  *' if line in known else ''}\n")
+
+
+class _Bytes:
+    """Standard output for characters that stand for bytes; a terminal gets them as UTF-8, and never half a character."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace") if sys.stdout.isatty() else None
+
+    def write(self, text: str) -> None:
+        data = text.encode("latin-1")
+        if self._decoder is None:
+            sys.stdout.buffer.write(data)
+        else:
+            sys.stdout.write(self._decoder.decode(data))
+
+    def flush(self) -> None:
+        sys.stdout.flush()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import encoding, errors, pick, quiet, settings
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.cli.options import pick, quiet, settings
+from charrnn.config import ModelConfig, Reading, TrainConfig
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
               help="A setting and the values to try; several times for several settings: every combination is trained.")
 @settings(ModelConfig)
 @settings(TrainConfig)
-@encoding
-@errors
+@settings(Reading)
 @click.option("--name", metavar="NAME", help="Name of the sweep's folder; by default made of corpus and settings.")
 @click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(),
               help="Folder in which it lies.")
 @quiet
-def command(corpus: tuple[str, ...], grid: tuple[str, ...], encoding: str, errors: str, name: str | None, checkpoints: str,
+def command(corpus: tuple[str, ...], grid: tuple[str, ...], name: str | None, checkpoints: str,
             quiet: bool, **values: Any) -> None:
     """Train a model on CORPUS with every combination of some settings; print a table of what they reached.
 
@@ -39,13 +38,14 @@ def command(corpus: tuple[str, ...], grid: tuple[str, ...], encoding: str, error
     train at the same time: 'mpiexec -n 5 python -m mpi4py -m charrnn sweep ...' trains four, as rank 0 hands out the work.
     """
     from charrnn.cli import training
-    from charrnn.corpus import BUILT_IN, Corpus, Reading
+    from charrnn.corpus import BUILT_IN
     from charrnn.run_folder import RunFolder
     from charrnn.sweep import combinations, parse_grid, sweep
 
     wanted = parse_grid(grid)
     todo = combinations(wanted, pick(ModelConfig, values), pick(TrainConfig, values))
-    text = Corpus.open(corpus or (BUILT_IN,), Reading(encoding, errors))
+    reading = Reading(**values)
+    text = training.read(corpus or (BUILT_IN,), reading, quiet)
     folder = RunFolder.at(checkpoints, name or f"{text.name}-sweep-{'-'.join(flag.replace('_', '-') for flag in wanted)}",
                           overwrite=True)
     if folder.exists():
@@ -57,7 +57,7 @@ def command(corpus: tuple[str, ...], grid: tuple[str, ...], encoding: str, error
         for result in sweep(text, todo, folder.path, progress.show):
             progress.end(f"{result.combination.name}: {_outcome(result)}")
             results.append(result)
-    _print(results, list(wanted), "train" if not todo[0].train_config.validation else "validation")
+    _print(results, list(wanted), "train" if todo[0].train_config.validation == 0 else "validation")
     if len(results) < len(todo) or any(result.stopped for result in results):
         training.say("Stopped; the same command goes on with this sweep")
         sys.exit(128 + next((result.stopped for result in results if result.stopped), signal.SIGINT))

@@ -6,24 +6,23 @@ from typing import Any
 
 import click
 
-from charrnn.cli.options import encoding, errors, pick, quiet, settings
-from charrnn.config import CHOSEN, ModelConfig, TrainConfig
+from charrnn.cli.options import pick, quiet, settings
+from charrnn.config import CHOSEN, ModelConfig, Reading, TrainConfig
 
 
 @click.command(name="train")
 @click.argument("corpus", nargs=-1, type=click.Path())
 @settings(ModelConfig, chosen=CHOSEN)
 @settings(TrainConfig)
-@encoding
-@errors
+@settings(Reading)
 @click.option("--name", metavar="NAME", help="Name of the run's folder; by default made of corpus, cell and hidden size.")
 @click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(),
               help="Folder in which runs lie.")
 @click.option("--overwrite", is_flag=True, help="Replace a run of the same name.")
 @quiet
-def command(corpus: tuple[str, ...], encoding: str, errors: str, name: str | None, checkpoints: str, overwrite: bool,
+def command(corpus: tuple[str, ...], name: str | None, checkpoints: str, overwrite: bool,
             quiet: bool, **values: Any) -> None:
-    """Train a model on CORPUS: text files, or folders with *.txt, one after the other; '-' is standard input.
+    """Train a model on CORPUS: text files and folders, one after the other; '-' is standard input.
 
     Without CORPUS it trains on the language reference that comes with Python. Where no hidden size is named, it and what
     is dropped are chosen for the text, the length of the training and the cores. The run lies in
@@ -32,14 +31,16 @@ def command(corpus: tuple[str, ...], encoding: str, errors: str, name: str | Non
     """
     named = {name: value for name, value in pick(ModelConfig, values).items() if value is not None}
     model_config, train_config = ModelConfig(**named), TrainConfig(**pick(TrainConfig, values))
+    reading = Reading(**values)
 
     from charrnn.cli import training
-    from charrnn.corpus import BUILT_IN, STANDARD_INPUT, Corpus, Reading
+    from charrnn.corpus import BUILT_IN
     from charrnn.run import Run
     from charrnn.run_folder import RunFolder
+    from charrnn.texts import STANDARD_INPUT
 
     folder = RunFolder.at(checkpoints, name, overwrite) if name is not None else None
-    text = Corpus.open(corpus or (BUILT_IN,), Reading(encoding, errors))
+    text = training.read(corpus or (BUILT_IN,), reading, quiet)
     model_config = training.choose_size(text, model_config, named, train_config)
     if folder is None:
         folder = RunFolder.at(checkpoints, f"{text.name}-{model_config.cell}-{model_config.hidden_size}", overwrite)

@@ -6,7 +6,8 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,11 +18,15 @@ from charrnn.errors import RunError, printable
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from charrnn.config import ModelConfig, TrainConfig
+    from charrnn.config import ModelConfig, Reading, TrainConfig
     from charrnn.corpus import Corpus
     from charrnn.run import Run
     from charrnn.run_folder import RunFolder
     from charrnn.trainer import Step
+
+
+_NAMED = 20
+"""How many characters a message names."""
 
 
 def say(message: str, quiet: bool = False) -> None:
@@ -45,17 +50,34 @@ def warn(message: str) -> None:
     say(printable(f"Warning: {message}"))
 
 
-def text_of(run: Run, place: str | Path, advice: str) -> Corpus:
+def read(sources: Sequence[str], reading: Reading, quiet: bool, **settings: Any) -> Corpus:
+    """``Corpus.open``, with a bar where it takes longer than a second."""
+    from charrnn.corpus import Corpus
+
+    with bar(quiet, unit="B", unit_scale=True, delay=1, leave=False) as progress:
+        def show(count: int, size: int) -> None:
+            progress.total = size or None
+            progress.update(count)
+
+        return Corpus.open(sources, reading, on_bytes=show, **settings)
+
+
+def changed(reading: Reading, encoding: str | None, errors: str | None) -> Reading:
+    """How another text is read: as the one before, but for what is given."""
+    return replace(reading, encoding=encoding or reading.encoding, errors=errors or reading.errors)
+
+
+def text_of(run: Run, place: str | Path, advice: str, quiet: bool = False) -> Corpus:
     """The corpus that ``run`` was trained on, where its checkpoint at ``place`` says that it lies.
 
     The checkpoint may come from anywhere, so nothing is read that cannot be that corpus. Raises RunError, with
     ``advice``, for a text that does not lie anywhere, CorpusError for one that cannot be read.
     """
-    from charrnn.corpus import STANDARD_INPUT, Corpus
+    from charrnn.texts import STANDARD_INPUT
 
     if not run.source.names or STANDARD_INPUT in run.source.names:
         raise RunError(f"{place}: was trained on a text that is in no file; {advice}")
-    return Corpus.open(run.source.names, run.source.reading, run.source.characters)
+    return read(run.source.names, run.source.reading, quiet, characters=run.source.characters)
 
 
 def choose_size(text: Corpus, model: ModelConfig, named: Collection[str], train: TrainConfig) -> ModelConfig:
@@ -105,14 +127,29 @@ def describe_corpus(corpus: Corpus) -> str:
     names = ", ".join(corpus.sources)
     if corpus.sources == (BUILT_IN,):
         names += " (the language reference that comes with Python)"
-    return f"{names}: {len(corpus):,} characters, {len(corpus.vocabulary):,} different"
+    reading, characters = corpus.reading, len(corpus.vocabulary) - (corpus.vocabulary.unknown is not None)
+    text = f"{names}: {len(corpus):,} {'characters' if reading.level == 'char' else 'bytes'}, {characters:,} different"
+    if reading.min_count > 1:
+        text += f" and {len(corpus.folded):,} rarer ones, taken for one"
+    if reading.lines or reading.reset_at_files:
+        text += f", {len(corpus.starts):,} {'lines' if reading.lines else 'files'}"
+    return text
+
+
+def say_folded(characters: str) -> None:
+    """Say which characters of a text became the unknown one."""
+    if characters:
+        more = f" and {len(characters) - _NAMED:,} more" if len(characters) > _NAMED else ""
+        say(f"Unknown to the model, and taken for one: {', '.join(map(repr, characters[:_NAMED]))}{more}")
 
 
 def describe_model(run: Run) -> str:
     """What is trained, in a line."""
     config = run.model.config
     layers = "" if config.layers == 1 else f"{config.layers} layers of "
-    return f"{config.cell}, {layers}{config.hidden_size:,} hidden units, {run.model.parameters.flat.size:,} parameters"
+    embedding = f"embedding of {config.embedding_size:,}, " if config.embedding_size else ""
+    return (f"{config.cell}, {layers}{config.hidden_size:,} hidden units, {embedding}"
+            f"{run.model.parameters.flat.size:,} parameters")
 
 
 def describe_plan(run: Run) -> str:
@@ -124,9 +161,9 @@ def describe_plan(run: Run) -> str:
 
 def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
     """Take the run to its end, or to a signal; print its result. Exits with 130 or 143 after a signal."""
-    from charrnn.corpus import STANDARD_INPUT
     from charrnn.ranks import ranks
     from charrnn.run_folder import Keeper, StopSignals, follow
+    from charrnn.texts import STANDARD_INPUT
     from charrnn.trainer import Trainer
 
     trainer = Trainer(run, corpus)
@@ -158,9 +195,9 @@ def print_result(run: Run) -> None:
     from charrnn.evaluation import Evaluation
 
     if run.best is not None:
-        click.echo(Evaluation(run.best.validation_loss, 0).line("validation"))
+        click.echo(Evaluation(run.best.validation_loss, 0).line("validation", run.source.reading.level))
     else:
-        click.echo(Evaluation(run.smoothed_loss, 0).line("train"))
+        click.echo(Evaluation(run.smoothed_loss, 0).line("train", run.source.reading.level))
 
 
 def bar(quiet: bool, **settings: Any) -> tqdm[NoReturn]:

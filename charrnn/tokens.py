@@ -1,0 +1,180 @@
+"""Text -> ids, for texts of any length: what is to be known of the whole text first, then its ids block by block."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from charrnn.config import Reading
+from charrnn.errors import CorpusError
+from charrnn.randomness import generator
+from charrnn.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary
+
+SMALL = 2**24
+"""Bytes of a text that are held in memory."""
+
+_KINDS = {1: "<u1", 2: "<u2", 4: "<u4"}
+_BLOCK = 2**20
+
+
+class Tokens:
+    """A text that is taken in block by block (``add``, and ``seam`` where a file begins), and then given out as ids.
+
+    The blocks are kept as code points in as few bytes as they need, in memory, or where they are many in a file without
+    a name in ``folder()``. ``vocabulary`` is what the text is written in, by default its own characters.
+    """
+
+    def __init__(self, reading: Reading, folder: Callable[[], Path] | None = None, vocabulary: Vocabulary | None = None
+                 ) -> None:
+        self._reading, self._folder, self._given = reading, folder, vocabulary
+        self._spool: IO[bytes] = io.BytesIO()
+        self._blocks: list[tuple[int, int]] = []  # width and characters
+        self._digest = hashlib.sha256()
+        self._counts = np.zeros(CODE_POINTS, np.int64) if reading.min_count > 1 else None
+        self._present = np.zeros(CODE_POINTS, bool)
+        self._known = b""  # those below 256 that are present
+        self._seams: list[int] = []
+        self.characters = 0
+
+    def seam(self) -> None:
+        """The next block begins a file."""
+        if not self._seams or self._seams[-1] < self.characters:
+            self._seams.append(self.characters)
+
+    def add(self, text: str) -> None:
+        """Take in the next block. Raises OSError where there is no room for it, ValueError for half a character."""
+        if not text:
+            return
+        self._digest.update(text.encode("utf-8"))
+        data, width = _narrowest(text)
+        if self.is_small and self._folder is not None and self._spool.tell() + len(data) > SMALL:
+            spool = tempfile.TemporaryFile(dir=self._folder())  # noqa: SIM115 (goes with this object)
+            spool.write(self._spool.getvalue())  # type: ignore[attr-defined]
+            self._spool = spool
+        self._spool.write(data)
+        self._blocks.append((width, len(text)))
+        self.characters += len(text)
+        if width == 1 and self._counts is None:
+            if new := data.translate(None, self._known):
+                self._known += bytes(set(new))
+        else:
+            points = np.frombuffer(data, _KINDS[width])
+            self._present[points] = True
+            if self._counts is not None:
+                counts = np.bincount(points)
+                self._counts[:len(counts)] += counts
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all is held in memory."""
+        return isinstance(self._spool, io.BytesIO)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The characters, sorted; those that are too rare are the unknown."""
+        if self._given is not None:
+            return self._given
+        present = self._all_present()
+        if self._counts is not None:
+            present &= self._counts >= self._reading.min_count
+        if self._reading.lines:
+            present[ord("\n")] = True
+        points = np.flatnonzero(present)
+        return Vocabulary(points if self._counts is None else np.append(points, UNKNOWN))
+
+    def _all_present(self) -> np.ndarray:
+        present = self._present.copy()
+        present[list(self._known)] = True
+        return present
+
+    @property
+    def folded(self) -> str:
+        """The different characters that became the unknown one."""
+        present = self._all_present()
+        unknown = self.vocabulary.unknown is not None
+        present[self.vocabulary.codepoints[:-1] if unknown else self.vocabulary.codepoints] = False
+        return "".join(map(chr, np.flatnonzero(present))) if unknown else ""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the text in UTF-8; where more than the text makes the ids what they are, of that digest with it."""
+        text, reading = self._digest.hexdigest(), self._reading
+        more = {"level": reading.level, "min_count": reading.min_count, "lines": reading.lines and reading.shuffle_seed,
+                "files": reading.reset_at_files and self._seams}
+        if more == {"level": "char", "min_count": 1, "lines": False, "files": False}:
+            return text
+        return hashlib.sha256(json.dumps([text, more]).encode()).hexdigest()
+
+    def ids(self) -> tuple[int, np.ndarray, Iterator[np.ndarray]]:
+        """How many ids there are, where documents start among them, if that matters, and the ids block by block.
+
+        Lines are documents that begin with the end of the line before, and end with their own. Raises CorpusError where
+        there are none, VocabularyError for a character that is not in a vocabulary that was given, OSError.
+        """
+        if self._reading.lines:
+            return self._lines()
+        starts = self._seams if self._reading.reset_at_files else []
+        return self.characters, np.array(starts, np.uint64), self._in_order()
+
+    def _in_order(self) -> Iterator[np.ndarray]:
+        vocabulary, first = self.vocabulary, 0
+        self._spool.seek(0)
+        for width, count in self._blocks:
+            data = self._spool.read(width * count)
+            if width == 1:
+                yield vocabulary.encode_latin(data, first)
+            else:
+                yield vocabulary.encode_points(np.frombuffer(data, _KINDS[width]), first)
+            first += count
+
+    def _lines(self) -> tuple[int, np.ndarray, Iterator[np.ndarray]]:
+        vocabulary = self.vocabulary
+        end = vocabulary.id("\n")
+        if self.is_small:
+            plain = np.concatenate([np.empty(0, vocabulary.dtype), *self._in_order()])
+        else:
+            with tempfile.TemporaryFile(dir=self._folder and self._folder()) as file:
+                for block in self._in_order():
+                    file.write(block.data)
+                file.flush()
+                plain = np.memmap(file, vocabulary.dtype, "r", shape=(self.characters,))
+        ends = np.flatnonzero(plain == end)
+        first = np.append(0, ends[:-1] + 1)
+        lengths = ends - first
+        first, lengths = first[lengths > 0], lengths[lengths > 0]
+        if not len(first):
+            raise CorpusError("no line of the text has a character; give a text with a document in each line")
+        order = generator(self._reading.shuffle_seed, "lines").permutation(len(first))
+        first, sizes = first[order], lengths[order] + 1  # with the end of the line
+        starts = np.cumsum(sizes) - sizes
+        return 1 + int(sizes.sum()), starts.astype(np.uint64), _gathered(plain, end, first, sizes)
+
+
+def _narrowest(text: str) -> tuple[bytes, int]:
+    """The code points of ``text`` in as few bytes each as all fit into, and how many these are."""
+    try:
+        return text.encode("latin-1"), 1
+    except UnicodeEncodeError:
+        data = text.encode("utf-16-le")
+        return (data, 2) if len(data) == 2 * len(text) else (text.encode("utf-32-le"), 4)
+
+
+def _gathered(plain: np.ndarray, end: int, first: np.ndarray, sizes: np.ndarray) -> Iterator[np.ndarray]:
+    """An end of a line, then the lines that begin at ``first`` and are of ``sizes``, in this order."""
+    yield np.array([end], plain.dtype)
+    totals = np.cumsum(sizes)
+    start = 0
+    while start < len(sizes):
+        done = totals[start] - sizes[start]
+        stop = max(start + 1, int(np.searchsorted(totals, done + _BLOCK)))
+        part = slice(start, stop)
+        shift = first[part] - (totals[part] - sizes[part] - done)
+        yield plain[np.arange(totals[stop - 1] - done) + np.repeat(shift, sizes[part])]
+        start = stop
