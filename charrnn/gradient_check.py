@@ -38,11 +38,12 @@ def relative_error(analytic: np.ndarray, numeric: np.ndarray) -> float:
 
 
 def check_gradients(config: ModelConfig, *, vocabulary_size: int = 11, seq_len: int = 7, batch_size: int = 3,
-                    seed: int = 1, as_one_hot: bool = False) -> Iterator[GradientError]:
+                    seed: int = 1, as_one_hot: bool = False, fresh: np.ndarray | None = None) -> Iterator[GradientError]:
     """Check every parameter and the initial state of a small model in float64, from a random state.
 
     What is differentiated is the loss of a window plus the last state times random numbers, so that the gradient that
     enters at the window's end is checked too. Where ``config`` has dropout or weight drop, fixed random masks are used.
+    Documents start where ``fresh`` (T, B) says.
     The numeric gradient is the central difference (f(x + e) - f(x - e)) / 2e with e = 1e-5 for each element.
     """
     rng = generator(seed, "check")
@@ -66,11 +67,11 @@ def check_gradients(config: ModelConfig, *, vocabulary_size: int = 11, seq_len: 
     state, d_state = random_state(), random_state()
 
     def value() -> float:
-        loss, _, after, _ = model.window(inputs, targets, state, *masks)
+        loss, _, after, _ = model.window(inputs, targets, state, *masks, fresh=fresh)
         return loss + sum(float(np.sum(a * d)) for layer, d_layer in zip(after, d_state)
                           for a, d in zip(layer, d_layer))
 
-    window = model.window(inputs, targets, state, *masks, d_state)
+    window = model.window(inputs, targets, state, *masks, d_state, fresh=fresh)
     arrays = [(name, model.parameters[name], window.gradients[name].copy()) for name in model.parameters]
     arrays += [(f"state/layer{k}/{field}", getattr(layer, field), getattr(d_layer, field))
                for k, (layer, d_layer) in enumerate(zip(state, window.d_state)) for field in layer._fields]

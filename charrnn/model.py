@@ -3,6 +3,9 @@
 The legend of all shapes: T time steps, B batch (parallel streams), V vocabulary, E embedding, D input of a layer,
 H hidden units, G gates, L layers. Arrays are time-major: inputs and targets (T, B) of ids, hidden states (T, B, H),
 logits (T, B, V).
+
+A document may start anywhere in a window: where ``fresh`` (T, B) is true, stream b starts one at step t, and the state
+before that step is taken as zero. None stands for a window in which none starts.
 """
 
 from __future__ import annotations
@@ -86,15 +89,16 @@ class CharRNN:
         """The state at the start of a text: zeros, (B, H) each."""
         return tuple(cell.initial_state(batch_size) for cell in self._cells)
 
-    def forward(self, inputs: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+    def forward(self, inputs: np.ndarray, state: State, fresh: np.ndarray | None = None) -> tuple[np.ndarray, State]:
         """Logits (T, B, V) and the last state for ``inputs``: ids (T, B), or one-hot rows (T, B, V)."""
-        hidden, state = self._unroll(inputs, state, reference)
+        hidden, state = self._unroll(inputs, state, reference, fresh=fresh)
         return hidden @ self.parameters["output/w"] + self.parameters["output/b"], state
 
-    def loss(self, inputs: np.ndarray, targets: np.ndarray, state: State) -> tuple[float, State]:
+    def loss(self, inputs: np.ndarray, targets: np.ndarray, state: State, fresh: np.ndarray | None = None
+             ) -> tuple[float, State]:
         """The sum of the losses of all characters, in nats, and the last state; nothing is dropped."""
         kernels = choose(self.dtype)
-        hidden, state = self._unroll(inputs, state, kernels)
+        hidden, state = self._unroll(inputs, state, kernels, fresh=fresh)
         total, expected = 0.0, targets.reshape(-1)
         for part in self._output_blocks(hidden):
             logits = rows(hidden)[part] @ self.parameters["output/w"]
@@ -103,19 +107,19 @@ class CharRNN:
         return total, state
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State,
-                           masks: list[np.ndarray] | None = None, weight_masks: list[np.ndarray] | None = None
-                           ) -> tuple[float, Parameters, State]:
+                           masks: list[np.ndarray] | None = None, weight_masks: list[np.ndarray] | None = None,
+                           fresh: np.ndarray | None = None) -> tuple[float, Parameters, State]:
         """Loss (nats per character, averaged over the window), gradients, and the last state.
 
         ``inputs`` are ids (T, B) or one-hot rows (T, B, V), ``targets`` ids (T, B). ``masks``, one (T, B, H) for each
         layer, multiply the layers' outputs (dropout), ``weight_masks``, (H, G*H) each, their ``w_h``; without them
         nothing is dropped. The gradients hold until the next call; the state is the caller's own.
         """
-        return self.window(inputs, targets, state, masks, weight_masks)[:3]
+        return self.window(inputs, targets, state, masks, weight_masks, fresh=fresh)[:3]
 
     def window(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: list[np.ndarray] | None = None,
-               weight_masks: list[np.ndarray] | None = None, d_state: State | None = None, characters: int | None = None
-               ) -> Window:
+               weight_masks: list[np.ndarray] | None = None, d_state: State | None = None, characters: int | None = None,
+               fresh: np.ndarray | None = None) -> Window:
         """As ``loss_and_gradients``, of which this is the whole.
 
         ``d_state`` is the gradient of the last state, zero by default: truncated back-propagation cuts it off there.
@@ -125,7 +129,7 @@ class CharRNN:
         if self._gradients is None:
             self._gradients = self.parameters.like()
         kernels = choose(self.dtype)
-        hidden, state = self._unroll(inputs, state, kernels, masks, weight_masks)
+        hidden, state = self._unroll(inputs, state, kernels, masks, weight_masks, fresh)
         loss, d_hidden = self._output_loss(hidden, targets, characters or targets.size, self._gradients, kernels)
         if d_state is None:
             d_state = self.initial_state(targets.shape[1])
@@ -136,7 +140,8 @@ class CharRNN:
         return Window(loss, self._gradients, state, d_state)
 
     def _unroll(self, inputs: np.ndarray, state: State, kernels: ModuleType, masks: list[np.ndarray] | None = None,
-                weight_masks: list[np.ndarray] | None = None) -> tuple[np.ndarray, State]:
+                weight_masks: list[np.ndarray] | None = None, fresh: np.ndarray | None = None
+                ) -> tuple[np.ndarray, State]:
         """The outputs (T, B, H) of the last layer, dropped out where there are masks, and the last state."""
         buffers = self._buffers_for(*inputs.shape[:2])
         after = []
@@ -144,6 +149,7 @@ class CharRNN:
         for k, cell in enumerate(self._cells):
             x, work = self._project(below, k, buffers), buffers.cells[k]
             work.kernels, work.weight_mask = kernels, weight_masks[k] if weight_masks else None
+            work.fresh[...] = False if fresh is None else fresh
             after.append(cell.forward(x, state[k], work))
             below = work.hidden[1:]
             if masks is not None:

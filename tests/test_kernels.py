@@ -26,6 +26,7 @@ both = pytest.mark.parametrize("kind", [reference, pytest.param(compiled, marks=
                                ids=["reference", "compiled"])
 
 T, B, H = 4, 5, 37  # odd, so that vector loops have a rest
+NONE_FRESH = np.zeros((T, B), bool)
 
 
 @both
@@ -67,11 +68,11 @@ def test_a_number_that_is_none_is_not_hidden(kind):
     with np.errstate(invalid="ignore"):
         assert np.isnan(kind.softmax_cross_entropy(logits, np.zeros(2, int))).tolist() == [False, True]
         x, hidden = np.array([[[0, np.nan, 1, 2]]], np.float32), np.zeros((2, 1, 4), np.float32)
-        kind.rnn_forward(x, np.zeros((4, 4), np.float32), hidden)
+        kind.rnn_forward(x, np.zeros((4, 4), np.float32), hidden, NONE_FRESH[:1, :1])
     assert np.isnan(hidden[1]).tolist() == [[False, True, False, False]]
 
 
-def window(name, scale):
+def window(name, scale, fresh=NONE_FRESH):
     """Random arguments for a loop over a window; the numbers of those that it changes."""
     rng = np.random.default_rng(3)
 
@@ -86,11 +87,11 @@ def window(name, scale):
     bias = [draw(H)] if name == "gru_forward" else []
     if name.endswith("forward"):
         arguments = [x, w_h, *bias, hidden, *others]
-        return arguments, [k for k in range(cell == "rnn", len(arguments)) if k != 1 and arguments[k].ndim > 1]
+        return [*arguments, fresh], [k for k in range(cell == "rnn", len(arguments)) if k != 1 and arguments[k].ndim > 1]
     d_last = [draw(B, H)] * (2 if cell == "lstm" else 1)
     kept = [] if cell == "lstm" else [hidden]
     arguments = [draw(T, B, H), *(array.copy() for array in d_last), w_h, *kept, *others, np.tanh(x)]
-    return arguments, [k for k in range(1, len(arguments)) if arguments[k] is not w_h]
+    return [*arguments, fresh], [k for k in range(1, len(arguments)) if arguments[k] is not w_h]
 
 
 @needs_numba
@@ -105,6 +106,39 @@ def test_compiled_loops_give_what_the_reference_gives(name, scale):
         most = abs(theirs[k]).max()
         assert most > 0
         np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-4, atol=3e-6 * most, err_msg=f"argument {k}")
+
+
+FRESH = {"first": np.arange(T)[:, None] == np.zeros(B), "all": ~NONE_FRESH,
+         "some": np.random.default_rng(7).random((T, B)) < 0.4}
+
+
+@needs_numba
+@pytest.mark.parametrize("fresh", FRESH.values(), ids=FRESH)
+@pytest.mark.parametrize("name", [f"{cell}_{way}" for cell in CELLS for way in ("forward", "backward")])
+def test_both_start_documents_alike(name, fresh):
+    arguments, results = window(name, 1, fresh)
+    ours, theirs, usual = ([array.copy() for array in arguments] for _ in range(3))
+    getattr(compiled, name)(*ours)
+    getattr(reference, name)(*theirs)
+    getattr(reference, name)(*usual[:-1], NONE_FRESH)
+    for k in results:
+        np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-4, atol=3e-6 * abs(theirs[k]).max(), err_msg=f"argument {k}")
+    assert any(abs(theirs[k] - usual[k]).max() > 0.01 for k in results)
+    if name.endswith("backward"):
+        for d_first in (ours[1], *([ours[2]] if name.startswith("lstm") else [])):
+            assert not d_first[fresh[0]].any()
+            assert d_first[~fresh[0]].all()
+
+
+@both
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_state_that_is_no_number_ends_with_its_document(kind, cell):
+    arguments, _ = window(f"{cell}_forward", 1, FRESH["first"])
+    for state in arguments[2:-1]:
+        if state.shape == (T + 1, B, H):
+            state[0] = np.nan
+    getattr(kind, f"{cell}_forward")(*arguments)
+    assert all(np.isfinite(array[1:]).all() for array in arguments if array.shape == (T + 1, B, H))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -158,6 +192,21 @@ def test_a_window_is_the_same_with_both(cell, embedding_size, monkeypatch):
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
     for one, other in zip(results[0][1:], results[1][1:]):
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["reference", pytest.param("compiled", marks=needs_numba)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_where_no_document_starts_not_a_bit_is_other(cell, kind, monkeypatch):
+    """Also after a window in which some did."""
+    monkeypatch.setenv("CHARRNN_KERNELS", kind)
+    model = CharRNN(ModelConfig(cell, hidden_size=H, layers=2), 65, generator(1, "weights"))
+    ids = generator(2, "check").integers(65, size=(T + 1, B))
+    results = []
+    for fresh in (None, FRESH["some"], None, NONE_FRESH):
+        window = model.window(ids[:-1], ids[1:], model.initial_state(B), fresh=fresh)
+        results.append([window.gradients.flat.tobytes(), *(array.tobytes() for layer in (*window.state, *window.d_state)
+                                                           for array in layer), window.loss])
+    assert results[0] == results[2] == results[3] != results[1]
 
 
 def test_float64_runs_the_reference(monkeypatch):

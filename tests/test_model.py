@@ -1,5 +1,7 @@
 """The whole model: one-hot and ids, states, dropout, and a vanilla network written out once more."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,11 @@ def a_text(rng, length=T):
 def a_state(model, rng):
     return tuple(type(layer)(*(rng.standard_normal(array.shape).astype(array.dtype) for array in layer))
                  for layer in model.initial_state(B))
+
+
+def streams(state, b):
+    """The state of stream ``b``."""
+    return tuple(type(layer)(*(array[b:b + 1] for array in layer)) for layer in state)
 
 
 def test_a_vanilla_network_is_what_its_equations_say():
@@ -87,6 +94,61 @@ def test_two_windows_with_the_state_carried_are_one_long_window(cell):
     np.testing.assert_allclose(np.concatenate([first, second]), whole, atol=1e-12)
     np.testing.assert_allclose(state, last, atol=1e-12)
     assert np.abs(second - model.forward(inputs[T:], model.initial_state(B))[0]).max() > 1e-3
+
+
+def documents(fresh, b):
+    """Where the documents, and what is left of one, begin and end in stream ``b``."""
+    return pairwise(sorted({0, *np.flatnonzero(fresh[:, b]), len(fresh)}))
+
+
+@pytest.mark.parametrize("embedding_size", [0, 4])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_documents_in_a_window_are_as_if_each_were_read_by_itself(cell, layers, embedding_size):
+    """Each from a zero state, but for the one that the window begins within; with dropout and weight drop."""
+    rng = np.random.default_rng(11)
+    model = a_model(cell, layers=layers, embedding_size=embedding_size)
+    inputs, targets = a_text(rng)
+    state, d_state = a_state(model, rng), a_state(model, rng)
+    masks = [2.0 * (rng.random((T, B, H)) < 0.5) for _ in range(layers)]
+    weight_masks = [2.0 * (rng.random(model.parameters["layer0/w_h"].shape) < 0.5) for _ in range(layers)]
+    fresh = np.zeros((T, B), bool)
+    fresh[[0, 2, 3, 5], [0, 0, 0, 1]] = True  # first, middle, next to one another, last; none in the third stream
+    whole = model.window(inputs, targets, state, masks, weight_masks, d_state, fresh=fresh)
+    gradients, d_first = whole.gradients.flat.copy(), model.initial_state(B)
+    losses, sums = [], np.zeros_like(gradients)
+    for b in range(B):
+        for first, last in documents(fresh, b):
+            part = np.s_[first:last, b:b + 1]
+            before = model.initial_state(1) if fresh[first, b] else streams(state, b)
+            window = model.window(inputs[part], targets[part], before, [mask[part] for mask in masks], weight_masks,
+                                  streams(d_state, b) if last == T else None, T * B)
+            losses.append(window.loss)
+            sums += window.gradients.flat
+            if first == 0 and not fresh[0, b]:
+                for layer, d_layer in zip(d_first, window.d_state):
+                    for array, d in zip(layer, d_layer):
+                        array[b] = d[0]
+        np.testing.assert_allclose(streams(whole.state, b), window.state, atol=1e-12)
+    assert whole.loss == pytest.approx(sum(losses), rel=1e-12)
+    np.testing.assert_allclose(gradients, sums, atol=1e-12)
+    np.testing.assert_allclose(whole.d_state, d_first, atol=1e-12)
+    assert all(array[1:].all() for layer in d_first for array in layer)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_outputs_are_those_of_each_document(cell):
+    rng = np.random.default_rng(12)
+    model, fresh = a_model(cell, layers=2), rng.random((T, B)) < 0.4
+    inputs, targets = a_text(rng)
+    logits, _ = model.forward(inputs, model.initial_state(B), fresh)
+    for b in range(B):
+        for first, last in documents(fresh, b):
+            alone, _ = model.forward(inputs[first:last, b:b + 1], model.initial_state(1))
+            np.testing.assert_allclose(logits[first:last, b:b + 1], alone, atol=1e-12)
+    mean = model.loss_and_gradients(inputs, targets, model.initial_state(B), fresh=fresh)[0]
+    assert mean != pytest.approx(model.loss_and_gradients(inputs, targets, model.initial_state(B))[0])
+    assert model.loss(inputs, targets, model.initial_state(B), fresh)[0] == pytest.approx(mean * T * B, rel=1e-12)
 
 
 def test_the_loss_is_the_mean_over_all_characters_in_nats():

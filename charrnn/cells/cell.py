@@ -65,14 +65,22 @@ class Cell(ABC):
 
 class Work:
     """What every cell needs for a window: buffers, where hidden[t] is the state before step t and hidden[t + 1] after it,
-    the kernels, by what the recurrent weights are multiplied, (H, G*H), where some are dropped, and the product."""
+    the kernels, by what the recurrent weights are multiplied, (H, G*H), where some are dropped, and the product.
+
+    Where ``fresh`` (T, B) is true, a stream starts a document: step t begins with zeros, and not with hidden[t].
+    """
 
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
         self.x: np.ndarray
         self.kernels: ModuleType = reference
         self.weight_mask: np.ndarray | None = None
         self.w_h: np.ndarray
+        self.fresh = np.zeros((seq_len, batch_size), bool)
         self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)
+
+    def before(self) -> np.ndarray:
+        """The hidden states with which the steps began, (T*B, H)."""
+        return rows(reference.carried(self.hidden[:-1], self.fresh))
 
 
 def rows(array: np.ndarray) -> np.ndarray:

@@ -43,15 +43,15 @@ class GRU(Cell):
         work.x = x
         work.hidden[0] = state.hidden
         work.w_h = self.weights(work)
-        work.kernels.gru_forward(x, work.w_h, self.b_h, work.hidden, work.memory)
+        work.kernels.gru_forward(x, work.w_h, self.b_h, work.hidden, work.memory, work.fresh)
         return GRUState(work.hidden[-1].copy())
 
     def backward(self, d_hidden: np.ndarray, d_state: GRUState, work: GRUWork, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, GRUState]:
         d_x, d_memory, d_before = work.x, work.memory, d_state.hidden.copy()
-        work.kernels.gru_backward(d_hidden, d_before, work.w_h, work.hidden, d_memory, d_x)
+        work.kernels.gru_backward(d_hidden, d_before, work.w_h, work.hidden, d_memory, d_x, work.fresh)
         # r and z get the same gradient from both products, n does not: there the reset gate stands in between.
-        before, size = rows(work.hidden[:-1]).T, len(self.w_h)
+        before, size = work.before().T, len(self.w_h)
         d_w_h = gradients[f"{self.prefix}/w_h"]
         np.matmul(before, rows(d_x)[:, :2 * size], out=d_w_h[:, :2 * size])
         np.matmul(before, rows(d_memory), out=d_w_h[:, 2 * size:])

@@ -34,12 +34,12 @@ class LSTM(Cell):
         work.hidden[0] = state.hidden
         work.cell[0] = state.cell
         work.w_h = self.weights(work)
-        work.kernels.lstm_forward(x, work.w_h, work.hidden, work.cell)
+        work.kernels.lstm_forward(x, work.w_h, work.hidden, work.cell, work.fresh)
         return LSTMState(work.hidden[-1].copy(), work.cell[-1].copy())
 
     def backward(self, d_hidden: np.ndarray, d_state: LSTMState, work: LSTMWork, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, LSTMState]:
         d_x, d_before, d_cell = work.x, d_state.hidden.copy(), d_state.cell.copy()
-        work.kernels.lstm_backward(d_hidden, d_before, d_cell, work.w_h, work.cell, d_x)
-        np.matmul(rows(work.hidden[:-1]).T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
+        work.kernels.lstm_backward(d_hidden, d_before, d_cell, work.w_h, work.cell, d_x, work.fresh)
+        np.matmul(work.before().T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
         return d_x, LSTMState(d_before, d_cell)

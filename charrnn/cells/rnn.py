@@ -28,12 +28,12 @@ class RNN(Cell):
         work.x = x
         work.hidden[0] = state.hidden
         work.w_h = self.weights(work)
-        work.kernels.rnn_forward(x, work.w_h, work.hidden)
+        work.kernels.rnn_forward(x, work.w_h, work.hidden, work.fresh)
         return RNNState(work.hidden[-1].copy())
 
     def backward(self, d_hidden: np.ndarray, d_state: RNNState, work: RNNWork, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, RNNState]:
         d_x, d_before = work.x, d_state.hidden.copy()
-        work.kernels.rnn_backward(d_hidden, d_before, work.w_h, work.hidden, d_x)
-        np.matmul(rows(work.hidden[:-1]).T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
+        work.kernels.rnn_backward(d_hidden, d_before, work.w_h, work.hidden, d_x, work.fresh)
+        np.matmul(work.before().T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
         return d_x, RNNState(d_before)

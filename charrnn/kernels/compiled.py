@@ -52,6 +52,22 @@ def _sigmoid(x):
 
 
 @_inline
+def _forget(state, fresh):
+    for b in range(len(fresh)):
+        if fresh[b]:
+            state[b] = 0
+
+
+@_inline
+def _carried(state, fresh, room):  # a copy is made in ``room``
+    if fresh.any():
+        room[...] = state
+        _forget(room, fresh)
+        return room
+    return state
+
+
+@_inline
 def _rnn_forward(gates, recurrent, hidden):
     streams, size = hidden.shape
     for b in range(streams):
@@ -61,10 +77,10 @@ def _rnn_forward(gates, recurrent, hidden):
 
 
 @_compile
-def rnn_forward(x, w_h, hidden):
-    panels, recurrent = pack(w_h), np.empty_like(x[0])
+def rnn_forward(x, w_h, hidden, fresh):
+    panels, recurrent, room = pack(w_h), np.empty_like(x[0]), np.empty_like(hidden[0])
     for t in range(len(x)):
-        product(hidden[t], panels, recurrent)
+        product(_carried(hidden[t], fresh[t], room), panels, recurrent)
         _rnn_forward(x[t], recurrent, hidden[t + 1])
 
 
@@ -78,11 +94,12 @@ def _rnn_backward(d_hidden, d_before, hidden, gates):
 
 
 @_compile
-def rnn_backward(d_hidden, d_before, w_h, hidden, x):
+def rnn_backward(d_hidden, d_before, w_h, hidden, x, fresh):
     panels = pack(w_h.T)
     for t in range(len(x) - 1, -1, -1):
         _rnn_backward(d_hidden[t], d_before, hidden[t + 1], x[t])
         product(x[t], panels, d_before)
+        _forget(d_before, fresh[t])
 
 
 @_inline
@@ -102,11 +119,11 @@ def _lstm_forward(gates, recurrent, cell_before, cell, hidden):
 
 
 @_compile
-def lstm_forward(x, w_h, hidden, cell):
-    panels, recurrent = pack(w_h), np.empty_like(x[0])
+def lstm_forward(x, w_h, hidden, cell, fresh):
+    panels, recurrent, room = pack(w_h), np.empty_like(x[0]), np.empty_like(hidden[0])
     for t in range(len(x)):
-        product(hidden[t], panels, recurrent)
-        _lstm_forward(x[t], recurrent, cell[t], cell[t + 1], hidden[t + 1])
+        product(_carried(hidden[t], fresh[t], room), panels, recurrent)
+        _lstm_forward(x[t], recurrent, _carried(cell[t], fresh[t], room), cell[t + 1], hidden[t + 1])
 
 
 @_inline
@@ -129,11 +146,13 @@ def _lstm_backward(d_hidden, d_before, d_cell, cell_before, cell, gates):
 
 
 @_compile
-def lstm_backward(d_hidden, d_before, d_cell, w_h, cell, x):
-    panels = pack(w_h.T)
+def lstm_backward(d_hidden, d_before, d_cell, w_h, cell, x, fresh):
+    panels, room = pack(w_h.T), np.empty_like(cell[0])
     for t in range(len(x) - 1, -1, -1):
-        _lstm_backward(d_hidden[t], d_before, d_cell, cell[t], cell[t + 1], x[t])
+        _lstm_backward(d_hidden[t], d_before, d_cell, _carried(cell[t], fresh[t], room), cell[t + 1], x[t])
         product(x[t], panels, d_before)
+        _forget(d_before, fresh[t])
+        _forget(d_cell, fresh[t])
 
 
 @_inline
@@ -153,11 +172,12 @@ def _gru_forward(gates, recurrent, bias, hidden_before, memory, hidden):
 
 
 @_compile
-def gru_forward(x, w_h, bias, hidden, memory):
-    panels, recurrent = pack(w_h), np.empty_like(x[0])
+def gru_forward(x, w_h, bias, hidden, memory, fresh):
+    panels, recurrent, room = pack(w_h), np.empty_like(x[0]), np.empty_like(hidden[0])
     for t in range(len(x)):
-        product(hidden[t], panels, recurrent)
-        _gru_forward(x[t], recurrent, bias, hidden[t], memory[t], hidden[t + 1])
+        before = _carried(hidden[t], fresh[t], room)
+        product(before, panels, recurrent)
+        _gru_forward(x[t], recurrent, bias, before, memory[t], hidden[t + 1])
 
 
 @_inline
@@ -181,13 +201,14 @@ def _gru_backward(d_hidden, d_before, hidden_before, memory, gates, d_recurrent)
 
 
 @_compile
-def gru_backward(d_hidden, d_before, w_h, hidden, memory, x):
-    panels, d_recurrent = pack(w_h.T), np.empty_like(x[0])
+def gru_backward(d_hidden, d_before, w_h, hidden, memory, x, fresh):
+    panels, d_recurrent, room = pack(w_h.T), np.empty_like(x[0]), np.empty_like(hidden[0])
     for t in range(len(x) - 1, -1, -1):
-        _gru_backward(d_hidden[t], d_before, hidden[t], memory[t], x[t], d_recurrent)
+        _gru_backward(d_hidden[t], d_before, _carried(hidden[t], fresh[t], room), memory[t], x[t], d_recurrent)
         product(d_recurrent, panels, d_before)
         for b in range(len(d_before)):
             d_before[b] += d_hidden[t, b]
+        _forget(d_before, fresh[t])
 
 
 @_compile

@@ -4,7 +4,8 @@ T time steps, B streams, H hidden units, G gates; ``w_h`` is (H, G*H). ``x`` (T,
 the order that the cell names; everything else is (T, B, H), or (T + 1, B, H) where it begins with what was before the
 window, as ``hidden`` does. A forward loop is handed the projected inputs in ``x`` and leaves the activations of the
 gates there. A backward loop turns these into the gradients of what entered the gates; it is handed the gradient of the
-last state in ``d_before`` (B, H), and leaves that of the first there.
+last state in ``d_before`` (B, H), and leaves that of the first there. Where ``fresh`` (T, B) is true, a stream starts a
+document: that step begins with zeros, not with what the step before it left, and no gradient goes back past it.
 
 A sigmoid is taken as a tanh, 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which cannot overflow.
 """
@@ -40,15 +41,21 @@ def _times(w: np.ndarray, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda a: np.matmul(w_transposed, a.T, out=transposed).T
 
 
-def rnn_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray) -> None:
+def carried(state: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+    """``state`` (..., B, H), with zeros where ``fresh`` (..., B): a copy, where anything is."""
+    return np.where(fresh[..., None], 0, state) if fresh.any() else state
+
+
+def rnn_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, fresh: np.ndarray) -> None:
     """hidden[t + 1] <- tanh(x[t] + hidden[t] w_h)"""
     recurrent = _times(w_h, x)
     for t, gates in enumerate(x):
-        gates += recurrent(hidden[t])
+        gates += recurrent(carried(hidden[t], fresh[t]))
         np.tanh(gates, out=hidden[t + 1])
 
 
-def rnn_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, x: np.ndarray) -> None:
+def rnn_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, x: np.ndarray,
+                 fresh: np.ndarray) -> None:
     """x <- d_hidden (1 - hidden^2)"""
     back, before = _times(w_h.T, x), d_before
     for t in reversed(range(len(x))):
@@ -57,19 +64,20 @@ def rnn_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hi
         np.subtract(1, x[t], out=x[t])
         x[t] *= d_hidden[t]
         before = back(x[t])
+        before[fresh[t]] = 0
     d_before[...] = before
 
 
-def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.ndarray) -> None:
+def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.ndarray, fresh: np.ndarray) -> None:
     """i, f, o, g: cell[t + 1] <- f cell[t] + i g; hidden[t + 1] <- o tanh(cell[t + 1])"""
     size = cell.shape[-1]
     recurrent = _times(w_h, x)
     for t, gates in enumerate(x):
-        gates += recurrent(hidden[t])
+        gates += recurrent(carried(hidden[t], fresh[t]))
         _sigmoid(gates[:, :3 * size])
         i, f, o, g = _blocks(gates, size)
         np.tanh(g, out=g)
-        np.multiply(f, cell[t], out=cell[t + 1])
+        np.multiply(f, carried(cell[t], fresh[t]), out=cell[t + 1])
         np.multiply(i, g, out=hidden[t + 1])
         cell[t + 1] += hidden[t + 1]
         np.tanh(cell[t + 1], out=hidden[t + 1])
@@ -77,7 +85,7 @@ def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.nd
 
 
 def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray, w_h: np.ndarray, cell: np.ndarray,
-                  x: np.ndarray) -> None:
+                  x: np.ndarray, fresh: np.ndarray) -> None:
     """x <- the gradient of what entered the gates; ``d_cell`` (B, H) goes from the last state to the first, too"""
     size = d_cell.shape[-1]
     back, before = _times(w_h.T, x), d_before
@@ -88,7 +96,7 @@ def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray
         tanh_cell = np.tanh(cell[t + 1])  # to take it again costs less than to keep it
         d_o = d_hidden[t] * tanh_cell
         d_cell += o * (d_hidden[t] - d_o * tanh_cell)
-        d_i, d_f, d_g = d_cell * g, d_cell * cell[t], d_cell * i
+        d_i, d_f, d_g = d_cell * g, d_cell * carried(cell[t], fresh[t]), d_cell * i
         d_cell *= f
         sigmoids *= 1 - sigmoids  # s (1 - s), the slope of a sigmoid s
         i *= d_i
@@ -97,15 +105,18 @@ def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray
         d_g *= 1 - g * g
         g[...] = d_g
         before = back(x[t])
+        before[fresh[t]], d_cell[fresh[t]] = 0, 0
     d_before[...] = before
 
 
-def gru_forward(x: np.ndarray, w_h: np.ndarray, bias: np.ndarray, hidden: np.ndarray, memory: np.ndarray) -> None:
+def gru_forward(x: np.ndarray, w_h: np.ndarray, bias: np.ndarray, hidden: np.ndarray, memory: np.ndarray,
+                fresh: np.ndarray) -> None:
     """r, z, n = tanh(x_n + r memory[t]): memory[t] <- hidden[t] w_h_n + bias; hidden[t + 1] <- (1 - z) n + z hidden[t]"""
     size = hidden.shape[-1]
     recurrent = _times(w_h, x)
     for t, gates in enumerate(x):
-        product = recurrent(hidden[t])
+        before = carried(hidden[t], fresh[t])
+        product = recurrent(before)
         gates[:, :2 * size] += product[:, :2 * size]
         _sigmoid(gates[:, :2 * size])
         r, z, n = _blocks(gates, size)
@@ -114,13 +125,13 @@ def gru_forward(x: np.ndarray, w_h: np.ndarray, bias: np.ndarray, hidden: np.nda
         np.multiply(r, memory[t], out=after)
         n += after
         np.tanh(n, out=n)
-        np.subtract(hidden[t], n, out=after)
+        np.subtract(before, n, out=after)
         after *= z
         after += n
 
 
 def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, memory: np.ndarray,
-                 x: np.ndarray) -> None:
+                 x: np.ndarray, fresh: np.ndarray) -> None:
     """x <- the gradient of what entered the gates; memory <- that of itself"""
     size = d_hidden.shape[-1]
     back, before = _times(w_h.T, x), d_before
@@ -130,7 +141,7 @@ def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hi
         d += before
         sigmoids = x[t, :, :2 * size]
         r, z, n = _blocks(x[t], size)
-        d_z = d * (hidden[t] - n)
+        d_z = d * (carried(hidden[t], fresh[t]) - n)
         d_n = d * (1 - z) * (1 - n * n)
         d *= z  # what does not pass the gates
         d_r, d_memory = d_n * memory[t], d_n * r
@@ -143,6 +154,7 @@ def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hi
         d_recurrent[:, 2 * size:] = d_memory
         before = back(d_recurrent)
         before += d
+        before[fresh[t]] = 0
     d_before[...] = before
 
 
