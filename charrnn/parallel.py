@@ -56,7 +56,8 @@ class Team:
         """Whether ``map`` has been broken off, by Ctrl-C say: then long work should end, as Python waits for it."""
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: Masks | None = None,
-                           weight_masks: list[np.ndarray] | None = None) -> tuple[float, Parameters, State]:
+                           weight_masks: list[np.ndarray] | None = None, fresh: np.ndarray | None = None
+                           ) -> tuple[float, Parameters, State]:
         """As ``CharRNN.loss_and_gradients``, but ``masks`` is a function that draws them for some of the streams."""
         mine = _share(0, targets.shape[1], self.ranks.number, self.ranks.count)
         bounds = [_share(*mine, thread, self.threads) for thread in range(self.threads)]
@@ -66,7 +67,8 @@ class Team:
             model, first, last = share
             with np.errstate(all="ignore"):  # whoever takes the loss looks whether it is finite
                 return model.window(inputs[:, first:last], targets[:, first:last], _streams(state, first, last),
-                                    masks(first, last) if masks else None, weight_masks, characters=targets.size)
+                                    masks(first, last) if masks else None, weight_masks, characters=targets.size,
+                                    fresh=None if fresh is None else fresh[:, first:last])
 
         with one_blas_thread():
             windows = self._map(work, shares)

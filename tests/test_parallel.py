@@ -15,12 +15,13 @@ from charrnn.ranks import Ranks
 T, B, V = 7, 5, 11
 
 
-def a_window(threads, dtype=np.float64, cell="lstm"):
+def a_window(threads, dtype=np.float64, cell="lstm", fresh=None):
     config = ModelConfig(cell, hidden_size=6, layers=2, dropout=0.25)
     model = CharRNN(config, V, generator(1, "weights"), dtype)
     ids = generator(2, "check").integers(V, size=(T + 1, B))
     loss, gradients, state = Team(model, threads).loss_and_gradients(
-        ids[:-1], ids[1:], model.initial_state(B), lambda first, last: dropout_masks(config, 3, 4, T, dtype, first, last))
+        ids[:-1], ids[1:], model.initial_state(B), lambda first, last: dropout_masks(config, 3, 4, T, dtype, first, last),
+        fresh=fresh)
     return loss, gradients.flat.copy(), np.array(state)
 
 
@@ -29,6 +30,17 @@ def a_window(threads, dtype=np.float64, cell="lstm"):
 def test_threads_give_what_one_thread_gives(cell, threads):
     for one, several in zip(a_window(1, cell=cell), a_window(threads, cell=cell)):
         np.testing.assert_allclose(several, one, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads_start_documents_where_one_thread_does(cell, threads):
+    fresh = generator(5, "check").random((T, B)) < 0.3
+    assert len({tuple(column) for column in fresh.T}) > 3
+    for one, several, other in zip(a_window(1, cell=cell, fresh=fresh), a_window(threads, cell=cell, fresh=fresh),
+                                   a_window(1, cell=cell)):
+        np.testing.assert_allclose(several, one, rtol=1e-10, atol=1e-14)
+        assert not np.allclose(one, other)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
