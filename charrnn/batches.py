@@ -23,10 +23,11 @@ from charrnn.errors import ConfigError
 class Windows:
     """The windows of a training part, by number.
 
+    ``starts`` are the places in ``ids`` at which documents start, sorted, of int64; they may lie in a mapped file.
     ``batch_size`` shrinks until each stream has a window. Raises ConfigError where ``ids`` fills no window at all.
     """
 
-    def __init__(self, ids: np.ndarray, batch_size: int, seq_len: int) -> None:
+    def __init__(self, ids: np.ndarray, batch_size: int, seq_len: int, starts: np.ndarray | None = None) -> None:
         fitting = (len(ids) - 1) // seq_len
         if fitting < 1:
             raise ConfigError("seq_len", f"a window of {seq_len:,} needs a training part of at least {seq_len + 1:,} "
@@ -35,6 +36,7 @@ class Windows:
         self.seq_len = seq_len
         self.per_epoch = fitting // self.batch_size
         length = self.batch_size * self.per_epoch * seq_len
+        self._starts = starts
         self._inputs = ids[:length].reshape(self.batch_size, -1)
         self._targets = ids[1:length + 1].reshape(self.batch_size, -1)
 
@@ -44,10 +46,32 @@ class Windows:
 
     def __getitem__(self, window: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets, views of (T, B) each; every target is the next input. Raises IndexError past the last."""
+        columns = self._columns(window)
+        return self._inputs[:, columns].T, self._targets[:, columns].T
+
+    def fresh(self, window: int) -> np.ndarray | None:
+        """Where in the inputs documents start, (T, B) of bool; None where none does. Raises IndexError past the last."""
+        first = np.arange(self.batch_size) * self._inputs.shape[1] + self._columns(window).start
+        return fresh_in(self._starts, first, self.seq_len)
+
+    def _columns(self, window: int) -> slice:
         if not 0 <= window < self.per_epoch:
             raise IndexError(f"window {window} of {self.per_epoch}")
-        columns = slice(window * self.seq_len, (window + 1) * self.seq_len)
-        return self._inputs[:, columns].T, self._targets[:, columns].T
+        return slice(window * self.seq_len, (window + 1) * self.seq_len)
+
+
+def fresh_in(starts: np.ndarray | None, first: np.ndarray, length: int) -> np.ndarray | None:
+    """Which of the places ``first[b] + t`` are among ``starts``, for all t below ``length``: (T, B) of bool, or None
+    where none is. ``starts`` are sorted, and only those that are found are looked at, for they may be millions."""
+    if starts is None:
+        return None
+    begins, ends = np.searchsorted(starts, first), np.searchsorted(starts, first + length)
+    if (begins == ends).all():
+        return None
+    fresh = np.zeros((length, len(first)), bool)
+    for b, (begin, end) in enumerate(zip(begins, ends)):
+        fresh[starts[begin:end] - first[b], b] = True
+    return fresh
 
 
 def next_epoch(state: Any) -> Any:

@@ -111,6 +111,37 @@ def test_too_short_a_text_is_refused_with_the_least_length(seq_len, batch_size):
     assert f"has {seq_len:,};" in str(caught.value)
 
 
+@PROPERTY
+@given(st.integers(1, 17), st.integers(1, 9), st.integers(1, 300), st.data())
+def test_a_step_is_fresh_where_its_input_starts_a_document(seq_len, batch_size, more, data):
+    ids = np.arange(seq_len + more, dtype=np.uint16)
+    starts = np.array(sorted(data.draw(st.sets(st.integers(0, len(ids) - 1)))), np.int64)
+    windows = Windows(ids, batch_size, seq_len, starts)
+    for window, (inputs, _) in enumerate(windows):
+        expected, fresh = np.isin(inputs, starts), windows.fresh(window)
+        if not expected.any():
+            assert fresh is None
+        else:
+            assert fresh.dtype == bool
+            assert np.array_equal(fresh, expected)
+
+
+def test_without_documents_nothing_is_fresh():
+    windows = Windows(np.zeros(100, np.uint8), 3, 8)
+    assert all(windows.fresh(window) is None for window in range(windows.per_epoch))
+    for window in (-1, windows.per_epoch):
+        with pytest.raises(IndexError):
+            windows.fresh(window)
+
+
+def test_starts_may_lie_in_a_mapped_file(tmp_path):
+    path = tmp_path / "starts"
+    np.arange(0, 3000, 3, np.int64).tofile(path)
+    windows = Windows(np.zeros(3000, np.uint8), 4, 7, np.memmap(path, np.int64, "r"))
+    first = np.arange(4) * windows.per_epoch * 7 + 5 * 7
+    assert np.array_equal(windows.fresh(5), (first + np.arange(7)[:, None]) % 3 == 0)
+
+
 def test_no_text_is_too_short():
     with pytest.raises(ConfigError, match="has 0;"):
         Windows(np.zeros(0, np.uint8), 3, 1)
