@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.batches import fresh_in
 from charrnn.config import check_range
 from charrnn.model import CharRNN
 from charrnn.parallel import Team, one_blas_thread
@@ -46,12 +47,14 @@ def stream_count(characters: int) -> int:
     return max(1, min(_MOST_STREAMS, characters // _LEAST))
 
 
-def evaluate(model: CharRNN, ids: np.ndarray, *, streams: int | None = None, team: Team | None = None) -> Evaluation:
+def evaluate(model: CharRNN, ids: np.ndarray, *, streams: int | None = None, team: Team | None = None,
+             starts: np.ndarray | None = None) -> Evaluation:
     """The mean loss over every character of ``ids`` but the first, with the state carried.
 
     The text is read in ``streams`` parallel streams (``stream_count`` by default), each from a zero state; one stream
-    is the reference. What does not divide by the number of streams belongs to the last. Raises ValueError for fewer
-    than two characters, ConfigError for fewer than one stream.
+    is the reference. What does not divide by the number of streams belongs to the last. The state is zero again
+    wherever a document starts: at ``starts``, places in ``ids``, sorted. Raises ValueError for fewer than two
+    characters, ConfigError for fewer than one stream.
     """
     if streams is not None:
         check_range("streams", streams, int, least=1)
@@ -77,13 +80,15 @@ def evaluate(model: CharRNN, ids: np.ndarray, *, streams: int | None = None, tea
         for start in range(0, length, _SEQ_LEN):
             if team.is_over:
                 break
-            part = slice(start, start + _SEQ_LEN)
-            loss, state = reader.loss(inputs[part, first:last], targets[part, first:last], state)
+            part = slice(start, min(start + _SEQ_LEN, length))
+            fresh = fresh_in(starts, length * np.arange(first, last) + start, part.stop - start)
+            loss, state = reader.loss(inputs[part, first:last], targets[part, first:last], state, fresh)
             total += loss
         rest = ids[streams * length:]
         if last == streams and len(rest) > 1:
             ending = tuple(type(layer)(*(array[-1:] for array in layer)) for layer in state)
-            total += reader.loss(rest[:-1, None], rest[1:, None], ending)[0]
+            fresh = fresh_in(starts, np.array([streams * length]), len(rest) - 1)
+            total += reader.loss(rest[:-1, None], rest[1:, None], ending, fresh)[0]
         return total
 
     with one_blas_thread():

@@ -31,10 +31,11 @@ def losses(model, ids):
     return [math.log(sum(math.exp(x) for x in row)) - row[target] for row, target in zip(logits.tolist(), ids[1:].tolist())]
 
 
-def losses_in_streams(model, ids, streams):
-    """The same, with ``streams`` streams of equal length that start from zero; the last goes on to the end."""
+def losses_in_streams(model, ids, streams, starts=()):
+    """The same, with ``streams`` streams of equal length that start from zero, as at ``starts``; the last goes on to the
+    end."""
     length = (len(ids) - 1) // streams
-    bounds = [length * k for k in range(streams)] + [len(ids) - 1]
+    bounds = sorted({*(length * k for k in range(streams)), *starts} - {len(ids) - 1}) + [len(ids) - 1]
     return [loss for first, last in pairwise(bounds) for loss in losses(model, ids[first:last + 1])]
 
 
@@ -66,6 +67,18 @@ def test_every_character_counts_once_whatever_the_length(length, streams):
     assert result.nats == pytest.approx(np.mean(expected), rel=1e-12)
 
 
+@settings(max_examples=40)
+@given(st.integers(2, 400), st.integers(1, 40), st.sets(st.integers(0, 399)))
+@example(400, 1, {0, 5, 6, 127, 128, 129, 398, 399})
+@example(300, 37, {8, 100, 101, 296, 298})  # more than one group of streams; some in what is left over
+def test_every_document_is_read_from_zero(length, streams, starts):
+    model, ids, starts = model_of(hidden_size=3), text(length), sorted(start for start in starts if start < length)
+    result = evaluate(model, ids, streams=streams, starts=np.array(starts, np.int64))
+    expected = losses_in_streams(model, ids, min(streams, length - 1), starts)
+    assert len(expected) == result.characters == length - 1
+    assert result.nats == pytest.approx(np.mean(expected), rel=1e-12)
+
+
 def test_the_last_character_counts():
     model, ids = model_of(), text(1000)
     figures = {evaluate(model, np.append(ids[:-1], last).astype(np.uint8), streams=7).nats for last in range(V)}
@@ -80,10 +93,11 @@ def test_a_model_that_knows_nothing_needs_log_v_nats(length):
 
 
 @pytest.mark.parametrize("streams", [1, 16, 17, 40])
+@pytest.mark.parametrize("starts", [None, np.arange(3, 6007, 11)], ids=["one", "documents"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_number_of_threads_does_not_change_a_bit(streams, dtype):
+def test_the_number_of_threads_does_not_change_a_bit(streams, dtype, starts):
     model, ids = model_of(dtype=dtype, hidden_size=12), text(6007)
-    figures = {evaluate(model, ids, streams=streams, team=team)
+    figures = {evaluate(model, ids, streams=streams, team=team, starts=starts)
                for team in (None, Team(model, 1), Team(model, 2), Team(model, 3))}
     assert len(figures) == 1
 
