@@ -288,6 +288,8 @@ class Run:
     def _from(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Run:
         check_values(arrays)
         vocabulary = Vocabulary(arrays["vocabulary/codepoints"])
+        if (vocabulary.unknown is not None) != (facts["source"]["reading"]["min_count"] > 1):
+            raise ValueError("its vocabulary is not that of its reading")
         config = from_facts(TrainConfig, facts["train"])
         model = CharRNN(from_facts(ModelConfig, facts["model"]), len(vocabulary), dtype=np.dtype(facts["dtype"]))
         optimizer = make_optimizer(config, model.parameters)

@@ -79,7 +79,7 @@ def size_of(path: str | Path) -> int:
     """The bytes of a file; 0 where that cannot be known."""
     try:
         return os.stat(path).st_size if str(path) != STANDARD_INPUT else 0
-    except OSError:
+    except (OSError, ValueError):
         return 0
 
 

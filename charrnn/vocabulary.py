@@ -44,6 +44,8 @@ class Vocabulary:
             raise ValueError("a vocabulary needs at least one character")
         if codepoints.dtype.kind not in "iu" or codepoints.min() < 0 or codepoints.max() > UNKNOWN:
             raise ValueError("a vocabulary holds Unicode code points")
+        if codepoints[0] == UNKNOWN:
+            raise ValueError("a vocabulary needs at least one character that is known")
         if np.any((codepoints >= 0xD800) & (codepoints < 0xE000)):
             raise ValueError("a vocabulary holds no surrogates")
         if np.any(codepoints[1:] <= codepoints[:-1]):

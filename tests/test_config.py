@@ -31,7 +31,7 @@ REFUSED = {
         "hidden_size": (*NOT_INT, 0, -1, 2**16 + 1, 2**63, None),
         "layers": (*NOT_INT, 0, -1, 101, 2**63, None),
         "dropout": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, 2.0, None),
-        "embedding_size": (*NOT_INT, -1, 2**16 + 1, 2**63, None),
+        "embedding_size": (*NOT_INT, -1, 2**16 + 1, 2**63),
         "weight_drop": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, 2.0, None),
     },
     TrainConfig: {
@@ -49,7 +49,7 @@ REFUSED = {
         "momentum": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, None),
         "clip_norm": (*NOT_FLOAT, *NOT_FINITE, -0.1, None),
         "clip_value": (*NOT_FLOAT, *NOT_FINITE, -0.1, None),
-        "validation": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, None),
+        "validation": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1),
         "test": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, None),
         "eval_every": (*NOT_INT, 0, -1, 2**63),
         "patience": (*NOT_INT, 0, -1, 2**63),

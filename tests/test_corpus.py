@@ -8,8 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from charrnn.corpus import BUILT_IN, Corpus, decode, read_text
+from charrnn.corpus import BUILT_IN, Corpus
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.texts import decode, read_text
 
 PROPERTY = settings(max_examples=60)
 BOM = b"\xef\xbb\xbf"
@@ -192,7 +193,7 @@ def test_open_takes_the_built_in_corpus_for_its_name(monkeypatch, tmp_path):
 def test_what_is_much_larger_than_it_should_be_is_refused_unread(tmp_path, monkeypatch):
     with open(tmp_path / "huge.txt", "wb") as file:
         file.truncate(2**40)
-    monkeypatch.setattr("charrnn.corpus.read_text", None)  # to read it would fail
+    monkeypatch.setattr("charrnn.corpus.blocks", None)  # to read it would fail
     for source in (tmp_path, tmp_path / "huge.txt"):
         with pytest.raises(CorpusError, match="much larger than the 1,000 characters"):
             Corpus.open([str(source)], characters=1000)

@@ -17,8 +17,9 @@ import pytest
 import charrnn
 import charrnn.cli
 
-ORDER = ["errors", "config", "randomness", "vocabulary", "corpus", "batches", "parameters", "kernels", "cells", "model",
-         "gradient_check", "recipe", "dropout", "optimizers", "ranks", "parallel", "hdf5", "checkpoint", "facts", "run",
+ORDER = ["errors", "config", "randomness", "vocabulary", "hdf5", "checkpoint",
+         "texts", "tokens", "token_file", "corpus", "batches", "parameters", "kernels", "cells", "model",
+         "gradient_check", "recipe", "dropout", "optimizers", "ranks", "parallel", "facts", "run",
          "evaluation", "trainer", "metrics",
          "run_folder", "sweep", "sampler", "cli"]
 """A module imports only from those above it."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from charrnn import Corpus, Run, checkpoint
-from charrnn.config import LEARNING_RATES, TrainConfig
+from charrnn.config import LEARNING_RATES, Reading, TrainConfig
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.randomness import generator
 from charrnn.run import Record, environment
@@ -53,7 +53,7 @@ def test_a_start_fixes_what_was_open(start: Callable[..., Run], corpus: Corpus) 
     assert (run.config.steps, run.config.minutes, run.config.epochs, run.config.eval_every) == (41, None, None, 3)
     assert run.config.learning_rate == LEARNING_RATES["adam"]
     assert 1 <= (run.config.threads or 0) <= 4
-    assert run.source == (("notes.txt",), "utf-8", "strict", corpus.fingerprint, 400, 11)
+    assert run.source == (("notes.txt",), Reading(), corpus.fingerprint, 400, 11)
     assert not any(array.any() for layer in run.state for array in layer)
     assert run.environment == environment()
 
