@@ -10,6 +10,7 @@ before that step is taken as zero. None stands for a window in which none starts
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -25,7 +26,8 @@ State = tuple[Any, ...]
 """The hidden state of all layers: a NamedTuple of (B, H) arrays for each."""
 
 _LOGITS_AT_ONCE = 2**21
-"""The output layer works through a window in blocks of rows, with at most about this many logits in each."""
+"""The output layer works through a window in blocks of rows, with about this many logits in each, or as many as it has
+weights: for a large vocabulary fewer rows would save no memory worth the name, and make its products slower."""
 
 
 class Window(NamedTuple):
@@ -100,9 +102,7 @@ class CharRNN:
         kernels = choose(self.dtype)
         hidden, state = self._unroll(inputs, state, kernels, fresh=fresh)
         total, expected = 0.0, targets.reshape(-1)
-        for part in self._output_blocks(hidden):
-            logits = rows(hidden)[part] @ self.parameters["output/w"]
-            logits += self.parameters["output/b"]
+        for part, logits in self._logits(hidden):
             total += float(kernels.softmax_cross_entropy(logits, expected[part]).sum(dtype=np.float64))
         return total, state
 
@@ -184,7 +184,11 @@ class CharRNN:
         elif k == 0 and below.ndim == 2:
             if below.max() >= len(w_x):
                 raise IndexError(f"an id of {below.max()} in a vocabulary of {len(w_x)}")
-            return np.take(w_x + b, below, axis=0, out=x, mode="clip")
+            if below.size > len(w_x):  # b is added to what is less
+                return np.take(w_x + b, below, axis=0, out=x, mode="clip")
+            np.take(w_x, below, axis=0, out=x, mode="clip")
+            x += b
+            return x
         np.matmul(rows(below), w_x, out=rows(x))
         x += b
         return x
@@ -214,24 +218,31 @@ class CharRNN:
     def _output_loss(self, hidden: np.ndarray, targets: np.ndarray, characters: int, gradients: Parameters,
                      kernels: ModuleType) -> tuple[float, np.ndarray]:
         """The loss against ``targets``, summed and divided by ``characters``, and the gradient of ``hidden``."""
-        w, b = self.parameters["output/w"], self.parameters["output/b"]
-        d_w, d_b = gradients["output/w"], gradients["output/b"]
-        d_w[...], d_b[...] = 0, 0
+        w_transposed, d_w, d_b = self.parameters["output/w"].T, gradients["output/w"], gradients["output/b"]
         d_hidden = self._buffers_for(*hidden.shape[:2]).d_hidden
         total, expected = 0.0, targets.reshape(-1)
-        for part in self._output_blocks(hidden):
-            logits = rows(hidden)[part] @ w
-            logits += b
+        for part, logits in self._logits(hidden):
             losses = kernels.softmax_cross_entropy(logits, expected[part], 1 / characters)
             total += float(losses.sum(dtype=np.float64))
-            d_w += rows(hidden)[part].T @ logits
-            d_b += logits.sum(axis=0)
-            np.matmul(logits, w.T, out=rows(d_hidden)[part])
+            if part.start == 0:
+                np.matmul(rows(hidden)[part].T, logits, out=d_w)
+                np.sum(logits, axis=0, out=d_b)
+            else:
+                d_w += rows(hidden)[part].T @ logits
+                d_b += logits.sum(axis=0)
+            np.matmul(logits, w_transposed, out=rows(d_hidden)[part])
         return total / characters, d_hidden
 
-    def _output_blocks(self, hidden: np.ndarray) -> list[slice]:
-        count, at_once = len(rows(hidden)), max(1, _LOGITS_AT_ONCE // self.vocabulary_size)
-        return [slice(start, start + at_once) for start in range(0, count, at_once)]
+    def _logits(self, hidden: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Blocks of the rows (T*B) of ``hidden``, and their logits, which hold until the next ones are asked for."""
+        count = len(rows(hidden))
+        at_once = min(count, max(_LOGITS_AT_ONCE // self.vocabulary_size, self.config.hidden_size))
+        room = np.empty((at_once, self.vocabulary_size), self.dtype)
+        for start in range(0, count, at_once):
+            part = slice(start, min(start + at_once, count))
+            logits = np.matmul(rows(hidden)[part], self.parameters["output/w"], out=room[:part.stop - start])
+            logits += self.parameters["output/b"]
+            yield part, logits
 
     def _buffers_for(self, seq_len: int, batch_size: int) -> _Buffers:
         if self._buffers is None or self._buffers.shape != (seq_len, batch_size):

@@ -215,6 +215,20 @@ def test_weights_follow_from_the_seed_and_are_zero_without_one():
     assert not CharRNN(ModelConfig(), V).parameters.flat.any()
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_few_ids_select_the_rows_that_many_do(cell):
+    """More ids than characters, and fewer."""
+    rng = np.random.default_rng(13)
+    model = a_model(cell)
+    model.parameters["layer0/b"][...] = rng.standard_normal(model.parameters["layer0/b"].shape)
+    inputs, _ = a_text(rng)
+    many, _ = model.forward(inputs, model.initial_state(B))
+    state = model.initial_state(B)
+    for t in range(T):
+        few, state = model.forward(inputs[t:t + 1], state)
+        np.testing.assert_allclose(few[0], many[t], atol=1e-12)
+
+
 @pytest.mark.parametrize("embedding_size", [0, 4])
 def test_an_id_that_is_none_is_refused(embedding_size):
     model = a_model(embedding_size=embedding_size)
