@@ -56,7 +56,7 @@ class Corpus:
     def _hold(self, tokens: Tokens) -> None:
         """Take the ids into memory."""
         if not tokens.characters:
-            raise CorpusError(f"{self._what}: is empty; give a text to train on")
+            raise CorpusError(f"{self._what}: is empty (0 characters); give a text that is not")
         _, starts, ids = tokens.ids()
         self.ids, self.starts = np.concatenate(list(ids)), starts.astype(np.int64)
         self.vocabulary, self.fingerprint, self.folded = tokens.vocabulary, tokens.fingerprint, tokens.folded

@@ -10,6 +10,7 @@ import atexit
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ _KIND = "tokens"
 _LARGEST = 2**46
 _KINDS = {"kind": str, "sources": list, "reading": dict, "files": str, "times": str, "content": str, "fingerprint": str,
           "characters": int, "vocabulary": int, "starts": int, "folded": str}
+_NAME = re.compile(r".+-[0-9a-f]{16}\.h5|standard-input-[0-9]+-[0-9a-f]{8}\.h5", re.DOTALL)
 _YOUNG = 2.0
 """Seconds within which a file may change again and keep its time."""
 
@@ -170,8 +172,8 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 
 def listed() -> list[Path]:
-    """All files in the cache folder that are named as token files, sorted."""
-    return sorted(path for path in folder().glob("*.h5") if path.is_file())
+    """The files in the cache folder that are named as token files, sorted; another's files are left alone."""
+    return sorted(path for path in folder().glob("*.h5") if _NAME.fullmatch(path.name) and path.is_file())
 
 
 def _describe(facts: dict[str, Any]) -> checkpoint.Manifest:

@@ -88,7 +88,8 @@ class Tokens:
             present[ord("\n")] = True
         points = np.flatnonzero(present)
         if not len(points):
-            raise CorpusError(f"no character stands in the text {self._reading.min_count:,} times; give a lower --min-count")
+            raise CorpusError(f"no character stands in the text {self._reading.min_count:,} times; give a lower "
+                              f"--min-count")
         return Vocabulary(points if self._counts is None else np.append(points, UNKNOWN))
 
     def _all_present(self) -> np.ndarray:

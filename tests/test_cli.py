@@ -670,7 +670,7 @@ def test_another_text_is_learned_only_where_that_is_meant(here: Path, cli: Cli) 
     assert "1 get fresh weights: Ω" in answer.err
     assert files(here / RUN) == before
     run = Run.load("checkpoints/fine/last.h5")
-    assert (run.step, run.source.names, run.source.encoding) == (3, ("other.txt",), "utf-16")
+    assert (run.step, run.source.names, run.source.reading.encoding) == (3, ("other.txt",), "utf-16")
     assert cli("resume", "checkpoints/fine", "--steps", 5).code == 0
 
 

@@ -24,6 +24,8 @@ _COMMANDS = {
     "sample": "Write text from a model.",
     "evaluate": "Measure how well a model predicts a text.",
     "inspect": "Show what a run or a checkpoint is.",
+    "prepare": "Read a long text once, for trainings that start at once.",
+    "cache": "List, or clear, what was kept of long texts.",
     "gradcheck": "Check the gradients of a cell numerically.",
 }
 

@@ -38,25 +38,30 @@ def _show(path: Path, run: Run) -> None:
     """All of one checkpoint, as names and values, then its evaluations as a table."""
     config, size = run.config, path.stat().st_size
     _line(str(path), f"step {run.step:,} of {run.planned:,}, epoch {run.epoch:.2f}, {size:,} bytes")
-    _line("corpus", f"{', '.join(run.source.names)}: {run.source.characters:,} characters, "
+    _line("corpus", f"{', '.join(run.source.names)}: {run.source.characters:,} {_units(run)}, "
                     f"sha256 {run.source.fingerprint[:12]}")
-    _line("vocabulary", f"{len(run.vocabulary):,} characters: {_excerpt(run.vocabulary.characters)}")
+    _line("vocabulary", f"{len(run.vocabulary):,} {_units(run)}: {_excerpt(run.vocabulary.characters)}")
     _line("parameters", f"{run.model.parameters.flat.size:,} of {run.model.dtype}")
-    for settings in (run.model.config, config):
+    for settings in (run.source.reading, run.model.config, config):
         for item in dataclasses.fields(settings):
-            if getattr(settings, item.name) is not None:
+            if getattr(settings, item.name) is not None and (settings is not run.source.reading
+                                                             or getattr(settings, item.name) != item.default):
                 _line(item.name.replace("_", " "), _plain(getattr(settings, item.name)))
     for name, value in run.environment.items():
         _line(name, value)
     if run.rate_factor < 1:
         _line("rate factor", f"{run.rate_factor:g}, after steps that ended in no numbers")
-    _line("training loss", f"{run.smoothed_loss:.4f} nats/char, smoothed")
+    _line("training loss", f"{run.smoothed_loss:.4f} nats/{run.source.reading.level}, smoothed")
     if run.history:
-        click.echo(f"\n{'step':>10}  {'train':>8}  {'validation':>10}  nats/char")
+        click.echo(f"\n{'step':>10}  {'train':>8}  {'validation':>10}  nats/{run.source.reading.level}")
     best = run.best
     for record in run.history:
         mark = "  best" if record is best else ""
         click.echo(f"{record.step:>10,}  {record.train_loss:8.4f}  {record.validation_loss:10.4f}{mark}")
+
+
+def _units(run: Run) -> str:
+    return "characters" if run.source.reading.level == "char" else "bytes"
 
 
 def _line(name: str, value: str) -> None:

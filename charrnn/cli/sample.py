@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from charrnn.config import SAMPLE_LENGTH
+from charrnn.errors import CharRNNError, ConfigError
 
 if TYPE_CHECKING:
     from charrnn.run import Run
@@ -50,6 +51,9 @@ def command(run_or_checkpoint: str, length: int, temperature: float, top_k: int 
     if prime == "-":
         prime = decode(sys.stdin.buffer.read(), "standard input")
     prime = shape(prime, reading)
+    if reading.level == "byte" and run.vocabulary.unknown is None and (missing := run.vocabulary.missing(prime)):
+        raise ConfigError("prime", f"has a byte that does not stand in the training text, 0x{ord(missing[0]):02x}; leave it "
+                                   f"out, or train with --min-count 2, which knows a place for such")
     if run.vocabulary.unknown is not None:
         say_folded("".join(run.vocabulary.missing(prime)))
     if reading.lines:
@@ -86,7 +90,6 @@ def _write(turns: Iterator[list[str]], count: int, out: TextIO | _Bytes) -> None
 def _write_lines(lines: list[str], run: Run) -> None:
     """A line each; those that were trained on are marked, if the text is still there."""
     from charrnn.cli.training import say, text_of
-    from charrnn.errors import CharRNNError
 
     known = set()
     try:

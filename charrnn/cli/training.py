@@ -212,7 +212,7 @@ class _Progress:
     """A progress bar, with a line above it for each evaluation."""
 
     def __init__(self, run: Run, quiet: bool) -> None:
-        self.run, self.quiet = run, quiet
+        self.run, self.quiet, self.unit = run, quiet, run.source.reading.level
         self.bar = bar(quiet, total=run.planned, initial=run.step, unit="step")
 
     def __enter__(self) -> _Progress:
@@ -224,12 +224,12 @@ class _Progress:
 
     def show(self, step: Step) -> None:
         with _nobody_may_read():
-            self.bar.set_postfix_str(f"{self.run.smoothed_loss:.3f} nats/char", refresh=False)
+            self.bar.set_postfix_str(f"{self.run.smoothed_loss:.3f} nats/{self.unit}", refresh=False)
             self.bar.update()
         if step.validation_loss is not None and not self.quiet:
             mark = "  best" if step.is_best else ""
             self.write(f"step {step.number:>7,}  epoch {step.epoch:6.2f}  train {self.run.smoothed_loss:.4f}  "
-                       f"validation {step.validation_loss:.4f} nats/char{mark}")
+                       f"validation {step.validation_loss:.4f} nats/{self.unit}{mark}")
 
     def write(self, line: str) -> None:
         with _nobody_may_read():

@@ -1,0 +1,32 @@
+"""``charrnn prepare``"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from charrnn.cli.options import quiet, settings
+from charrnn.config import Reading
+from charrnn.errors import CorpusError
+
+
+@click.command(name="prepare")
+@click.argument("corpus", nargs=-1, required=True, type=click.Path())
+@settings(Reading)
+@quiet
+def command(corpus: tuple[str, ...], quiet: bool, **values: Any) -> None:
+    """Read CORPUS and keep it as a token file, from which a training starts in seconds.
+
+    'train' does so by itself for a text of more than 16 MB. A token file lies in the user's cache folder (or where
+    CHARRNN_CACHE says), is found by the same CORPUS and the same options, and is made anew when the text changes.
+    Standard output gets its path.
+    """
+    from charrnn.cli import training
+    from charrnn.texts import STANDARD_INPUT
+
+    if STANDARD_INPUT in corpus:
+        raise CorpusError("standard input: cannot be found again, so that no token file is kept of it; name a file")
+    text = training.read(corpus, Reading(**values), quiet, keep=True)
+    training.say(training.describe_corpus(text), quiet)
+    click.echo(text.token_file)
