@@ -20,7 +20,7 @@ import charrnn.cli
 ORDER = ["errors", "config", "randomness", "vocabulary", "hdf5", "checkpoint",
          "texts", "tokens", "token_file", "corpus", "batches", "parameters", "kernels", "cells", "model",
          "gradient_check", "recipe", "dropout", "optimizers", "ranks", "parallel", "facts", "run",
-         "evaluation", "trainer", "metrics",
+         "evaluation", "ngram", "trainer", "metrics",
          "run_folder", "sweep", "sampler", "cli"]
 """A module imports only from those above it."""
 

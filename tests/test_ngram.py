@@ -1,0 +1,192 @@
+"""charrnn.ngram, against the definition written out with dictionaries."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from charrnn import ngram
+from charrnn.errors import ConfigError
+from charrnn.evaluation import Evaluation
+from charrnn.ngram import witten_bell
+
+
+
+def by_definition(training: list[int], text: list[int], vocabulary_size: int, order: int) -> float:
+    """The mean loss, in nats."""
+    followers: dict[tuple, Counter] = defaultdict(Counter)
+    for place, character in enumerate(training):
+        for length in range(min(order, place) + 1):
+            followers[tuple(training[place - length:place])][character] += 1
+
+    def probability(character: int, context: tuple) -> float:
+        shorter = probability(character, context[1:]) if context else 1 / vocabulary_size
+        if context not in followers:
+            return shorter
+        here = followers[context]
+        return (here[character] + len(here) * shorter) / (sum(here.values()) + len(here))
+
+    return -sum(math.log(probability(text[place], tuple(text[max(0, place - order):place])))
+                for place in range(1, len(text))) / (len(text) - 1)
+
+
+def draw(characters: int, vocabulary_size: int, seed: int = 1) -> np.ndarray:
+    """Ids that repeat themselves, in the dtype of such a vocabulary: the small ones are frequent."""
+    rng = np.random.default_rng(seed)
+    ids = (vocabulary_size * rng.random(characters)**3).astype(np.min_scalar_type(vocabulary_size - 1))
+    for _ in range(characters // 20):
+        source, target = rng.integers(0, max(1, characters - 10), 2)
+        ids[target:target + 10] = ids[source:source + 10]
+    return ids
+
+
+def agrees(training: np.ndarray, text: np.ndarray, vocabulary_size: int, order: int) -> None:
+    result = witten_bell(training, text, vocabulary_size, order)
+    expected = by_definition(training.tolist(), text.tolist(), vocabulary_size, order)
+    assert result.nats == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert result.characters == len(text) - 1
+
+
+# The figure
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 4, 7, 32])
+@pytest.mark.parametrize("vocabulary_size", [2, 27, 256, 257, 10_000, 0x110000])
+def test_it_is_what_the_definition_says(vocabulary_size: int, order: int) -> None:
+    ids = draw(6000, vocabulary_size)
+    agrees(ids[:5000], ids[5000:], vocabulary_size, order)
+
+
+def test_many_contexts_of_a_large_vocabulary_do_not_get_mixed_up() -> None:
+    """Their product does not fit into 32 bits."""
+    ids = np.random.default_rng(3).integers(0x110000, size=8000).astype(np.uint32)
+    ids[4000:6000] = ids[6000:]
+    agrees(ids[:6000], ids[6000:], 0x110000, 2)
+
+
+@settings(max_examples=150)
+@given(training=st.lists(st.integers(0, 3), max_size=60), text=st.lists(st.integers(0, 3), min_size=2, max_size=40),
+       order=st.integers(0, 6), dtype=st.sampled_from(["uint8", "uint16", "uint32"]), block=st.integers(1, 70))
+@example(training=[], text=[0, 1], order=3, dtype="uint8", block=7)
+@example(training=[1], text=[0, 1], order=0, dtype="uint8", block=1)
+@example(training=[0, 1], text=[0, 1, 0], order=6, dtype="uint8", block=2)  # shorter than the order
+@example(training=[0, 0, 0, 1], text=[0, 1, 2], order=1, dtype="uint8", block=4)  # nothing follows the 1 at the end
+def test_it_is_what_the_definition_says_of_any_text_in_blocks_of_any_size(
+        training: list, text: list, order: int, dtype: str, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ngram, "BLOCK", block)
+        agrees(np.array(training, dtype), np.array(text, dtype), 4, order)
+
+
+@settings(max_examples=50)
+@given(context=st.lists(st.integers(0, 4), min_size=1, max_size=6), order=st.integers(0, 5), seed=st.integers(0, 99))
+def test_the_probabilities_of_all_characters_sum_to_one(context: list, order: int, seed: int) -> None:
+    training = draw(100, 5, seed)
+
+    def loss(text: list) -> float:
+        result = witten_bell(training, np.array(text, np.uint8), 5, order)
+        return result.nats * result.characters
+
+    before = loss(context) if len(context) > 1 else 0.0
+    assert sum(math.exp(before - loss([*context, character])) for character in range(5)) == pytest.approx(1, rel=1e-9)
+
+
+@pytest.mark.parametrize("block", [1, 13, 999, 1000, 1001, 4000])
+def test_the_size_of_the_blocks_does_not_change_it(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    ids = draw(5000, 30)
+    expected = witten_bell(ids[:4000], ids[4000:], 30, 5).nats
+    monkeypatch.setattr(ngram, "BLOCK", block)
+    assert witten_bell(ids[:4000], ids[4000:], 30, 5).nats == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_small_case_can_be_counted_by_hand() -> None:
+    training, text = np.array([0, 1, 0, 1, 0, 2], np.uint8), np.array([0, 2], np.uint8)
+    unigram = (1 + 3 / 4) / (6 + 3)  # the 2 is one of six characters, three are different; four are possible
+    assert witten_bell(training, text, 4, 0) == Evaluation(pytest.approx(-math.log(unigram), rel=1e-12), 1)
+    bigram = (1 + 2 * unigram) / (3 + 2)  # after the 0: two times 1, once 2
+    assert witten_bell(training, text, 4, 1) == Evaluation(pytest.approx(-math.log(bigram), rel=1e-12), 1)
+
+
+@pytest.mark.parametrize("order", [0, 1, 4])
+def test_the_only_character_there_is_costs_nothing(order: int) -> None:
+    zeros = np.zeros(50, np.uint8)
+    assert str(witten_bell(zeros, zeros[:2], 1, order).nats) == "0.0"
+
+
+@pytest.mark.parametrize("order", [0, 4])
+def test_without_training_every_character_is_as_likely(order: int) -> None:
+    assert witten_bell(np.zeros(0, np.uint8), draw(40, 7), 7, order).nats == pytest.approx(math.log(7), rel=1e-12)
+
+
+@pytest.mark.parametrize("order", [-1, 33, 10**30, 1.5, True, None])
+def test_an_order_out_of_range_is_refused_by_name(order: object) -> None:
+    with pytest.raises(ConfigError, match="order"):
+        witten_bell(draw(50, 5), draw(50, 5), 5, order)
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_one_character_leaves_nothing_to_predict(length: int) -> None:
+    with pytest.raises(ValueError, match="two characters"):
+        witten_bell(draw(50, 5), draw(length, 5), 5, 2)
+
+
+# The reading
+
+def test_progress_is_told_of_every_character_that_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngram, "BLOCK", 300)
+    told: list[int] = []
+    witten_bell(draw(1000, 9), draw(500, 9), 9, 3, told.append)
+    assert told == [300, 300, 300, 100]
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
+def test_a_memory_map_is_as_good_as_an_array(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dtype: str, mode: str) -> None:
+    monkeypatch.setattr(ngram, "BLOCK", 700)
+    ids = draw(5000, 200).astype(dtype)
+    ids.tofile(tmp_path / "ids")
+    mapped = np.memmap(tmp_path / "ids", dtype, mode)
+    if mode == "c":  # what was changed in memory alone stays
+        mapped[:100] = ids[:100] = 0
+    assert witten_bell(mapped[:4000], mapped[4000:], 200, 3) == witten_bell(ids[:4000], ids[4000:], 200, 3)
+    assert np.array_equal(mapped, ids)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED") or not os.path.exists("/proc/self/status"), reason="Linux only")
+def test_what_was_read_of_a_memory_map_does_not_stay(tmp_path: Path) -> None:
+    def resident() -> int:
+        return int(re.search(r"RssFile:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+    size = 2**25
+    with (tmp_path / "ids").open("wb") as file:
+        file.truncate(size)
+    before, most = resident(), 0
+
+    def look(_: int) -> None:
+        nonlocal most
+        most = max(most, resident() - before)
+
+    witten_bell(np.memmap(tmp_path / "ids", np.uint8, "r"), np.zeros(9, np.uint8), 2, 0, look)
+    assert most < size // 2
+
+
+def test_many_keys_are_found_and_others_are_not() -> None:
+    keys = np.random.default_rng(1).permutation(2**16).astype(np.int64) * 2**30
+    table = ngram._Table()
+    for start in range(0, len(keys), 5000):
+        assert table.find(keys[start:start + 5000])[1].all()
+        table.add(keys[start:start + 5000], np.arange(start, min(start + 5000, len(keys))))
+    numbers, missing = table.find(keys)
+    assert np.array_equal(numbers, np.arange(len(keys)))
+    assert not missing.any()
+    assert table.find(keys + 1)[1].all()
+    assert 2 * len(keys) <= len(table.keys) <= 8 * len(keys)
