@@ -32,6 +32,9 @@ VALIDATION, MOST_VALIDATION = 0.1, 1_000_000
 CHOSEN = ("hidden_size", "dropout", "weight_drop")
 """The settings of a model that are chosen for a text where no hidden size is named."""
 
+BASELINE_ORDER = 4
+"""Characters of context from which counting predicts the next one, where a model is held against it."""
+
 SAMPLE_LENGTH = 1000
 """Characters that the ``sample`` command writes by default."""
 

@@ -116,7 +116,7 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_those_of_the_documentation() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "inspect", "gradcheck"]
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "baseline", "inspect", "gradcheck"]
 
 
 @pytest.mark.parametrize("name", commands())

@@ -7,6 +7,7 @@ import mmap
 import os
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from charrnn.errors import ConfigError
 from charrnn.evaluation import Evaluation
 from charrnn.ngram import witten_bell
 
+FIGURES = r"\d+\.\d{4} nats/char  \d+\.\d{3} bits/char  perplexity \d+\.\d{2}\n"
 
 
 def by_definition(training: list[int], text: list[int], vocabulary_size: int, order: int) -> float:
@@ -190,3 +192,70 @@ def test_many_keys_are_found_and_others_are_not() -> None:
     assert not missing.any()
     assert table.find(keys + 1)[1].all()
     assert 2 * len(keys) <= len(table.keys) <= 8 * len(keys)
+
+
+# The command
+
+@pytest.fixture
+def notes(make_text: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The text of notes.txt in the current folder."""
+    text = make_text(3000)
+    (tmp_path / "notes.txt").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return text
+
+
+def expected(text: str, order: int, first: float, second: float) -> float:
+    """The loss of the part of ``text`` from ``first`` to ``second``, where all before 80 % is counted."""
+    characters = sorted(set(text))
+    ids = [characters.index(character) for character in text]
+    bounds = [round(share * len(ids)) for share in (0.8, first, second)]
+    return by_definition(ids[:bounds[0]], ids[bounds[1]:bounds[2]], len(characters), order)
+
+
+@pytest.mark.parametrize(("options", "order"), [((), 4), (("--order", 2), 2), (("--order", 0), 0)])
+def test_the_command_prints_a_line_as_evaluate_does(cli: Callable, notes: str, options: tuple, order: int) -> None:
+    answer = cli("baseline", "notes.txt", "--validation", 0.2, *options)
+    assert (answer.code, answer.out) == (0, Evaluation(expected(notes, order, 0.8, 1), 0).line("validation") + "\n")
+    assert re.fullmatch("validation " + FIGURES, answer.out)
+    assert answer.err == "notes.txt: 3,000 characters, 34 different\n"
+    assert cli("baseline", "notes.txt", "--validation", 0.2, *options, "--quiet") == (0, answer.out, "")
+
+
+def test_the_test_part_comes_first_where_there_is_one(cli: Callable, notes: str) -> None:
+    validation, test = (Evaluation(expected(notes, 4, *part), 0) for part in ((0.8, 0.9), (0.9, 1)))
+    answer = cli("baseline", "notes.txt", "--test", 0.1)
+    assert answer.out == test.line("test") + "\n" + validation.line("validation") + "\n"
+    assert len(cli("baseline", "notes.txt", "--test", 0.2, "--validation", 0).out.splitlines()) == 1
+
+
+def test_the_text_is_read_as_train_reads_it(cli: Callable, notes: str) -> None:
+    plain = cli("baseline", "notes.txt").out
+    Path("notes.txt").write_text(notes, encoding="utf-16")
+    assert cli("baseline", "notes.txt", "--encoding", "utf-16").out == plain
+    assert cli("baseline", "-", stdin=notes).out == plain
+    assert "the language reference that comes with Python" in cli("baseline", "--order", 0).err
+
+
+def test_a_long_text_has_a_bar(cli: Callable, notes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from charrnn.cli import baseline
+
+    monkeypatch.setattr(baseline, "_LONG", 1000)
+    assert "char/s" in cli("baseline", "notes.txt", "--test", 0.2).err
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("notes.txt", "--order", -1), "--order: must be at least 0"),
+    (("notes.txt", "--order", 33), "--order: must be at most 32"),
+    (("notes.txt", "--validation", 0), "--validation: leaves nothing to predict"),
+    (("notes.txt", "--validation", 1), "--validation"), (("notes.txt", "--test", 0.95), "--test"),
+    (("short.txt",), "--validation: a share of 0.1 of 3 characters leaves"),
+    (("missing.txt",), "missing.txt: no such file"),
+    (("notes.txt", "--encoding", "utf-99"), "--encoding"),
+], ids=str)
+def test_bad_use_is_one_line(cli: Callable, notes: str, arguments: tuple, message: str) -> None:
+    Path("short.txt").write_text("abc")
+    answer = cli("baseline", *arguments)
+    assert answer.code != 0
+    assert answer.out == ""
+    assert re.fullmatch(f"Error: {re.escape(message)}.*\n", answer.err)

@@ -23,6 +23,7 @@ _COMMANDS = {
     "sweep": "Train with every combination of some settings.",
     "sample": "Write text from a model.",
     "evaluate": "Measure how well a model predicts a text.",
+    "baseline": "Measure how well counting alone predicts a text.",
     "inspect": "Show what a run or a checkpoint is.",
     "prepare": "Read a long text once, for trainings that start at once.",
     "cache": "List, or clear, what was kept of long texts.",

@@ -1,0 +1,48 @@
+"""``charrnn baseline``"""
+
+from __future__ import annotations
+
+import click
+
+from charrnn.cli.options import encoding, errors, quiet, setting
+from charrnn.config import BASELINE_ORDER, TrainConfig
+from charrnn.errors import ConfigError
+
+_LONG = 10_000_000
+"""Characters that take seconds, so that a bar is worth showing."""
+
+
+@click.command(name="baseline")
+@click.argument("corpus", nargs=-1, type=click.Path())
+@click.option("--order", type=int, default=BASELINE_ORDER, show_default=True, metavar="N",
+              help="Characters that the next one is predicted from: 4 counts up to 5-grams, 0 single characters.")
+@setting(TrainConfig, "validation")
+@setting(TrainConfig, "test")
+@encoding
+@errors
+@quiet
+def command(corpus: tuple[str, ...], order: int, validation: float, test: float, encoding: str, errors: str, quiet: bool
+            ) -> None:
+    """Print what counting alone reaches on CORPUS: what a model trained on it should beat.
+
+    The training part of what 'charrnn train CORPUS' would read is counted, and its validation part (and test part, where
+    there is one) is predicted, by an n-gram model with interpolated Witten-Bell smoothing. The figures compare with those
+    of train and evaluate.
+    """
+    from charrnn.cli import training
+    from charrnn.corpus import BUILT_IN, Corpus, Reading
+    from charrnn.ngram import check_order, witten_bell
+
+    check_order(order)
+    text = Corpus.open(corpus or (BUILT_IN,), Reading(encoding, errors))
+    split = text.split(validation, test)
+    parts = [(name, part) for name, part in (("test", split.test), ("validation", split.validation)) if len(part)]
+    if not parts:
+        raise ConfigError("validation", "leaves nothing to predict; give a share above 0")
+    training.say(training.describe_corpus(text), quiet)
+    total = len(split.train) * len(parts)
+    with training.bar(quiet or total < _LONG, total=total, unit="char", unit_scale=True, leave=False) as progress:
+        results = [(name, witten_bell(split.train, part, len(text.vocabulary), order, progress.update))
+                   for name, part in parts]
+    for name, result in results:
+        click.echo(result.line(name))
