@@ -16,10 +16,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charrnn import ngram
+from charrnn.cli import training as cli_training
 from charrnn.errors import ConfigError
 from charrnn.evaluation import Evaluation
 from charrnn.ngram import witten_bell
 
+SMALL = ("--hidden-size", 8, "--batch-size", 3, "--seq-len", 8, "--threads", 1)
 FIGURES = r"\d+\.\d{4} nats/char  \d+\.\d{3} bits/char  perplexity \d+\.\d{2}\n"
 
 
@@ -259,3 +261,72 @@ def test_bad_use_is_one_line(cli: Callable, notes: str, arguments: tuple, messag
     assert answer.code != 0
     assert answer.out == ""
     assert re.fullmatch(f"Error: {re.escape(message)}.*\n", answer.err)
+
+
+# What train says
+
+LINE = r"^Counting alone \(order 4(.*?)\) reaches (\S+) nats/char; this model is (\S+) (better|worse.*)$"
+
+
+def said(answer: object, counted: str = "") -> tuple[float, float, str]:
+    """The one line about counting: its loss, the difference, and what that means."""
+    (found,) = re.findall(LINE, answer.err, re.MULTILINE)
+    assert found[0] == counted
+    return float(found[1]), float(found[2]), found[3]
+
+
+def test_train_says_what_counting_alone_reaches_and_that_a_bad_model_is_worse(cli: Callable, notes: str) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 2, "--validation", 0.2, "--name", "run")
+    nats, difference, meaning = said(answer)
+    assert nats == pytest.approx(expected(notes, 4, 0.8, 1), abs=1e-4)
+    assert difference == pytest.approx(float(answer.out.split()[1]) - nats, abs=2e-4)
+    assert meaning == "worse: train longer, or give it a larger --hidden-size"
+    again = cli("resume", "checkpoints/run", "--steps", 3)
+    assert said(again)[0] == nats
+    assert said(again)[1] == pytest.approx(float(again.out.split()[1]) - nats, abs=2e-4)
+
+
+def test_a_model_that_is_better_is_called_so(cli: Callable, make_text: Callable, tmp_path: Path) -> None:
+    text = "abcdefgh" * 10 + "hgfedcba" * 2  # the part that is counted lacks every step backwards
+    (tmp_path / "steps.txt").write_text(text)
+    answer = cli("train", tmp_path / "steps.txt", *SMALL, "--steps", 1, "--learning-rate", 1e-9, "--validation", 0.16,
+                 "--checkpoints", tmp_path)
+    nats, difference, meaning = said(answer)
+    assert meaning == "better"
+    assert difference == pytest.approx(nats - float(answer.out.split()[1]), abs=2e-4)
+
+
+def test_of_a_long_text_only_the_end_is_counted_and_the_line_says_so(
+        cli: Callable, notes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_training, "_COUNTED", 1200)
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 1, "--validation", 0.2)
+    nats, _, _ = said(answer, ", of the last 1,200 characters of the training part")
+    characters = sorted(set(notes))
+    ids = [characters.index(character) for character in notes]
+    assert nats == pytest.approx(by_definition(ids[1200:2400], ids[2400:], len(characters), 4), abs=1e-4)
+
+
+@pytest.mark.parametrize("options", [("--validation", 0), ("--quiet",)], ids=str)
+def test_without_a_validation_part_or_quietly_nothing_is_said_or_counted(
+        cli: Callable, notes: str, monkeypatch: pytest.MonkeyPatch, options: tuple) -> None:
+    monkeypatch.setattr(ngram, "witten_bell", None)
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 1, *options)
+    assert answer.code == 0
+    assert "Counting" not in answer.err
+
+
+def test_a_run_that_was_stopped_is_not_held_against_counting(
+        cli: Callable, notes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from charrnn.trainer import Trainer
+
+    take = Trainer.step
+
+    def step(self: Trainer) -> object:
+        if self.run.step == 2:
+            os.kill(os.getpid(), 2)
+        return take(self)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 9, "--eval-every", 1)
+    assert answer.code == 130
+    assert "Counting" not in answer.err

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from charrnn.cli.options import encoding, errors, quiet, setting
-from charrnn.config import BASELINE_ORDER, TrainConfig
+from charrnn.cli.options import quiet, setting, settings
+from charrnn.config import BASELINE_ORDER, Reading, TrainConfig
 from charrnn.errors import ConfigError
 
 _LONG = 10_000_000
@@ -18,11 +20,9 @@ _LONG = 10_000_000
               help="Characters that the next one is predicted from: 4 counts up to 5-grams, 0 single characters.")
 @setting(TrainConfig, "validation")
 @setting(TrainConfig, "test")
-@encoding
-@errors
+@settings(Reading)
 @quiet
-def command(corpus: tuple[str, ...], order: int, validation: float, test: float, encoding: str, errors: str, quiet: bool
-            ) -> None:
+def command(corpus: tuple[str, ...], order: int, validation: float | None, test: float, quiet: bool, **values: Any) -> None:
     """Print what counting alone reaches on CORPUS: what a model trained on it should beat.
 
     The training part of what 'charrnn train CORPUS' would read is counted, and its validation part (and test part, where
@@ -30,11 +30,11 @@ def command(corpus: tuple[str, ...], order: int, validation: float, test: float,
     of train and evaluate.
     """
     from charrnn.cli import training
-    from charrnn.corpus import BUILT_IN, Corpus, Reading
+    from charrnn.corpus import BUILT_IN
     from charrnn.ngram import check_order, witten_bell
 
     check_order(order)
-    text = Corpus.open(corpus or (BUILT_IN,), Reading(encoding, errors))
+    text = training.read(corpus or (BUILT_IN,), Reading(**values), quiet)
     split = text.split(validation, test)
     parts = [(name, part) for name, part in (("test", split.test), ("validation", split.validation)) if len(part)]
     if not parts:
@@ -45,4 +45,4 @@ def command(corpus: tuple[str, ...], order: int, validation: float, test: float,
         results = [(name, witten_bell(split.train, part, len(text.vocabulary), order, progress.update))
                    for name, part in parts]
     for name, result in results:
-        click.echo(result.line(name))
+        click.echo(result.line(name, text.reading.level))

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from charrnn.config import ModelConfig, Reading, TrainConfig
-    from charrnn.corpus import Corpus
+    from charrnn.corpus import Corpus, Split
     from charrnn.run import Run
     from charrnn.run_folder import RunFolder
     from charrnn.trainer import Step
+
+_COUNTED = 8_000_000
+"""Characters at the end of the training part that are counted, to hold a model against: they take seconds."""
 
 
 _NAMED = 20
@@ -181,6 +184,10 @@ def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
     if stop.received is not None and not run.finished:
         say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: {resume}")
         sys.exit(128 + stop.received)
+    if run.best is not None and stop.received is None and not quiet:
+        with contextlib.suppress(KeyboardInterrupt):  # the training is over and saved; its result is still to come
+            say(_against_counting(run.best.validation_loss, corpus.split(run.config.validation, run.config.test),
+                                  len(run.vocabulary), run.source.reading.level))
     say(f"Sample from it: charrnn sample {place}", quiet)
     if run.best is not None and run.out_of_patience and run.step < run.planned:
         say(f"Stopped early at step {run.step:,} of {run.planned:,}: no better than step {run.best.step:,} for "
@@ -188,6 +195,19 @@ def go_on(run: Run, corpus: Corpus, folder: RunFolder, quiet: bool) -> None:
     else:
         say(f"Train longer:   {resume} --steps {2 * run.planned}", quiet)
     print_result(run)
+
+
+def _against_counting(loss: float, split: Split, vocabulary_size: int, unit: str) -> str:
+    """What counting alone reaches on the validation part, and how a model of this loss (nats) stands against it."""
+    from charrnn.config import BASELINE_ORDER
+    from charrnn.ngram import witten_bell
+
+    counted = split.train[-_COUNTED:]
+    nats = witten_bell(counted, split.validation, vocabulary_size, BASELINE_ORDER).nats
+    part = f", of the last {len(counted):,} characters of the training part" * (len(counted) < len(split.train))
+    stand = "better" if loss <= nats else "worse: train longer, or give it a larger --hidden-size"
+    return (f"Counting alone (order {BASELINE_ORDER}{part}) reaches {nats:.4f} nats/{unit}; this model is "
+            f"{abs(loss - nats):.4f} {stand}")
 
 
 def print_result(run: Run) -> None:
