@@ -116,7 +116,7 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_those_of_the_documentation() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "baseline", "inspect", "gradcheck"]
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "baseline", "inspect", "prepare", "cache", "gradcheck"]
 
 
 @pytest.mark.parametrize("name", commands())

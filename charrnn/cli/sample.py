@@ -52,8 +52,8 @@ def command(run_or_checkpoint: str, length: int, temperature: float, top_k: int 
         prime = decode(sys.stdin.buffer.read(), "standard input")
     prime = shape(prime, reading)
     if reading.level == "byte" and run.vocabulary.unknown is None and (missing := run.vocabulary.missing(prime)):
-        raise ConfigError("prime", f"has a byte that does not stand in the training text, 0x{ord(missing[0]):02x}; leave it "
-                                   f"out, or train with --min-count 2, which knows a place for such")
+        raise ConfigError("prime", f"has a byte that does not stand in the training text, 0x{ord(missing[0]):02x}; leave "
+                                   f"it out, or train with --min-count 2, which knows a place for such")
     if run.vocabulary.unknown is not None:
         say_folded("".join(run.vocabulary.missing(prime)))
     if reading.lines:
