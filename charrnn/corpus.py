@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn import token_file
+from charrnn import built_in, token_file
 from charrnn.config import Reading, check_range, from_facts, validation_share
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.texts import STANDARD_INPUT, blocks, find, name_of, shaped, size_of, texts
@@ -18,7 +18,7 @@ from charrnn.tokens import SMALL, Tokens
 from charrnn.vocabulary import Vocabulary
 
 BUILT_IN = "python-reference"
-"""Name of the corpus that needs no file: the language reference that every CPython carries."""
+"""Name of the corpus that is taken where none is named: the language reference that every CPython carries."""
 
 OnBytes = Callable[[int, int], None]
 _BLOCK = 2**20
@@ -96,11 +96,10 @@ class Corpus:
         return cls.open([str(path) for path in paths], Reading(**reading))
 
     @classmethod
-    def built_in(cls, reading: Reading | None = None) -> Corpus:
-        """Python's language reference, from the running interpreter; it differs a little between Python versions."""
-        from pydoc_data.topics import topics
-
-        return cls("\n\n".join(topics[name] for name in sorted(topics)), [BUILT_IN], reading)
+    def built_in(cls, name: str = BUILT_IN, reading: Reading | None = None) -> Corpus:
+        """A text of the running interpreter, by default Python's language reference. Raises CorpusError where there is
+        none."""
+        return cls(built_in.BUILT_IN[name].read(), [name], reading)
 
     @classmethod
     def open(cls, sources: Sequence[str], reading: Reading | None = None, characters: int | None = None,
@@ -114,8 +113,8 @@ class Corpus:
         character that is not in the vocabulary.
         """
         reading = reading or Reading()
-        if tuple(sources) == (BUILT_IN,) and not Path(BUILT_IN).exists():
-            return cls.built_in(reading)
+        if vocabulary is None and len(sources) == 1 and sources[0] in built_in.BUILT_IN and not Path(sources[0]).exists():
+            return cls.built_in(sources[0], reading)
         files = find(sources, reading.glob)
         is_there = vocabulary is None and STANDARD_INPUT not in map(str, files)
         path = token_file.path_of(sources, reading) if is_there else None

@@ -125,11 +125,11 @@ def say_batch(run: Run, wanted: int, quiet: bool) -> None:
 
 def describe_corpus(corpus: Corpus) -> str:
     """What is trained on, in a line."""
-    from charrnn.corpus import BUILT_IN
+    from charrnn.built_in import BUILT_IN
 
     names = ", ".join(corpus.sources)
-    if corpus.sources == (BUILT_IN,):
-        names += " (the language reference that comes with Python)"
+    if names in BUILT_IN:
+        names += f" ({BUILT_IN[names].what})"
     reading, characters = corpus.reading, len(corpus.vocabulary) - (corpus.vocabulary.unknown is not None)
     text = f"{names}: {len(corpus):,} {'characters' if reading.level == 'char' else 'bytes'}, {characters:,} different"
     if reading.min_count > 1:

@@ -1,0 +1,57 @@
+"""Texts that every Python carries, so that they need no file and no network. They differ a little between its versions."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from charrnn.errors import CorpusError
+
+_NOT_THE_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+
+
+class BuiltIn(NamedTuple):
+    """A text of the running interpreter; ``size`` is about its bytes; ``read`` raises CorpusError where
+    there is none."""
+
+    what: str
+    size: int
+    read: Callable[[], str]
+
+
+def _reference() -> str:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise CorpusError("python-reference: this Python does not carry its reference; name a text file") from None
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def _source() -> str:
+    """The modules one after the other, in the order of their paths; those that are not UTF-8 are left out."""
+    home = Path(sysconfig.get_paths()["stdlib"])
+    paths = []
+    for folder, folders, files in os.walk(home):
+        folders[:] = set(folders) - _NOT_THE_LIBRARY
+        paths += [Path(folder, name) for name in files if name.endswith(".py")]
+    texts = filter(None, map(_text_of, sorted(paths, key=lambda path: path.relative_to(home).as_posix())))
+    if not (text := "\n".join(texts)):
+        raise CorpusError(f"python-source: no source of the standard library in {home}; name a text file")
+    return text
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+BUILT_IN = {
+    "python-reference": BuiltIn("the language reference that comes with Python", 480_000, _reference),
+    "python-source": BuiltIn("the source of Python's standard library", 12_000_000, _source),
+}
+"""By the name that stands in for a file: ``charrnn train python-source``."""
