@@ -5,6 +5,7 @@
     CharRNNError
       ConfigError         a setting is out of range, or two settings do not go together
       CorpusError         a text cannot be read or used
+      DownloadError       a text cannot be fetched
       VocabularyError     a character that the model has never seen
       CheckpointError     a file is not a whole, valid checkpoint
       RunError            a run folder cannot be made, found or continued
@@ -40,6 +41,10 @@ class ConfigError(CharRNNError):
 
 class CorpusError(CharRNNError):
     """A text cannot be read or used."""
+
+
+class DownloadError(CharRNNError):
+    """A text cannot be fetched."""
 
 
 class VocabularyError(CharRNNError):

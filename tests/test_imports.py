@@ -18,7 +18,7 @@ import charrnn
 import charrnn.cli
 
 ORDER = ["errors", "config", "randomness", "vocabulary", "hdf5", "checkpoint",
-         "texts", "tokens", "token_file", "built_in", "corpus", "batches", "parameters", "kernels", "cells", "model",
+         "texts", "tokens", "token_file", "built_in", "corpus", "download", "corpora", "batches", "parameters", "kernels", "cells", "model",
          "gradient_check", "recipe", "dropout", "optimizers", "ranks", "parallel", "facts", "run",
          "evaluation", "ngram", "trainer", "metrics",
          "run_folder", "sweep", "sampler", "cli"]
@@ -116,7 +116,8 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_those_of_the_documentation() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "baseline", "inspect", "prepare", "cache", "gradcheck"]
+    assert list(commands()) == ["corpora", "train", "resume", "sweep", "sample", "evaluate", "baseline", "inspect", "prepare",
+                                "cache", "gradcheck"]
 
 
 @pytest.mark.parametrize("name", commands())

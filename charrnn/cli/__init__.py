@@ -18,6 +18,7 @@ from charrnn.errors import CharRNNError, ConfigError, TrainingError
 from charrnn.ranks import Ranks, ranks, started_as_rank
 
 _COMMANDS = {
+    "corpora": "List texts to train on, and fetch them.",
     "train": "Train a model on text files.",
     "resume": "Go on with a training that was stopped, or make it longer.",
     "sweep": "Train with every combination of some settings.",

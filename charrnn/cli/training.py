@@ -35,12 +35,12 @@ _NAMED = 20
 def say(message: str, quiet: bool = False) -> None:
     """A line for the user, or several, on standard error; names and characters in it may come from anywhere."""
     if not quiet:
-        with _nobody_may_read():
+        with nobody_may_read():
             click.echo("\n".join(map(printable, message.split("\n"))), err=True)
 
 
 @contextlib.contextmanager
-def _nobody_may_read() -> Iterator[None]:
+def nobody_may_read() -> Iterator[None]:
     """Go on where whoever read standard error has gone: that is no reason to end a training."""
     try:
         yield
@@ -239,11 +239,11 @@ class _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _nobody_may_read():
+        with nobody_may_read():
             self.bar.close()
 
     def show(self, step: Step) -> None:
-        with _nobody_may_read():
+        with nobody_may_read():
             self.bar.set_postfix_str(f"{self.run.smoothed_loss:.3f} nats/{self.unit}", refresh=False)
             self.bar.update()
         if step.validation_loss is not None and not self.quiet:
@@ -252,5 +252,5 @@ class _Progress:
                        f"validation {step.validation_loss:.4f} nats/{self.unit}{mark}")
 
     def write(self, line: str) -> None:
-        with _nobody_may_read():
+        with nobody_may_read():
             self.bar.write(line, file=sys.stderr)
