@@ -125,8 +125,6 @@ def _fetch(classic: Classic, path: Path, show: Show, tell: Tell) -> None:
 def _complete(classic: Classic, file: BinaryIO, show: Show, tell: Tell) -> None:
     """Make ``file`` what should lie at the address, or leave it empty and raise DownloadError."""
     size, sha256 = classic.fetched
-    if file.seek(0, os.SEEK_END) > size:
-        file.truncate(0)
     for again in (False, True):
         at_once = download(classic.address, size, file, lambda done: show("download", done, size), tell)
         found = hashlib.sha256()

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -170,6 +171,7 @@ def test_it_starts_again_only_once(house: House) -> None:
     wrong = TEXT[:-1] + b"!"
     assert "has another content" in house.error("plain", cut(wrong, 200_000))
     assert len(house.server.asked) == 4
+    assert house.told.count("the pieces do not belong together; starting again") == 1
     assert house.files == {}
 
 
@@ -235,18 +237,18 @@ def test_the_name_appears_when_all_is_on_disk(house: House, monkeypatch: pytest.
     assert done == [f"fsync {len(TEXT)}", "replace packed.txt"]
 
 
-def test_two_at_once_do_no_harm(house: House) -> None:
+def test_two_at_once_do_no_harm(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second runs while the first unpacks, and takes its archive away."""
+    monkeypatch.setattr(corpora, "_BLOCK", 50_000)
+    inner: list[bool] = []
+
     def show(doing: str, done: int, _: int) -> None:
-        if doing == "writing" and len(house.server.asked) == 1:
-            house.get("packed", ranges(PACKED))
+        if doing == "writing" and not inner:
+            inner.append(house.get("packed", status(500)))  # it takes the archive that the first has fetched
 
     house.server.behaviours = [ranges(PACKED)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpora, "_BLOCK", 50_000)
-        house.server.asked.clear()
-        calls: list[int] = []
-        assert corpora.get("packed", house.folder, False, lambda *step: calls or (calls.append(1), show(*step)), print)
+    assert corpora.get("packed", house.folder, False, show, house.told.append)
+    assert inner == [True]
     assert house.files == {"packed.txt": TEXT}
 
 
@@ -361,6 +363,9 @@ def test_get_says_what_it_has_done(house: House, cli: Callable, monkeypatch: pyt
     assert answer.err.splitlines()[-1] == "Train on it: charrnn train corpora/plain.txt"
     assert "Warning: the connection was cut, at 200,000 of 300,000 bytes; trying again in 0 s" in answer.err
     assert "writing: 100%" in answer.err
+    bars = re.findall(r"download: [^\r\n]*", answer.err)
+    assert "200k/300k" in "".join(bars)
+    assert "300k/300k" in bars[-1]
     again = cli("corpora", "get", "plain", "--quiet")
     assert again == (0, "corpora/plain.txt: 300,000 bytes, checked; it was there already\n", "")
     house.server.behaviours = [ranges(TEXT)]

@@ -102,10 +102,16 @@ def test_a_server_that_knows_no_ranges_and_always_cuts_is_given_up(server: Serve
                             f"command again later: it goes on where it stopped")
     assert result.data == DATA[:300_000]
     assert len(server.asked) == 5  # the first brings something, four bring nothing new
+    server.asked.clear()
+    shorter, longer = (lambda request, n=n: request.answer(200, DATA[:n], Content_Length=len(DATA)) for n in (200, 300))
+    result = Result(server, *[longer, shorter] * 20)
+    assert "the connection was cut" in result.error
+    assert len(server.asked) == 5  # more than the last time is nothing new
 
 
 @pytest.mark.parametrize("answered", ["bytes 0-999999/1000000", "bytes 299999-999999/1000000",
-                                      "bytes 300001-999999/1000000", "bytes */1000000", "items 300000-1/2", "", None,
+                                      "bytes 300001-999999/1000000", "bytes */1000000",
+                                      "bytes 300000-999999/10000001234567890123", "items 300000-1/2", "", None,
                                       f"bytes {'9' * 5000}-1/*"])
 def test_another_range_than_was_asked_for_is_not_used(server: Server, answered: str | None) -> None:
     result = Result(server, lambda request: request.answer(206, b"x" * 700_000, Content_Range=answered), ranges(DATA),

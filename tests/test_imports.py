@@ -76,6 +76,7 @@ def test_only_the_command_line_imports_click_and_tqdm(module: str) -> None:
 @pytest.mark.parametrize("arguments", [
     ("-c", "import charrnn"), ("-c", "import charrnn.config"), ("-c", "import charrnn.cli"), ("-m", "charrnn", "--help"),
     ("-m", "charrnn", "--version"), ("-m", "charrnn", "train", "--help"), ("-m", "charrnn", "sample", "--help"),
+    ("-m", "charrnn", "corpora"),
     ("-m", "charrnn", "train", "--hidden-size", "0"),
 ], ids=" ".join)
 def test_what_is_heavy_is_not_loaded_before_it_is_needed(python: Callable, arguments: tuple[str, ...]) -> None:
