@@ -133,7 +133,7 @@ class Corpus:
             token_file.save(path, tokens, sources, reading, stamps, content)
         except OSError as error:
             raise token_file.no_room(error) from None
-        return cls._kept(token_file.load(path), sources)
+        return cls._kept(token_file.load(path, verify=False), sources)
 
     def _fill(self, tokens: Tokens, files: Sequence[str | Path], characters: int | None, on_bytes: OnBytes | None
               ) -> tuple[token_file.Stamps, str]:

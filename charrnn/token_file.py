@@ -118,9 +118,16 @@ def save(path: Path, tokens: Tokens, sources: Sequence[str], reading: Reading, s
         "ids": ids, "starts": [starts], "vocabulary/codepoints": [vocabulary.codepoints]}))
 
 
-def load(path: Path) -> Kept:
-    """What a token file holds. Raises CheckpointError for a file that is no whole, valid one."""
-    arrays, facts = checkpoint.read(path, _describe, _LARGEST, mapped=("ids", "starts"))
+def load(path: Path, verify: bool = True) -> Kept:
+    """What a token file holds. Raises CheckpointError for a file that is no whole, valid one; only for one that this
+    process has just written there is no need to ``verify`` what it holds."""
+    arrays, facts = checkpoint.read(path, _describe, _LARGEST, mapped=("ids", "starts"), verify=verify)
+    if verify:
+        _check(path, arrays, facts)
+    return Kept(path, arrays["ids"], arrays["starts"].view(np.int64), Vocabulary(arrays["vocabulary/codepoints"]), facts)
+
+
+def _check(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
     try:
         vocabulary = Vocabulary(arrays["vocabulary/codepoints"])
         for block in _read(path, arrays["ids"]):  # not through the map, whose pages would count as memory of this process
@@ -133,7 +140,6 @@ def load(path: Path) -> Kept:
             last = int(block[-1])
     except (ValueError, OSError) as error:
         raise CheckpointError(f"{path}: not a valid token file: {error}") from None
-    return Kept(path, arrays["ids"], arrays["starts"].view(np.int64), vocabulary, facts)
 
 
 def _read(path: Path, array: np.ndarray) -> Iterator[np.ndarray]:

@@ -52,8 +52,9 @@ class Tokens:
         """Take in the next block. Raises OSError where there is no room for it, ValueError for half a character."""
         if not text:
             return
-        self._digest.update(text.encode("utf-8"))
-        data, width = _narrowest(text)
+        encoded = text.encode("utf-8")
+        self._digest.update(encoded)
+        data, width = (encoded, 1) if text.isascii() else _narrowest(text)
         if self.is_small and self._folder is not None and self._spool.tell() + len(data) > SMALL:
             spool = tempfile.TemporaryFile(dir=self._folder())  # noqa: SIM115 (goes with this object)
             spool.write(self._spool.getvalue())  # type: ignore[attr-defined]
