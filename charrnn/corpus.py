@@ -55,8 +55,7 @@ class Corpus:
 
     def _hold(self, tokens: Tokens) -> None:
         """Take the ids into memory."""
-        if not tokens.characters:
-            raise CorpusError(f"{self._what}: is empty (0 characters); give a text that is not")
+        self._refuse_empty(tokens)
         _, starts, ids = tokens.ids()
         self.ids, self.starts = np.concatenate(list(ids)), starts.astype(np.int64)
         self.vocabulary, self.fingerprint, self.folded = tokens.vocabulary, tokens.fingerprint, tokens.folded
@@ -149,9 +148,14 @@ class Corpus:
                 tokens.add(text)
                 if tokens.characters > most:
                     raise self._too_large(characters)
+        self._refuse_empty(tokens)
         if stamps[:2] != token_file.Stamps.of(files)[:2]:
             raise CorpusError(f"{self._what}: has changed while it was read; try again")
         return stamps, digest.hexdigest()
+
+    def _refuse_empty(self, tokens: Tokens) -> None:
+        if not tokens.characters:
+            raise CorpusError(f"{self._what}: is empty (0 characters); give a text that is not")
 
     def _too_large(self, characters: int | None) -> CorpusError:
         return CorpusError(f"{self._what}: is much larger than the {characters:,} characters that were trained on; name "

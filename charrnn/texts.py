@@ -38,9 +38,13 @@ def _files(source: str | Path, glob: str) -> list[str | Path]:
         raise CorpusError("an empty name names no text; name a text file")
     if str(source) == STANDARD_INPUT or not os.path.isdir(source):
         return [source]
+    def refuse(error: OSError) -> None:
+        raise CorpusError(f"{error.filename}: cannot be read ({error.strerror}); name the files themselves") from None
+
+    found = (Path(folder, name) for folder, _, names in os.walk(source, onerror=refuse) for name in names)
     files: list[str | Path] = sorted(
-        path for path in Path(source).rglob("*")
-        if (path.with_suffix("") if path.suffix in _PACKED else path).match(glob) and path.is_file())
+        path for path in found
+        if (path.with_suffix("") if path.suffix in _PACKED else path).match(glob) and os.path.isfile(path))
     if not files:
         raise CorpusError(f"{source}: no {glob} in this folder or below it; name a text file, or give another --glob")
     return files
