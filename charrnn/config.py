@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from charrnn.errors import ConfigError
@@ -125,7 +126,7 @@ class Reading:
                 raise ConfigError(name, "is about characters, and --level byte reads none; leave one of them out")
         if self.lines and self.reset_at_files:
             raise ConfigError("reset_at_files", "goes not with --lines, where each line has a fresh state; leave it out")
-        if not self.glob or "\0" in self.glob or self.glob.startswith("/"):
+        if not PurePath(self.glob).name or "\0" in self.glob or self.glob.startswith("/"):
             raise ConfigError("glob", f"must be a pattern of file names such as '*.py', not {self.glob!r}")
 
 
