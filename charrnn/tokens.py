@@ -107,11 +107,16 @@ class Tokens:
         return "".join(map(chr, np.flatnonzero(present))) if unknown else ""
 
     @property
+    def _starts(self) -> list[int]:
+        """Where files start that are not empty."""
+        return [seam for seam in self._seams if seam < self.characters]
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the text in UTF-8; where more than the text makes the ids what they are, of that digest with it."""
         text, reading = self._digest.hexdigest(), self._reading
         more = {"level": reading.level, "min_count": reading.min_count, "lines": reading.lines and reading.shuffle_seed,
-                "files": reading.reset_at_files and self._seams}
+                "files": reading.reset_at_files and self._starts}
         if more == {"level": "char", "min_count": 1, "lines": False, "files": False}:
             return text
         return hashlib.sha256(json.dumps([text, more]).encode()).hexdigest()
@@ -124,7 +129,7 @@ class Tokens:
         """
         if self._reading.lines:
             return self._lines()
-        starts = self._seams if self._reading.reset_at_files else []
+        starts = self._starts if self._reading.reset_at_files else []
         return self.characters, np.array(starts, np.uint64), self._in_order()
 
     def _in_order(self) -> Iterator[np.ndarray]:
