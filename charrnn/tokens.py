@@ -115,9 +115,10 @@ class Tokens:
     def fingerprint(self) -> str:
         """SHA-256 of the text in UTF-8; where more than the text makes the ids what they are, of that digest with it."""
         text, reading = self._digest.hexdigest(), self._reading
-        more = {"level": reading.level, "min_count": reading.min_count, "lines": reading.lines and reading.shuffle_seed,
+        more = {"level": reading.level, "min_count": reading.min_count,
+                "lines": reading.shuffle_seed if reading.lines else None,
                 "files": reading.reset_at_files and self._starts}
-        if more == {"level": "char", "min_count": 1, "lines": False, "files": False}:
+        if more == {"level": "char", "min_count": 1, "lines": None, "files": False}:
             return text
         return hashlib.sha256(json.dumps([text, more]).encode()).hexdigest()
 
