@@ -49,8 +49,7 @@ class Corpus:
                                 self.reading):
                 tokens.add(block)
         except UnicodeEncodeError:
-            raise CorpusError(f"{self._what}: a vocabulary holds no surrogates; give a text of Unicode characters"
-                              ) from None
+            raise self._surrogates() from None
         self._hold(tokens)
 
     def _hold(self, tokens: Tokens) -> None:
@@ -130,6 +129,8 @@ class Corpus:
             path = path or token_file.temporary_path()
             token_file.made_folder()
             token_file.save(path, tokens, sources, reading, stamps, content)
+        except UnicodeEncodeError:
+            raise corpus._surrogates() from None
         except OSError as error:
             raise token_file.no_room(error) from None
         return cls._kept(token_file.load(path, verify=False), sources)
@@ -156,6 +157,9 @@ class Corpus:
     def _refuse_empty(self, tokens: Tokens) -> None:
         if not tokens.characters:
             raise CorpusError(f"{self._what}: is empty (0 characters); give a text that is not")
+
+    def _surrogates(self) -> CorpusError:
+        return CorpusError(f"{self._what}: a vocabulary holds no surrogates; give a text of Unicode characters")
 
     def _too_large(self, characters: int | None) -> CorpusError:
         return CorpusError(f"{self._what}: is much larger than the {characters:,} characters that were trained on; name "

@@ -137,6 +137,8 @@ def _decoded(blocks: Iterable[bytes], name: str, reading: Reading) -> Iterator[s
         raise CorpusError(
             f"{name}: not {reading.encoding.upper()} at byte {place:,} (0x{error.object[error.start]:02x}); try "
             f"--encoding {'latin-1' if reading.encoding == 'utf-8' else 'utf-8'}, or --errors replace") from None
+    except UnicodeError as error:
+        raise CorpusError(f"{name}: not {reading.encoding.upper()} ({error}); try another --encoding") from None
 
 
 class _Watched(io.RawIOBase):
