@@ -225,7 +225,7 @@ def shaped(blocks: Iterable[str], reading: Reading) -> Iterator[str]:
 
 def shape(text: str, reading: Reading) -> str:
     """A text by itself in the form that ``reading`` asks for; bytes as the characters that stand for them."""
-    return text.encode("utf-8").decode("latin-1") if reading.level == "byte" else _shape(text, reading)
+    return text.encode("utf-8", "surrogateescape").decode("latin-1") if reading.level == "byte" else _shape(text, reading)
 
 
 def _shape(text: str, reading: Reading) -> str:

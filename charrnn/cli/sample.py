@@ -49,8 +49,10 @@ def command(run_or_checkpoint: str, length: int, temperature: float, top_k: int 
     run = Run.load(checkpoint_at(run_or_checkpoint))
     reading = run.source.reading
     if prime == "-":
-        prime = decode(sys.stdin.buffer.read(), "standard input")
-    prime = shape(prime, reading)
+        data = sys.stdin.buffer.read()
+        prime = data.decode("latin-1") if reading.level == "byte" else shape(decode(data, "standard input"), reading)
+    else:
+        prime = shape(prime, reading)
     if reading.level == "byte" and run.vocabulary.unknown is None and (missing := run.vocabulary.missing(prime)):
         raise ConfigError("prime", f"has a byte that does not stand in the training text, 0x{ord(missing[0]):02x}; leave "
                                    f"it out, or train with --min-count 2, which knows a place for such")
