@@ -65,10 +65,11 @@ def command(run_or_checkpoint: str, length: int, temperature: float, top_k: int 
                         until="\n" if reading.lines and until is None else until and shape(until, reading),
                         seed=secrets.randbits(32) if seed is None else seed)
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
+    out = _Bytes() if reading.level == "byte" else sys.stdout
     if reading.lines:
-        _write_lines(["".join(texts).strip("\n") for texts in zip(*turns)], run)
+        _write_lines(["".join(texts).strip("\n") for texts in zip(*turns)], run, out)
     else:
-        _write(turns, count, _Bytes() if reading.level == "byte" else sys.stdout)
+        _write(turns, count, out)
 
 
 def _write(turns: Iterator[list[str]], count: int, out: TextIO | _Bytes) -> None:
@@ -89,7 +90,7 @@ def _write(turns: Iterator[list[str]], count: int, out: TextIO | _Bytes) -> None
     out.flush()
 
 
-def _write_lines(lines: list[str], run: Run) -> None:
+def _write_lines(lines: list[str], run: Run, out: TextIO | _Bytes) -> None:
     """A line each; those that were trained on are marked, if the text is still there."""
     from charrnn.cli.training import say, text_of
 
@@ -103,7 +104,8 @@ def _write_lines(lines: list[str], run: Run) -> None:
     except CharRNNError:
         say("The training text is not there, so that lines which stand in it are not marked")
     for line in lines:
-        sys.stdout.write(f"{line}{'  *' if line in known else ''}\n")
+        out.write(f"{line}{'  *' if line in known else ''}\n")
+    out.flush()
 
 
 class _Bytes:
