@@ -200,7 +200,7 @@ class Corpus:
         for first in range(0, last, _BLOCK):
             *lines, rest = (rest + self.vocabulary.decode(self.ids[first:min(first + _BLOCK, last)])).split("\n")
             found.update(set(lines).intersection(wanted))
-        return found
+        return found - {""}
 
     def split_starts(self, validation: float | None = None, test: float = 0.0) -> Split:
         """Of each part of ``split`` the places in it where a document starts."""
