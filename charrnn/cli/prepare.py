@@ -28,5 +28,7 @@ def command(corpus: tuple[str, ...], quiet: bool, **values: Any) -> None:
     if STANDARD_INPUT in corpus:
         raise CorpusError("standard input: cannot be found again, so that no token file is kept of it; name a file")
     text = training.read(corpus, Reading(**values), quiet, keep=True)
+    if text.token_file is None:
+        raise CorpusError(f"{corpus[0]}: comes with Python, so that no token file is kept of it; train on it as it is")
     training.say(training.describe_corpus(text), quiet)
     click.echo(text.token_file)
