@@ -185,7 +185,7 @@ def listed() -> list[Path]:
 def _describe(facts: dict[str, Any]) -> checkpoint.Manifest:
     """The arrays that belong to the facts of a token file. Raises ValueError for facts that cannot be."""
     if set(facts) != set(_KINDS) or any(type(facts[name]) is not kind for name, kind in _KINDS.items()) \
-            or facts["kind"] != _KIND:
+            or facts["kind"] != _KIND or not all(type(source) is str for source in facts["sources"]):
         raise ValueError("it is no token file")
     size, vocabulary, starts = facts["characters"], facts["vocabulary"], facts["starts"]
     if not (1 <= vocabulary <= CODE_POINTS + 1 and 1 <= size < _LARGEST and 0 <= starts <= size):

@@ -15,7 +15,7 @@ from charrnn.config import Reading
 def command(clear: bool) -> None:
     """List the token files: what was kept of long texts, in the user's cache folder or where CHARRNN_CACHE says."""
     from charrnn import token_file
-    from charrnn.errors import CheckpointError, CorpusError
+    from charrnn.errors import CheckpointError, CorpusError, printable
 
     files, size = token_file.listed(), 0
     for path in files:
@@ -32,7 +32,7 @@ def command(clear: bool) -> None:
             shown += "".join(f", {option}" for option in _options(facts["reading"]))
         except CheckpointError:
             shown = "damaged, to be made anew"
-        click.echo(f"{_megabytes(path.stat().st_size)}  {path.name}\n              {shown}")
+        click.echo(f"{_megabytes(path.stat().st_size)}  {printable(path.name)}\n              {printable(shown)}")
     click.echo(f"{_megabytes(size)}  {'removed from' if clear else 'in'} {token_file.folder()}, {len(files):,} "
                f"token file{'s'[:len(files) != 1]}")
 
