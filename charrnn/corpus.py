@@ -116,7 +116,7 @@ class Corpus:
         files = find(sources, reading.glob)
         is_there = vocabulary is None and STANDARD_INPUT not in map(str, files)
         path = token_file.path_of(sources, reading) if is_there else None
-        if path is not None and (kept := token_file.fitting(path, files)) is not None:
+        if path is not None and (kept := token_file.fitting(path, files, reading)) is not None:
             return cls._kept(kept, sources)
         corpus = cls.__new__(cls)
         corpus.sources, corpus.reading = tuple(sources), reading

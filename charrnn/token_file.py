@@ -152,13 +152,13 @@ def _read(path: Path, array: np.ndarray) -> Iterator[np.ndarray]:
             yield np.fromfile(file, array.dtype, min(_BLOCK, len(array) - first))
 
 
-def fitting(path: Path, files: Sequence[str | Path]) -> Kept | None:
-    """What the token file holds, if there is one and it is that of ``files`` as they are now: by their sizes, their times,
-    and where times differ by their content."""
+def fitting(path: Path, files: Sequence[str | Path], reading: Reading) -> Kept | None:
+    """What the token file holds, if there is one and it is that of ``files`` as they are now, read in this way: by their
+    sizes, their times, and where times differ by their content."""
     try:
         facts = facts_of(path)
         stamps = Stamps.of(files)
-        if facts["files"] != stamps.files:
+        if facts["files"] != stamps.files or facts["reading"] != to_facts(reading):
             return None
         if facts["times"] != stamps.times:
             digest = hashlib.sha256()
