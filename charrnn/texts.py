@@ -211,7 +211,7 @@ def shaped(blocks: Iterable[str], reading: Reading) -> Iterator[str]:
     rest, last = "", "\n"
     for block in blocks:
         text = rest + block
-        cut = _cut(text)
+        cut = _cut(text, reading.lowercase)
         text, rest = text[:cut], text[cut:]
         if text:
             text = _shape(text, reading)
@@ -236,15 +236,24 @@ def _shape(text: str, reading: Reading) -> str:
     return text.lower() if reading.lowercase else text
 
 
-def _cut(text: str) -> int:
+def _cut(text: str, in_words: bool = False) -> int:
     """A place where ``text`` can be cut so that normal form and small letters of both parts are those of the whole:
-    after a line's end, or before a blank; else before a character that does not compose with what stands before it."""
+    after a line's end, or before a blank; else before a character that does not compose with what stands before it, and
+    if words matter (``in_words``) is in none."""
     if place := text.rfind("\n") + 1:
         return place
     if (place := text.rfind(" ")) > 0:
         return place
     for place in range(len(text) - 1, max(0, len(text) - _FARTHEST), -1):
         first = unicodedata.normalize("NFKD", text[place])[0]
-        if unicodedata.category(first)[0] != "M" and not "\u1160" <= first <= "\u11ff":  # parts of Hangul compose, too
+        if unicodedata.category(first)[0] != "M" and not "\u1160" <= first <= "\u11ff" \
+                and not (in_words and (_is_in_words(first) or _is_in_words(text[place]))):  # parts of Hangul compose, too
             return place
-    return len(text) if len(text) > 4 * _BLOCK else 0
+    if len(text) <= 4 * _BLOCK:
+        return 0
+    return _cut(text) if in_words else len(text)
+
+
+def _is_in_words(character: str) -> bool:
+    """Whether a capital sigma before it may be in the middle of a word: then its small one is not the final one."""
+    return f"A\u03a3{character}A".lower()[1] != "\u03c2"
