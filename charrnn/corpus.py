@@ -133,6 +133,8 @@ class Corpus:
             raise corpus._surrogates() from None
         except OSError as error:
             raise token_file.no_room(error) from None
+        finally:
+            tokens.close()
         return cls._kept(token_file.load(path, verify=False), sources)
 
     def _fill(self, tokens: Tokens, files: Sequence[str | Path], characters: int | None, on_bytes: OnBytes | None

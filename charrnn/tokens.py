@@ -56,7 +56,7 @@ class Tokens:
         self._digest.update(encoded)
         data, width = (encoded, 1) if text.isascii() else _narrowest(text)
         if self.is_small and self._folder is not None and self._spool.tell() + len(data) > SMALL:
-            spool = tempfile.TemporaryFile(dir=self._folder())  # noqa: SIM115 (goes with this object)
+            spool = tempfile.TemporaryFile(dir=self._folder())  # noqa: SIM115 (until close)
             spool.write(self._spool.getvalue())  # type: ignore[attr-defined]
             self._spool = spool
         self._spool.write(data)
@@ -71,6 +71,10 @@ class Tokens:
             if self._counts is not None:
                 counts = np.bincount(points)
                 self._counts[:len(counts)] += counts
+
+    def close(self) -> None:
+        """Let go of the text."""
+        self._spool.close()
 
     @property
     def is_small(self) -> bool:
