@@ -361,3 +361,71 @@ def test_a_name_that_looks_like_a_pattern_is_none(tmp_path: Path) -> None:
     other.touch()
     checkpoint.write(tmp_path / "[ab].h5", ARRAYS, FACTS)
     assert other.exists()
+
+
+# Pieces, and what is left in the file
+
+def test_blocks_make_the_same_file_as_whole_arrays() -> None:
+    blocks = {"parameters/w": [ARRAYS["parameters/w"][:1], ARRAYS["parameters/w"][1:]],
+              "parameters/deep/b": ([value] for value in ARRAYS["parameters/deep/b"]),
+              "vocabulary/codepoints": [np.empty(0, "<u4"), ARRAYS["vocabulary/codepoints"][::-1][::-1]]}
+    blocks["parameters/deep/b"] = (np.array(block) for block in blocks["parameters/deep/b"])
+    assert b"".join(checkpoint.to_pieces(MANIFEST, FACTS, blocks)) == checkpoint.to_bytes(ARRAYS, FACTS)
+
+
+def test_blocks_are_taken_one_by_one(tmp_path: Path) -> None:
+    alive = []
+
+    def blocks() -> Iterator[np.ndarray]:
+        for number in range(9):
+            alive.append(number)
+            yield np.full(1000, number, "<u2")
+
+    size = 0
+    for piece in checkpoint.to_pieces({"ids": ("<u2", (9000,))}, {}, {"ids": blocks()}):
+        size += len(piece)
+        assert len(alive) <= 1 + size // 2000
+    assert len(alive) == 9
+
+
+def test_what_fails_while_it_is_written_leaves_the_old_file_and_nothing_else(path: Path) -> None:
+    before = path.read_bytes()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"some"
+        raise ValueError("and no more")
+
+    with pytest.raises(ValueError, match="and no more"):
+        checkpoint.write_pieces(path, pieces())
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_arrays_may_be_left_in_the_file(path: Path) -> None:
+    arrays, facts = checkpoint.read(path, lambda facts: MANIFEST, mapped=["parameters/w"])
+    assert facts == FACTS
+    assert {name: array.tobytes() for name, array in arrays.items()} == {
+        name: array.tobytes() for name, array in ARRAYS.items()}
+    assert [name for name, array in arrays.items() if isinstance(array, np.memmap)] == ["parameters/w"]
+    path.unlink()
+    assert arrays["parameters/w"].tobytes() == ARRAYS["parameters/w"].tobytes()
+
+
+def test_the_digest_is_looked_at_unless_it_need_not(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.index(ARRAYS["parameters/w"].tobytes())] ^= 1
+    path.write_bytes(data)
+    assert "does not match its digest" in refusal(path)
+    with pytest.raises(CheckpointError, match="does not match its digest"):
+        checkpoint.read(path, lambda facts: MANIFEST, mapped=["parameters/w"])
+    assert checkpoint.read(path, lambda facts: MANIFEST, verify=False)[1] == FACTS
+    path.write_bytes(data[:-1])
+    with pytest.raises(CheckpointError):
+        checkpoint.read(path, lambda facts: MANIFEST, verify=False)
+
+
+def test_a_file_is_as_large_as_it_may_be(path: Path) -> None:
+    size = path.stat().st_size - 64
+    assert checkpoint.read(path, lambda facts: MANIFEST, size)
+    with pytest.raises(CheckpointError, match=f"larger than {size - 1:,} bytes"):
+        checkpoint.read(path, lambda facts: MANIFEST, size - 1)

@@ -10,12 +10,16 @@ from charrnn.cells import CELLS
 from charrnn.config import (
     CELL_RATES,
     DEFAULT_MINUTES,
+    EMBEDDING_SIZE,
     LEARNING_RATES,
+    MOST_VALIDATION,
     ModelConfig,
+    Reading,
     TrainConfig,
     check_range,
     from_facts,
     to_facts,
+    validation_share,
 )
 from charrnn.errors import ConfigError
 
@@ -26,6 +30,18 @@ NOT_FLOAT = (True, "0.5", [0.5], 1j)
 NOT_TEXT = (3, True, b"lstm", ["lstm"], "", "LSTM")
 
 REFUSED = {
+    Reading: {
+        "encoding": (3, True, b"utf-8", ["utf-8"], "", "no-such", "rot13", "undefined", "utf-8\0", None),
+        "errors": (*NOT_TEXT, "surrogateescape", None),
+        "level": (*NOT_TEXT, "word", None),
+        "normalize": (*NOT_TEXT, "nfc", "NFD", None),
+        "lowercase": (0, 1, "yes", None),
+        "min_count": (*NOT_INT, 0, -1, 2**62 + 1, 2**63, None),
+        "lines": (0, 1, "yes", None),
+        "shuffle_seed": (*NOT_INT, -1, 2**62 + 1, 2**63, None),
+        "reset_at_files": (0, 1, "yes", None),
+        "glob": (3, True, b"*", "", "/*.txt", ".", "./", "a\0b", None),
+    },
     ModelConfig: {
         "cell": (*NOT_TEXT, "transformer", None),
         "hidden_size": (*NOT_INT, 0, -1, 2**16 + 1, 2**63, None),
@@ -64,6 +80,11 @@ REFUSED_CASES = [(kind, name, value) for kind, fields in REFUSED.items() for nam
                  for value in values]
 
 TAKEN = [
+    (Reading, "encoding", ("utf-8", "utf-16", "cp1252")), (Reading, "errors", ("strict", "replace", "ignore")),
+    (Reading, "level", ("char", "byte")), (Reading, "normalize", ("none", "NFC", "NFKC")),
+    (Reading, "lowercase", (True, False)), (Reading, "min_count", (1, 2, 2**62)), (Reading, "lines", (True, False)),
+    (Reading, "shuffle_seed", (0, 2**62)), (Reading, "reset_at_files", (True, False)),
+    (Reading, "glob", ("*", "a/*.py", "..")),
     (ModelConfig, "hidden_size", (1, 2**16)), (ModelConfig, "layers", (1, 100)), (ModelConfig, "dropout", (0, 0.5, 0.9999)),
     (ModelConfig, "weight_drop", (0, 0.5, 0.9999)),
     (ModelConfig, "embedding_size", (0, 1, 2**16)), (ModelConfig, "cell", ("lstm", "gru", "rnn")),
@@ -81,7 +102,7 @@ TAKEN = [
 TAKEN_CASES = [(kind, name, value) for kind, name, values in TAKEN for value in values]
 
 
-@pytest.mark.parametrize("kind", [ModelConfig, TrainConfig])
+@pytest.mark.parametrize("kind", [Reading, ModelConfig, TrainConfig])
 def test_no_setting_is_left_out_of_these_tables(kind):
     names = {item.name for item in dataclasses.fields(kind)}
     assert set(REFUSED[kind]) == names
@@ -176,19 +197,20 @@ def test_regularisation_is_off_by_default():
     assert TrainConfig().weight_decay == 0
 
 
-@pytest.mark.parametrize("kind", [ModelConfig, TrainConfig])
+@pytest.mark.parametrize("kind", [Reading, ModelConfig, TrainConfig])
 def test_every_setting_has_help(kind):
     assert all(item.metadata["help"].endswith(".") for item in dataclasses.fields(kind))
 
 
-@pytest.mark.parametrize("config", [ModelConfig(), TrainConfig()])
+@pytest.mark.parametrize("config", [Reading(), ModelConfig(), TrainConfig()])
 def test_a_config_cannot_be_changed(config):
     for item in dataclasses.fields(config):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(config, item.name, getattr(config, item.name))
 
 
-CONFIGS = [ModelConfig(), ModelConfig("gru", 7, 3, 0.25, 5), TrainConfig(),
+CONFIGS = [Reading(), Reading("latin-1", "replace", "char", "NFKC", True, 3, True, 0, False, "*.py"),
+           ModelConfig(), ModelConfig("gru", 7, 3, 0.25, 5), TrainConfig(),
            TrainConfig(batch_size=3, steps=9, optimizer="sgd", learning_rate=0.1, validation=0, seed=2**63 - 1, threads=2),
            TrainConfig(epochs=1, stateful=False, test=0.3, patience=4)]
 
@@ -241,3 +263,51 @@ def test_it_is_imported_without_numpy(module):
 def test_every_cell_has_its_place_in_the_choices_and_its_learning_rate():
     (cell,) = [item for item in dataclasses.fields(ModelConfig) if item.name == "cell"]
     assert set(cell.metadata["range"]["choices"]) == set(CELLS) == set(CELL_RATES)
+
+
+# Reading
+
+@pytest.mark.parametrize(("name", "known"), [("UTF8", "utf-8"), ("latin-1", "iso8859-1"), ("UTF_16", "utf-16")])
+def test_an_encoding_goes_by_one_name(name, known):
+    assert Reading(encoding=name) == Reading(encoding=known)
+    assert Reading(encoding=name).encoding == known
+
+
+@pytest.mark.parametrize("given", [{"encoding": "latin-1"}, {"errors": "ignore"}, {"normalize": "NFC"},
+                                   {"lowercase": True}])
+def test_what_is_about_characters_goes_not_with_bytes(given):
+    with pytest.raises(ConfigError, match="--level byte") as caught:
+        Reading(level="byte", **given)
+    assert caught.value.field in given
+    assert Reading(level="byte", encoding="UTF8", min_count=2, lines=True)
+
+
+def test_lines_and_files_are_not_both_documents():
+    with pytest.raises(ConfigError, match="--lines") as caught:
+        Reading(lines=True, reset_at_files=True)
+    assert caught.value.field == "reset_at_files"
+
+
+# What follows from the text
+
+@pytest.mark.parametrize(("size", "embedding"), [(1, 0), (1000, 0), (1001, EMBEDDING_SIZE), (10**6, EMBEDDING_SIZE)])
+def test_many_characters_have_an_embedding(size, embedding):
+    assert ModelConfig().for_vocabulary(size) == ModelConfig(embedding_size=embedding)
+    for named in (0, 7):
+        assert ModelConfig(embedding_size=named).for_vocabulary(size).embedding_size == named
+
+
+@pytest.mark.parametrize(("characters", "share"), [(1, 0.1), (0, 0.1), (10**7, 0.1), (10**8, 0.01)])
+def test_the_share_of_validation_falls_from_ten_million_characters_on(characters, share):
+    assert validation_share(None, characters) == share
+    assert validation_share(0.3, characters) == 0.3
+    assert validation_share(0.0, characters) == 0.0
+    assert validation_share(None, characters) * characters <= MOST_VALIDATION
+
+
+def test_an_open_validation_share_counts_as_a_tenth_and_serves_patience():
+    assert TrainConfig(patience=1).validation is None
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(test=0.9)
+    assert caught.value.field == "test"
+    assert TrainConfig(test=0.89)

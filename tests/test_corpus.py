@@ -1,4 +1,9 @@
+import bz2
+import contextlib
+import gzip
 import hashlib
+import io
+import lzma
 import math
 import os
 import socket
@@ -8,6 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from charrnn.config import Reading
 from charrnn.corpus import BUILT_IN, Corpus
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.texts import decode, read_text
@@ -322,3 +328,150 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert "is no regular file" in error_of(Corpus.read, tmp_path / "pipe")
     assert "is no regular file" in error_of(Corpus.read, os.devnull)
+
+
+# Readings
+
+@pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape"])
+def test_half_a_character_in_a_file_is_refused(tmp_path, encoding):
+    (path,) = write(tmp_path, notes={"utf-7": b"+2AA-x", "unicode_escape": b"\\ud800"}[encoding])
+    with pytest.raises(CorpusError, match="a vocabulary holds no surrogates"):
+        Corpus.read(path, encoding=encoding)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_empty_text_is_called_so_whether_or_not_it_is_kept(tmp_path, monkeypatch, keep):
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
+    (path,) = write(tmp_path, nothing=b"")
+    with pytest.raises(CorpusError, match=r"nothing.txt: is empty \(0 characters\)"):
+        Corpus.open([str(path)], keep=keep)
+
+
+@pytest.mark.parametrize("reading", [
+    Reading(), Reading(level="byte"), Reading(lines=True), Reading(normalize="NFC", lowercase=True), Reading(min_count=2),
+    Reading(level="byte", lines=True)], ids=str)
+def test_a_text_and_a_file_of_it_are_the_same(tmp_path, reading):
+    text = "Cafe\u0301 one\r\ntwo two\r\n\r\nA \U0001f600"
+    (path,) = write(tmp_path, notes=text.encode())
+    one, two = Corpus(text, [str(path)], reading), Corpus.open([str(path)], reading)
+    for name in ("vocabulary", "fingerprint", "folded", "reading", "sources", "token_file"):
+        assert getattr(one, name) == getattr(two, name)
+    assert one.ids.tolist() == two.ids.tolist()
+    assert one.starts.tolist() == two.starts.tolist()
+    assert one.starts.dtype == two.starts.dtype == np.int64
+
+
+def test_bytes_are_read_as_they_are(tmp_path):
+    data = bytes(range(256))[::-1] * 3
+    (path,) = write(tmp_path, any=data)
+    corpus = Corpus.read(path, level="byte")
+    assert text_of(corpus).encode("latin-1") == data
+    assert len(corpus.vocabulary) == 256
+    assert corpus.fingerprint != Corpus(data.decode("latin-1")).fingerprint
+
+
+def test_packed_files_in_a_folder_are_read(tmp_path):
+    for name, data in (("a.txt.gz", gzip.compress(b"1")), ("b.txt", b"2"), ("c.txt.xz", lzma.compress(b"3")),
+                       ("d.py.bz2", bz2.compress(b"4"))):
+        (tmp_path / name).write_bytes(data)
+    assert text_of(Corpus.read(tmp_path)) == "123"
+    assert text_of(Corpus.read(tmp_path, glob="*.py")) == "4"
+    assert text_of(Corpus.read(tmp_path, glob="*")) == "1234"
+
+
+def test_its_name_is_text_for_standard_input():
+    assert Corpus("text", ["-"]).name == Corpus("text", ["-", "a.txt"]).name == "text"
+
+
+def test_reading_from_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped")))
+    assert text_of(Corpus.open(["-"])) == "piped"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_all_bytes_are_counted_while_they_are_read(tmp_path, monkeypatch, packed):
+    monkeypatch.setattr("charrnn.texts._BLOCK", 5)
+    data, calls = b"some text, and more", []
+    (tmp_path / "a.txt").write_bytes(data)
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(data))
+    names = ["a.txt", "b.txt.gz"] if packed else ["a.txt", "a.txt"]
+    size = sum((tmp_path / name).stat().st_size for name in names)
+    Corpus.open([str(tmp_path / name) for name in names], on_bytes=lambda count, total: calls.append((count, total)))
+    assert sum(count for count, _ in calls) == size
+    assert {total for _, total in calls} == {size}
+    assert len(calls) > 5
+
+
+def test_what_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
+    """A small archive may hold a large text."""
+    monkeypatch.setattr("charrnn.corpus.SMALL", 1000)
+    monkeypatch.setattr("charrnn.texts._BLOCK", 100)
+    (tmp_path / "bomb.txt.gz").write_bytes(gzip.compress(b"a" * 10**5))
+    monkeypatch.setattr("charrnn.tokens.Tokens.ids", None)
+    with pytest.raises(CorpusError, match="is much larger than the 10 characters that were trained on"):
+        Corpus.open([str(tmp_path / "bomb.txt.gz")], characters=10)
+    with pytest.raises(CorpusError, match="is much larger than the 100 characters"):
+        Corpus.open([str(tmp_path / "bomb.txt.gz")], characters=100)
+
+
+@pytest.mark.parametrize(("size", "characters", "is_read"), [(1000, 10, True), (1001, 10, False), (1600, 100, True),
+                                                             (1601, 100, False)])
+def test_a_text_may_be_sixteen_times_as_large(tmp_path, monkeypatch, size, characters, is_read):
+    monkeypatch.setattr("charrnn.corpus.SMALL", 1000)
+    (path,) = write(tmp_path, notes=b"a" * size)
+    with contextlib.nullcontext() if is_read else pytest.raises(CorpusError):
+        assert len(Corpus.open([str(path)], characters=characters)) == size
+
+
+# Lines and files
+
+def test_starts_are_shared_out_with_the_parts(tmp_path):
+    corpus = Corpus("".join(f"{number:03}\n" for number in range(100)), reading=Reading(lines=True))
+    assert corpus.starts.tolist() == [4 * number for number in range(100)]
+    parts, starts = corpus.split(0.2, 0.1), corpus.split_starts(0.2, 0.1)
+    assert sum(map(len, starts)) == 100
+    for part, places in zip(parts, starts):
+        assert {corpus.vocabulary.decode(part[place:place + 1]) for place in places} == {"\n"}
+        assert len(places) >= len(part) // 4
+    assert starts.train[0] == 0
+    assert starts.validation[0] == -len(parts.train) % 4
+
+
+def test_a_start_where_a_part_begins_is_in_it_alone():
+    corpus = Corpus("x" * 100)
+    corpus.starts = np.array([0, 79, 80, 90, 99])
+    assert [part.tolist() for part in corpus.split_starts(0.1, 0.1)] == [[0, 79], [0], [0, 9]]
+    assert [part.tolist() for part in corpus.split_starts(0, 0)] == [[0, 79, 80, 90, 99], [], []]
+
+
+def test_files_are_documents_where_that_is_asked_for(tmp_path):
+    paths = write(tmp_path, a=b"one", b=b"", c=b"three", d=b"")
+    assert Corpus.read(*paths, reset_at_files=True).starts.tolist() == [0, 3]
+    assert Corpus.read(*paths).starts.tolist() == []
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 2**20])
+@pytest.mark.parametrize("level", ["char", "byte"])
+def test_lines_of_the_training_part_are_found(monkeypatch, block, level):
+    monkeypatch.setattr("charrnn.corpus._BLOCK", block)
+    lines = [f"line {number}" for number in range(20)]
+    corpus = Corpus("\n".join(lines), reading=Reading(lines=True, level=level))
+    order = text_of(corpus)[1:-1].split("\n")
+    wanted = {*lines, "line", "ine 1", "", "line 1\nline 2", "another"}
+    assert corpus.lines_among(wanted, 0, 0) == set(lines)
+    last = len(corpus.split(0.25, 0.25).train)
+    whole = set(text_of(corpus)[:last].split("\n")[1:-1])
+    assert whole < set(lines)
+    assert corpus.lines_among(wanted, 0.25, 0.25) == whole == set(order[:len(whole)])
+
+
+# Shares
+
+@pytest.mark.parametrize(("size", "validation"), [(1000, 100), (9_999_960, 999_996), (10**7, 10**6), (2 * 10**7, 10**6)])
+def test_validation_takes_a_tenth_and_at_most_a_million_characters_by_default(size, validation):
+    corpus = Corpus("ab")
+    corpus.ids = np.zeros(size, np.uint8)
+    assert len(corpus.split().validation) == validation
+    assert len(corpus.split(test=0.1).validation) == validation
+    assert len(corpus.split(0.25).validation) == size // 4
+    assert len(corpus.split(0.0).validation) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BufferedReader, BytesIO
+from pathlib import Path
 from random import Random
 
 import h5py
@@ -12,12 +13,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from charrnn.hdf5 import Image, checksum, to_image
+from charrnn.hdf5 import Image, checksum, layout, to_image
 
 ARRAYS = {"parameters/w": np.arange(6, dtype="<f4").reshape(2, 3), "parameters/deep/b": np.array([-0.0, 1e-300]),
           "text": np.frombuffer(b"{}", np.uint8), "points": np.array([10, 97, 0x10FFFF], dtype="<u4")}
 
-KINDS = st.tuples(st.sampled_from(["<f4", "<f8", "<u4", "|u1"]), st.lists(st.integers(0, 4), max_size=4))
+KINDS = st.tuples(st.sampled_from(["<f4", "<f8", "<u8", "<u4", "<u2", "|u1"]), st.lists(st.integers(0, 4), max_size=4))
 
 
 def an_image(data: bytes) -> Image:
@@ -108,3 +109,44 @@ def test_every_cut_and_every_byte_of_metadata_ends_in_a_value_error_or_an_answer
                         image.read(stored)
             except ValueError:
                 pass
+
+
+# Layouts and maps
+
+WIDE = {"ids": np.arange(300, dtype="<u2"), "starts": np.array([0, 2**63], "<u8"), "bytes": np.arange(7, dtype="|u1"),
+        "empty": np.empty(0, "<u8"), "points": np.array([1, 2**32 - 1], "<u4"), "deep/er/x": np.ones((2, 3), "<f8")}
+
+
+def test_a_layout_says_where_each_arrays_bytes_belong() -> None:
+    pieces = layout({name: (array.dtype.str, array.shape) for name, array in WIDE.items()})
+    assert sorted(piece for piece in pieces if isinstance(piece, str)) == sorted(WIDE)
+    data = b"".join(WIDE[piece].tobytes() if isinstance(piece, str) else piece for piece in pieces)
+    assert data == to_image(WIDE)
+    with h5py.File(BytesIO(data)) as file:
+        for name, array in WIDE.items():
+            assert (file[name].dtype.str, file[name][()].tolist()) == (array.dtype.str, array.tolist())
+
+
+def test_what_is_mapped_is_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "image.h5"
+    path.write_bytes(to_image(WIDE) + b"and more")
+    with open(path, "rb") as file:
+        image = Image(file, len(to_image(WIDE)))
+        for name, stored in image.find_all(WIDE).items():
+            mapped, read = image.map(stored), image.read(stored)
+            assert (mapped.dtype, mapped.shape) == (read.dtype, read.shape)
+            assert mapped.tobytes() == read.tobytes() == WIDE[name].tobytes()
+            assert isinstance(mapped, np.memmap) == (name != "empty")
+            assert not mapped.size or not mapped.flags.writeable
+            assert read.flags.writeable
+            assert not mapped.size or mapped.offset % 8 == 0
+
+
+@pytest.mark.parametrize("change", [{"type": None}, {"shape": None}, {"place": None}])
+def test_what_is_not_stored_plainly_is_not_mapped(tmp_path: Path, change: dict) -> None:
+    path = tmp_path / "image.h5"
+    path.write_bytes(to_image(WIDE))
+    with open(path, "rb") as file:
+        image = Image(file, path.stat().st_size)
+        with pytest.raises(ValueError, match="HDF5"):
+            image.map(image.find("ids")._replace(**change))

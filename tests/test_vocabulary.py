@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import VocabularyError
-from charrnn.vocabulary import Vocabulary, code_points, describe
+from charrnn.vocabulary import REPLACEMENT, UNKNOWN, Vocabulary, code_points, describe
 
 PROPERTY = settings(max_examples=60)
 TEXTS = st.text(min_size=1, max_size=60)
@@ -171,3 +171,84 @@ def test_vocabularies_of_the_same_characters_are_equal(text, other):
 @given(st.text(max_size=30))
 def test_code_points_are_those_of_python(text):
     assert code_points(text).tolist() == [ord(character) for character in text]
+
+
+# A place for the unknown
+
+def folding(text):
+    """A vocabulary of a text that takes any other character as unknown."""
+    return Vocabulary(np.append(Vocabulary.of(text).codepoints, UNKNOWN))
+
+
+@PROPERTY
+@given(TEXTS, st.text(max_size=40))
+@example("ab", "\ud800c")
+@example("ab\ufffd", "c\ufffd")
+def test_what_is_not_there_becomes_the_unknown(text, other):
+    vocabulary = folding(text)
+    known = set(text)
+    assert vocabulary.unknown == len(known) == len(vocabulary) - 1
+    ids = vocabulary.encode(other + text)
+    assert [vocabulary.unknown if character not in known else sorted(known).index(character)
+            for character in other + text] == ids.tolist()
+    assert vocabulary.decode(ids) == "".join(character if character in known else REPLACEMENT for character in other + text)
+    assert vocabulary.missing(other) == sorted(set(other) - known)
+
+
+@pytest.mark.parametrize("size", [254, 255, 256, 65_535, 65_536])
+def test_the_unknown_counts_for_the_dtype(size):
+    text = characters(size)
+    vocabulary = folding(text)
+    ids = vocabulary.encode(text + "\U0010ffff")
+    assert ids.dtype == vocabulary.dtype == np.min_scalar_type(size)
+    assert np.array_equal(ids, np.arange(size + 1))
+    assert vocabulary.codepoints[-1] == UNKNOWN
+
+
+def test_the_unknown_is_no_character():
+    vocabulary = folding("ab")
+    assert REPLACEMENT not in vocabulary
+    assert vocabulary.characters == ("a", "b", REPLACEMENT)
+    with pytest.raises(KeyError):
+        vocabulary.id(REPLACEMENT)
+    assert folding("a\ufffd").id(REPLACEMENT) == 1
+    assert vocabulary != Vocabulary.of("ab")
+    assert vocabulary != Vocabulary.of("ab" + REPLACEMENT)
+    assert Vocabulary.of("ab").unknown is None
+
+
+@pytest.mark.parametrize("codepoints", [[UNKNOWN], [UNKNOWN, UNKNOWN], [UNKNOWN, 97], [97, UNKNOWN, UNKNOWN],
+                                        [97, UNKNOWN + 1]])
+def test_the_unknown_is_the_last_of_several(codepoints):
+    with pytest.raises(ValueError, match="vocabulary"):
+        Vocabulary(codepoints)
+
+
+@PROPERTY
+@given(TEXTS)
+def test_all_are_missing_or_none(text):
+    assert Vocabulary.of(text).missing(text) == []
+    assert Vocabulary.of("\x00").missing(text) == sorted(set(text) - {"\x00"})
+
+
+# Code points and bytes
+
+@settings(max_examples=40)
+@given(st.binary(min_size=1, max_size=60), st.booleans(), st.sampled_from([0, 254, 255, 256, 300]))
+def test_bytes_are_encoded_as_the_characters_that_stand_for_them(data, unknown, more):
+    known = data.decode("latin-1") + characters(more)
+    vocabulary = folding(known) if unknown else Vocabulary.of(known)
+    for found in (vocabulary.encode_latin(data), vocabulary.encode_points(np.frombuffer(data, np.uint8))):
+        assert found.dtype == vocabulary.dtype
+        assert np.array_equal(found, vocabulary.encode(data.decode("latin-1")))
+    assert vocabulary.encode_latin(b"").shape == (0,)
+
+
+@pytest.mark.parametrize("size", [3, 254, 255])
+def test_a_byte_without_an_id_is_named_with_its_place(size):
+    vocabulary = Vocabulary.of(characters(size))
+    with pytest.raises(VocabularyError, match=r"U\+00FF.* at character 1,002 "):
+        vocabulary.encode_latin(b"\0\1\xff\xff", 1000)
+    with pytest.raises(VocabularyError, match=r"U\+4E2D.* at character 7 .*--min-count 2"):
+        vocabulary.encode_points(np.array([1, 0x4e2d, 0xffff], np.uint16), 6)
+    assert folding(characters(size)).encode_latin(b"\0\xff").tolist() == [0, size]
