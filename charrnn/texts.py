@@ -63,6 +63,8 @@ def blocks(path: str | Path, digest: Any = None, on_bytes: Callable[[int], None]
             file = _unpacked(watched, PurePath(path).suffix) if unpack and str(path) != STANDARD_INPUT else watched
             while block := file.read(_BLOCK):
                 yield block
+            while file is not watched and watched.read(_BLOCK):  # what stands behind an archive is of the file, too
+                pass
     except FileNotFoundError:
         raise CorpusError(f"{name_of(path)}: no such file; name a text file") from None
     except (EOFError, zlib.error) as error:

@@ -252,6 +252,15 @@ def test_archives_one_after_the_other_are_one_text(tmp_path, suffix):
     assert read_text(path) == "one two"
 
 
+@pytest.mark.parametrize("suffix", [".bz2", ".xz"])
+def test_what_stands_behind_an_archive_is_no_text_but_counts(tmp_path, suffix):
+    path, digest, counts = tmp_path / f"a.txt{suffix}", hashlib.sha256(), []
+    path.write_bytes(PACKERS[suffix](b"text") + b"no archive " * 9999)
+    assert b"".join(blocks(path, digest, counts.append)) == b"text"
+    assert digest.digest() == hashlib.sha256(path.read_bytes()).digest()
+    assert sum(counts) == path.stat().st_size
+
+
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_a_damaged_archive_is_one_line(tmp_path, suffix):
     path, data = tmp_path / f"a.txt{suffix}", PACKERS[suffix](bytes(range(128)) * 99)
