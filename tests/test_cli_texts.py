@@ -15,6 +15,7 @@ import pytest
 
 from charrnn import Corpus, Run, token_file, tokens
 from charrnn.config import Reading
+from charrnn.evaluation import evaluate
 
 Cli = Callable[..., Any]
 
@@ -435,6 +436,41 @@ def test_a_long_text_is_evaluated_and_leaves_nothing_for_the_next(train: Cli, cl
     monkeypatch.setattr(tokens, "SMALL", 64)
     assert cli("evaluate", RUN, "other.txt") == short
     assert short.code == 0
+
+
+@pytest.mark.parametrize("options", [("--lines",), ("--reset-at-files",)])
+def test_documents_of_a_text_that_is_evaluated_begin_with_a_fresh_state(train: Cli, cli: Cli, options: tuple) -> None:
+    train("names.txt", *options, steps=40)
+    Path("other").mkdir()
+    for name in NAMES[::2]:
+        Path("other", f"{name}.txt").write_text(f"{name}\n", encoding="utf-8")
+    run = Run.load(RUN / "best.h5")
+    text = Corpus.open(["other"], run.source.reading, vocabulary=run.vocabulary)
+    assert len(text.starts) == 12
+    expected = evaluate(run.model, text.ids, starts=text.starts).line("text")
+    assert expected != evaluate(run.model, text.ids).line("text")
+    assert cli("evaluate", RUN, "other").out == f"{expected}\n"
+
+
+def test_a_bar_shows_the_bytes_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    from charrnn.cli import training
+
+    class Bar:
+        total, count = 0, 0
+
+        def __enter__(self) -> Bar:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def update(self, count: int) -> None:
+            self.count += count
+
+    bar = Bar()
+    monkeypatch.setattr(training, "bar", lambda quiet, **settings: bar)
+    training.read(["names.txt", "folder"], Reading(), False)
+    assert bar.count == bar.total == Path("names.txt").stat().st_size + Path("folder", "c.txt").stat().st_size
 
 
 def test_a_text_is_evaluated_as_the_training_text_was_read(train: Cli, cli: Cli) -> None:
