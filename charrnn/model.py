@@ -147,7 +147,7 @@ class CharRNN:
         after = []
         below = inputs
         for k, cell in enumerate(self._cells):
-            x, work = self._project(below, k, buffers), buffers.cells[k]
+            x, work = self._project(below, k, buffers, kernels), buffers.cells[k]
             work.kernels, work.weight_mask = kernels, weight_masks[k] if weight_masks else None
             work.fresh[...] = False if fresh is None else fresh
             after.append(cell.forward(x, state[k], work))
@@ -173,7 +173,7 @@ class CharRNN:
                 self._project_back(inputs, d_x, k, gradients)
         return tuple(reversed(before))
 
-    def _project(self, below: np.ndarray, k: int, buffers: _Buffers) -> np.ndarray:
+    def _project(self, below: np.ndarray, k: int, buffers: _Buffers, kernels: ModuleType) -> np.ndarray:
         """x (T, B, G*H) for layer k: what lies below it, times w_x, plus b.
 
         A one-hot row times a matrix is a row of the matrix, so ids select rows.
@@ -189,7 +189,7 @@ class CharRNN:
             np.take(w_x, below, axis=0, out=x, mode="clip")
             x += b
             return x
-        np.matmul(rows(below), w_x, out=rows(x))
+        kernels.project(rows(below), w_x, rows(x))
         x += b
         return x
 
@@ -200,9 +200,11 @@ class CharRNN:
         if k == 0 and not self.config.embedding_size:
             self._sum_selected(d_w_x, below, d_x)
             return d_x
-        source = below if k > 0 else self._buffers_for(*below.shape[:2]).embedded
-        np.matmul(rows(source).T, rows(d_x), out=d_w_x)
-        d_below = (rows(d_x) @ w_x.T).reshape(source.shape)
+        buffers = self._buffers_for(*below.shape[:2])
+        source, kernels = below if k > 0 else buffers.embedded, buffers.cells[k].kernels
+        kernels.weight_gradient(rows(source), rows(d_x), d_w_x)
+        d_below = np.empty_like(source)
+        kernels.project(rows(d_x), w_x.T, rows(d_below))
         if k == 0:
             self._sum_selected(gradients["embedding/w"], below, d_below)
         return d_below

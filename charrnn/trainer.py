@@ -157,8 +157,10 @@ def _compile(run: Run, kind: np.dtype) -> None:
     """Have compiled all that a step and an evaluation call, so that none of them takes the time."""
     if kernels.name(run.model.dtype) == "reference":
         return
-    model = CharRNN(replace(run.model.config, hidden_size=1, embedding_size=0), 1, dtype=run.model.dtype)
-    ids, state = np.zeros((1, 1), kind), model.initial_state(1)
+    config = run.model.config  # sizes of 2: what has a side of 1 is of every order at once, and would compile for another
+    model = CharRNN(replace(config, hidden_size=2, embedding_size=min(2, config.embedding_size or 0)), 2,
+                    dtype=run.model.dtype)
+    ids, state = np.zeros((2, 2), kind), model.initial_state(2)
     _, gradients, _ = model.loss_and_gradients(ids, ids, state)
     model.loss(ids, ids, state)
     make_optimizer(run.config, model.parameters).update(gradients, 0.0, 1)

@@ -151,6 +151,24 @@ def test_the_reference_gives_the_same_for_few_and_for_many_rows(cell):
     np.testing.assert_allclose(few, many[:, :24], rtol=1e-10, atol=1e-12)
 
 
+@both
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 1, 64), (3, 2, 65), (300, 6, 128), (513, 7, 200), (1250, 128, 512),
+                                   (40, 300, 900)])
+def test_products_of_a_whole_window(kind, shape):
+    depth, size, columns = shape
+    rng = np.random.default_rng(5)
+    rows, d_rows = (rng.standard_normal((depth, side)).astype(np.float32) for side in (size, columns))
+    w = rng.standard_normal((size, columns)).astype(np.float32)
+    out, d_w, back = np.full((depth, columns), np.nan, np.float32), np.full_like(w, np.nan), np.full_like(rows, np.nan)
+    kind.project(rows, w, out)
+    kind.weight_gradient(rows, d_rows, d_w)
+    kind.project(d_rows, w.T, back)
+    wide, d_wide = rows.astype(np.float64), d_rows.astype(np.float64)
+    np.testing.assert_allclose(out, wide @ w, rtol=1e-4, atol=1e-5 * size**0.5)
+    np.testing.assert_allclose(d_w, wide.T @ d_wide, rtol=1e-4, atol=1e-5 * depth**0.5)
+    np.testing.assert_allclose(back, d_wide @ w.T, rtol=1e-4, atol=1e-5 * columns**0.5)
+
+
 @needs_numba
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 64), (2, 3, 65), (6, 300, 128), (7, 128, 200), (64, 5, 63),
                                    (25, 64, 16)])
@@ -260,7 +278,7 @@ print(hashlib.sha256(run.to_bytes()).hexdigest())
 
 @needs_numba
 @pytest.mark.parametrize("config", [{"cell": "rnn"}, {"cell": "gru", "layers": 2, "dropout": 0.5, "embedding_size": 3},
-                                    {"cell": "lstm", "weight_drop": 0.5}], ids=lambda config: config["cell"])
+                                    {"cell": "lstm", "weight_drop": 0.5, "embedding_size": 3}], ids=lambda config: config["cell"])
 def test_nothing_is_compiled_while_the_steps_are_timed(config):
     program = f"""
 from numba.core.registry import CPUDispatcher

@@ -41,5 +41,5 @@ class LSTM(Cell):
                  ) -> tuple[np.ndarray, LSTMState]:
         d_x, d_before, d_cell = work.x, d_state.hidden.copy(), d_state.cell.copy()
         work.kernels.lstm_backward(d_hidden, d_before, d_cell, work.w_h, work.cell, d_x, work.fresh)
-        np.matmul(work.before().T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
+        work.kernels.weight_gradient(work.before(), rows(d_x), gradients[f"{self.prefix}/w_h"])
         return d_x, LSTMState(d_before, d_cell)

@@ -35,5 +35,5 @@ class RNN(Cell):
                  ) -> tuple[np.ndarray, RNNState]:
         d_x, d_before = work.x, d_state.hidden.copy()
         work.kernels.rnn_backward(d_hidden, d_before, work.w_h, work.hidden, d_x, work.fresh)
-        np.matmul(work.before().T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
+        work.kernels.weight_gradient(work.before(), rows(d_x), gradients[f"{self.prefix}/w_h"])
         return d_x, RNNState(d_before)

@@ -11,13 +11,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from charrnn.kernels.packed import pack, product
+from charrnn.kernels.packed import pack, product, transposed_product
 
 # Reordering and fused multiply-add are allowed; to take it that there are no NaNs is not: they must be seen in the loss.
 _compile = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 # Inlined before anything is optimised: a function of its own would be optimised once by itself and once with its caller,
 # and of the two results, which differ in their last bits, a first run would take one and a run from the cache the other.
 _inline = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}, inline="always")
+
+_MANY_WEIGHTS = 2**18
+"""From how many on the library's product is as fast."""
 
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
@@ -209,6 +212,23 @@ def gru_backward(d_hidden, d_before, w_h, hidden, memory, x, fresh):
         for b in range(len(d_before)):
             d_before[b] += d_hidden[t, b]
         _forget(d_before, fresh[t])
+
+
+@_compile
+def project(rows, w, out):
+    product(rows, pack(w), out)
+
+
+def weight_gradient(rows, d_rows, out):
+    if out.size > _MANY_WEIGHTS:
+        np.matmul(rows.T, d_rows, out=out)
+    else:
+        _weight_gradient(rows, d_rows, out)
+
+
+@_compile
+def _weight_gradient(rows, d_rows, out):
+    transposed_product(rows, d_rows, out)
 
 
 @_compile

@@ -24,11 +24,15 @@ _ROWS = 6
 COLUMNS = _LANES * _VECTORS
 """The columns of a panel."""
 
+_DEPTH = 512
+"""How many of the rows that a transposed product sums over are taken at a time."""
+
 _NUMBER, _VECTOR, _BYTES = ir.FloatType(), ir.VectorType(ir.FloatType(), _LANES), ir.IntType(64)
 
 
-def _tile_of(count):
-    """The function tile(a, b, c): c[:count] = a[:count] @ b, with b (K, COLUMNS) and all of float32."""
+def _tile_of(count, adds=False):
+    """The function tile(a, b, c): c[:count] = a[:count] @ b, or += where it ``adds``, with b (K, COLUMNS) and all of
+    float32."""
 
     @intrinsic
     def tile(typing, a, b, c):
@@ -46,9 +50,9 @@ def _tile_of(count):
 
             sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)]
                     for _ in range(count)]
-            for row in sums:
-                for total in row:
-                    builder.store(ir.Constant(_VECTOR, None), total)
+            for m, row in enumerate(sums):
+                for total, vector in zip(row, vectors(c, builder.mul(c_row, _BYTES(m)))):
+                    builder.store(builder.load(vector, align=4) if adds else ir.Constant(_VECTOR, None), total)
             a_rows = [builder.mul(a_row, _BYTES(m)) for m in range(count)]
             with cgutils.for_range(builder, depth, intp=_BYTES) as loop:
                 weights = [builder.load(vector, align=4) for vector in vectors(b, builder.mul(loop.index, b_row))]
@@ -70,6 +74,7 @@ def _tile_of(count):
 
 
 _tile1, _tile2, _tile3, _tile4, _tile5, _tile6 = (_tile_of(count) for count in range(1, _ROWS + 1))
+_add1, _add2, _add3, _add4, _add5, _add6 = (_tile_of(count, adds=True) for count in range(1, _ROWS + 1))
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
@@ -86,6 +91,22 @@ def _tile(count, a, b, c):
         _tile2(a, b, c)
     else:
         _tile1(a, b, c)
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def _add_tile(count, a, b, c):
+    if count == 6:
+        _add6(a, b, c)
+    elif count == 5:
+        _add5(a, b, c)
+    elif count == 4:
+        _add4(a, b, c)
+    elif count == 3:
+        _add3(a, b, c)
+    elif count == 2:
+        _add2(a, b, c)
+    else:
+        _add1(a, b, c)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -121,3 +142,27 @@ def product(a, panels, out):
                 for k in range(first, last):
                     for j in range(start, columns):
                         out[k, j] = rest[k - first, j - start]
+
+
+@njit(nogil=True, error_model="numpy")
+def transposed_product(a, b, out):
+    """out <- a.T b, for ``a`` (K, M) and ``b`` (K, N): some of the K at a time, so that ``b`` is read from a near cache."""
+    depth, rows = a.shape
+    columns = out.shape[1]
+    tiles = -(-rows // _ROWS)
+    whole = columns - columns % COLUMNS
+    last_b = np.zeros((_DEPTH, COLUMNS), np.float32)
+    rest = np.zeros((rows, COLUMNS), np.float32)
+    out[:] = 0
+    for k in range(0, depth, _DEPTH):
+        end = min(k + _DEPTH, depth)
+        for t in range(tiles):
+            first, last = rows * t // tiles, rows * (t + 1) // tiles
+            for start in range(0, whole, COLUMNS):
+                _add_tile(last - first, a[k:end, first:].T, b[k:end, start:], out[first:, start:])
+        if whole < columns:
+            last_b[:end - k, :columns - whole] = b[k:end, whole:]
+            for t in range(tiles):
+                first, last = rows * t // tiles, rows * (t + 1) // tiles
+                _add_tile(last - first, a[k:end, first:].T, last_b[:end - k], rest[first:])
+    out[:, whole:] = rest[:, :columns - whole]

@@ -163,6 +163,16 @@ def _blocks(gates: np.ndarray, size: int) -> list[np.ndarray]:
     return [gates[:, start:start + size] for start in range(0, gates.shape[1], size)]
 
 
+def project(rows: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
+    """out <- rows w, for the rows of a whole window (T*B, D)"""
+    np.matmul(rows, w, out=out)
+
+
+def weight_gradient(rows: np.ndarray, d_rows: np.ndarray, out: np.ndarray) -> None:
+    """out <- rows^T d_rows: the gradient of weights (D, N) from what they multiplied and the gradient of what came out"""
+    np.matmul(rows.T, d_rows, out=out)
+
+
 def softmax_cross_entropy(logits: np.ndarray, targets: np.ndarray, scale: float | None = None) -> np.ndarray:
     """The loss of each row of ``logits`` (N, V) against ``targets`` (N,): -log softmax(logits)[target], in nats.
 
