@@ -23,6 +23,12 @@ settings.load_profile("charrnn")
 WORDS = ["the", "a", "cat", "dog", "runs", "jumps", "over", "lazy", "quick", "brown", "fox", "café", "naïve", "Zoë"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A cache folder for the tests, so that they leave the user's alone."""
+    os.environ["CHARRNN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def make_text() -> Callable[..., str]:
     """Text of so many characters, a function of the seed."""

@@ -278,7 +278,8 @@ print(hashlib.sha256(run.to_bytes()).hexdigest())
 
 @needs_numba
 @pytest.mark.parametrize("config", [{"cell": "rnn"}, {"cell": "gru", "layers": 2, "dropout": 0.5, "embedding_size": 3},
-                                    {"cell": "lstm", "weight_drop": 0.5, "embedding_size": 3}], ids=lambda config: config["cell"])
+                                    {"cell": "lstm", "weight_drop": 0.5, "embedding_size": 3}],
+                         ids=lambda config: config["cell"])
 def test_nothing_is_compiled_while_the_steps_are_timed(config):
     program = f"""
 from numba.core.registry import CPUDispatcher
