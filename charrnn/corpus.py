@@ -43,7 +43,7 @@ class Corpus:
 
     def __init__(self, text: str, sources: Sequence[str] = (), reading: Reading | None = None) -> None:
         self.sources, self.reading = tuple(sources), reading or Reading()
-        tokens = Tokens(self.reading)
+        tokens = Tokens(self.reading, name=self._what)
         try:
             for block in shaped([text if self.reading.level == "char" else text.encode("utf-8").decode("latin-1")],
                                 self.reading):
@@ -55,8 +55,9 @@ class Corpus:
     def _hold(self, tokens: Tokens) -> None:
         """Take the ids into memory."""
         self._refuse_empty(tokens)
-        _, starts, ids = tokens.ids()
-        self.ids, self.starts = np.concatenate(list(ids)), starts.astype(np.int64)
+        ids = tokens.ids()
+        self.ids = np.concatenate(list(ids.blocks))
+        self.starts = np.concatenate([np.empty(0, np.int64), *(starts.astype(np.int64) for starts in ids.starts)])
         self.vocabulary, self.fingerprint, self.folded = tokens.vocabulary, tokens.fingerprint, tokens.folded
         self.token_file: Path | None = None
 
@@ -120,7 +121,7 @@ class Corpus:
             return cls._kept(kept, sources)
         corpus = cls.__new__(cls)
         corpus.sources, corpus.reading = tuple(sources), reading
-        tokens = Tokens(reading, token_file.made_folder, vocabulary)
+        tokens = Tokens(reading, token_file.made_folder, vocabulary, corpus._what)
         try:
             stamps, content = corpus._fill(tokens, files, characters, on_bytes)
             if tokens.is_small and not keep:
@@ -208,7 +209,8 @@ class Corpus:
         """Of each part of ``split`` the places in it where a document starts."""
         cuts = [0, *bounds(len(self), validation, test), len(self)]
         places = np.searchsorted(self.starts, cuts)
-        return Split(*(self.starts[places[k]:places[k + 1]] - cuts[k] for k in range(3)))
+        parts = [self.starts[places[k]:places[k + 1]] for k in range(3)]  # the first stays in the file, if it lies there
+        return Split(parts[0], parts[1] - cuts[1], parts[2] - cuts[2])
 
 
 def bounds(characters: int, validation: float | None, test: float) -> tuple[int, int]:

@@ -108,14 +108,14 @@ class Stamps(NamedTuple):
 
 def save(path: Path, tokens: Tokens, sources: Sequence[str], reading: Reading, stamps: Stamps, content: str) -> None:
     """Write a token file, whole or not at all. Raises OSError, and what ``Tokens.ids`` does."""
-    characters, starts, ids = tokens.ids()
+    ids = tokens.ids()
     vocabulary = tokens.vocabulary
     facts = {"kind": _KIND, "sources": [os.path.abspath(source) for source in sources], "reading": to_facts(reading),
              "files": stamps.files, "times": "" if stamps.young else stamps.times, "content": content,
-             "fingerprint": tokens.fingerprint, "characters": characters, "vocabulary": len(vocabulary),
-             "starts": len(starts), "folded": tokens.folded}
+             "fingerprint": tokens.fingerprint, "characters": ids.characters, "vocabulary": len(vocabulary),
+             "starts": ids.documents, "folded": tokens.folded}
     checkpoint.write_pieces(path, checkpoint.to_pieces(_describe(facts), facts, {
-        "ids": ids, "starts": [starts], "vocabulary/codepoints": [vocabulary.codepoints]}))
+        "ids": ids.blocks, "starts": ids.starts, "vocabulary/codepoints": [vocabulary.codepoints]}))
 
 
 def load(path: Path, verify: bool = True) -> Kept:

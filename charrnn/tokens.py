@@ -8,33 +8,44 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
 from charrnn.config import Reading
 from charrnn.errors import CorpusError
-from charrnn.randomness import generator
+from charrnn.lines import Lines
 from charrnn.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary
 
 SMALL = 2**24
 """Bytes of a text that are held in memory."""
 
 _KINDS = {1: "<u1", 2: "<u2", 4: "<u4"}
-_BLOCK = 2**20
+
+
+class Ids(NamedTuple):
+    """A text as ids, block by block, and then the places where documents start, if that matters, and how many there are
+    of either."""
+
+    characters: int
+    documents: int
+    blocks: Iterator[np.ndarray]
+    starts: Iterator[np.ndarray]
 
 
 class Tokens:
     """A text that is taken in block by block (``add``, and ``seam`` where a file begins), and then given out as ids.
 
     The blocks are kept as code points in as few bytes as they need, in memory, or where they are many in a file without
-    a name in ``folder()``. ``vocabulary`` is what the text is written in, by default its own characters.
+    a name in ``folder()``. ``vocabulary`` is what the text is written in, by default its own characters; ``name`` is for
+    messages.
     """
 
-    def __init__(self, reading: Reading, folder: Callable[[], Path] | None = None, vocabulary: Vocabulary | None = None
-                 ) -> None:
-        self._reading, self._folder, self._given = reading, folder, vocabulary
+    def __init__(self, reading: Reading, folder: Callable[[], Path] | None = None, vocabulary: Vocabulary | None = None,
+                 name: str = "the text") -> None:
+        self._reading, self._folder, self._given, self._name = reading, folder, vocabulary, name
         self._spool: IO[bytes] = io.BytesIO()
+        self._more: list[IO[bytes]] = []
         self._blocks: list[tuple[int, int]] = []  # width and characters
         self._digest = hashlib.sha256()
         self._counts = np.zeros(CODE_POINTS, np.int64) if reading.min_count > 1 else None
@@ -74,7 +85,8 @@ class Tokens:
 
     def close(self) -> None:
         """Let go of the text."""
-        self._spool.close()
+        for file in (self._spool, *self._more):
+            file.close()
 
     @property
     def is_small(self) -> bool:
@@ -90,11 +102,13 @@ class Tokens:
         if self._counts is not None:
             present &= self._counts >= self._reading.min_count
         if self._reading.lines:
-            present[ord("\n")] = True
+            present[ord("\n")] = False
         points = np.flatnonzero(present)
-        if not len(points):
-            raise CorpusError(f"no character stands in the text {self._reading.min_count:,} times; give a lower "
+        if self._counts is not None and not len(points):
+            raise CorpusError(f"{self._name}: no character stands there {self._reading.min_count:,} times; give a lower "
                               f"--min-count")
+        if self._reading.lines:
+            points = np.union1d(points, [ord("\n")])
         return Vocabulary(points if self._counts is None else np.append(points, UNKNOWN))
 
     def _all_present(self) -> np.ndarray:
@@ -126,16 +140,26 @@ class Tokens:
             return text
         return hashlib.sha256(json.dumps([text, more]).encode()).hexdigest()
 
-    def ids(self) -> tuple[int, np.ndarray, Iterator[np.ndarray]]:
-        """How many ids there are, where documents start among them, if that matters, and the ids block by block.
+    def ids(self) -> Ids:
+        """The text as ids.
 
         Lines are documents that begin with the end of the line before, and end with their own. Raises CorpusError where
         there are none, VocabularyError for a character that is not in a vocabulary that was given, OSError.
         """
         if self._reading.lines:
-            return self._lines()
-        starts = self._starts if self._reading.reset_at_files else []
-        return self.characters, np.array(starts, np.uint64), self._in_order()
+            lines = Lines(self._in_order(), self.vocabulary.id("\n"), self._reading.shuffle_seed, self.characters,
+                          self._file(), self._file())
+            if not lines.count:
+                raise CorpusError(f"{self._name}: no line has a character; give a text with a document in each line")
+            return Ids(lines.characters, lines.count, lines.ids(), lines.starts())
+        starts = np.array(self._starts if self._reading.reset_at_files else [], np.uint64)
+        return Ids(self.characters, len(starts), self._in_order(), iter([starts]))
+
+    def _file(self) -> IO[bytes]:
+        """Room for as much as the text takes."""
+        file = io.BytesIO() if self.is_small else tempfile.TemporaryFile(dir=self._folder and self._folder())
+        self._more.append(file)
+        return file
 
     def _in_order(self) -> Iterator[np.ndarray]:
         vocabulary, first = self.vocabulary, 0
@@ -148,28 +172,6 @@ class Tokens:
                 yield vocabulary.encode_points(np.frombuffer(data, _KINDS[width]), first)
             first += count
 
-    def _lines(self) -> tuple[int, np.ndarray, Iterator[np.ndarray]]:
-        vocabulary = self.vocabulary
-        end = vocabulary.id("\n")
-        if self.is_small:
-            plain = np.concatenate([np.empty(0, vocabulary.dtype), *self._in_order()])
-        else:
-            with tempfile.TemporaryFile(dir=self._folder and self._folder()) as file:
-                for block in self._in_order():
-                    file.write(block.data)
-                file.flush()
-                plain = np.memmap(file, vocabulary.dtype, "r", shape=(self.characters,))
-        ends = np.flatnonzero(plain == end)
-        first = np.append(0, ends[:-1] + 1)
-        lengths = ends - first
-        first, lengths = first[lengths > 0], lengths[lengths > 0]
-        if not len(first):
-            raise CorpusError("no line of the text has a character; give a text with a document in each line")
-        order = generator(self._reading.shuffle_seed, "lines").permutation(len(first))
-        first, sizes = first[order], lengths[order] + 1  # with the end of the line
-        starts = np.cumsum(sizes) - sizes
-        return 1 + int(sizes.sum()), starts.astype(np.uint64), _gathered(plain, end, first, sizes)
-
 
 def _narrowest(text: str) -> tuple[bytes, int]:
     """The code points of ``text`` in as few bytes each as all fit into, and how many these are."""
@@ -178,17 +180,3 @@ def _narrowest(text: str) -> tuple[bytes, int]:
     except UnicodeEncodeError:
         data = text.encode("utf-16-le")
         return (data, 2) if len(data) == 2 * len(text) else (text.encode("utf-32-le"), 4)
-
-
-def _gathered(plain: np.ndarray, end: int, first: np.ndarray, sizes: np.ndarray) -> Iterator[np.ndarray]:
-    """An end of a line, then the lines that begin at ``first`` and are of ``sizes``, in this order."""
-    yield np.array([end], plain.dtype)
-    totals = np.cumsum(sizes)
-    start = 0
-    while start < len(sizes):
-        done = totals[start] - sizes[start]
-        stop = max(start + 1, int(np.searchsorted(totals, done + _BLOCK)))
-        part = slice(start, stop)
-        shift = first[part] - (totals[part] - sizes[part] - done)
-        yield plain[np.arange(totals[stop - 1] - done) + np.repeat(shift, sizes[part])]
-        start = stop

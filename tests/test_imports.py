@@ -18,8 +18,8 @@ import charrnn
 import charrnn.cli
 
 ORDER = ["errors", "config", "randomness", "vocabulary", "hdf5", "checkpoint",
-         "texts", "tokens", "token_file", "built_in", "corpus", "download", "corpora", "batches", "parameters", "kernels",
-         "cells", "model",
+         "texts", "lines", "tokens", "token_file", "built_in", "corpus", "download", "corpora", "batches", "parameters",
+         "kernels", "cells", "model",
          "gradient_check", "recipe", "dropout", "optimizers", "ranks", "parallel", "facts", "run",
          "evaluation", "ngram", "trainer", "metrics",
          "run_folder", "sweep", "sampler", "cli"]

@@ -57,8 +57,10 @@ def taken(files: list[list[str]], reading: Reading | None = None, folder: Callab
 
 def given_out(tokens: Tokens) -> tuple[list[int], list[int]]:
     """All ids, and where documents start."""
-    count, starts, blocks = tokens.ids()
+    count, documents, blocks, starts_in_blocks = tokens.ids()
     arrays = list(blocks)
+    starts = np.concatenate(list(starts_in_blocks))
+    assert len(starts) == documents
     assert {array.dtype for array in arrays} == {tokens.vocabulary.dtype}
     ids = np.concatenate(arrays).tolist()
     assert len(ids) == count
@@ -94,11 +96,12 @@ def test_the_ids_are_the_text_of_all_blocks(files):
 @given(FILES, READINGS, st.integers(1, 40))
 def test_a_long_text_gives_what_a_short_one_gives(files, reading, small):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr("charrnn.lines._HEAP", 7)
         short = taken(files, reading)
         assert short.is_small
         assert taken(files, reading, lambda: Path(folder)).is_small
         patch.setattr(module, "SMALL", small)
-        patch.setattr(module, "_BLOCK", small)
+        patch.setattr("charrnn.lines._BLOCK", small)
         long = taken(files, reading, lambda: Path(folder))
         if any(map(any, files)) and sum(len(block.encode("utf-32-le")) for file in files for block in file) <= small:
             assert long.is_small
@@ -173,7 +176,7 @@ def test_there_is_a_place_for_the_unknown_though_nothing_is_rare():
 
 
 def test_where_all_are_rare_there_is_no_text():
-    with pytest.raises(CorpusError, match=r"no character stands in the text 1,000 times; give a lower --min-count"):
+    with pytest.raises(CorpusError, match=r"the text: no character stands there 1,000 times; give a lower --min-count"):
         given_out(taken([["abab"]], Reading(min_count=1000)))
 
 
@@ -206,9 +209,16 @@ def test_the_first_character_that_a_vocabulary_does_not_know_is_named_with_its_p
 LINES = st.lists(st.text("abcé中\U0001f600\r", max_size=6), min_size=1, max_size=30)
 
 
+@pytest.mark.parametrize("heap", [1, 5, 2**24])
 @PROPERTY
 @given(LINES, st.integers(0, 9), st.lists(st.integers(0, 200), max_size=5), st.sampled_from(["\n", "\r\n"]), st.booleans())
-def test_every_line_stands_there_once_after_an_end_and_none_is_empty(lines, seed, places, end, ends):
+def test_every_line_stands_there_once_after_an_end_and_none_is_empty(heap, lines, seed, places, end, ends):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charrnn.lines._HEAP", heap)
+        check_lines(lines, seed, places, end, ends)
+
+
+def check_lines(lines, seed, places, end, ends):
     lines = [line.rstrip("\r") for line in lines]
     text = end.join(lines) + end * ends
     bounds = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
@@ -216,7 +226,7 @@ def test_every_line_stands_there_once_after_an_end_and_none_is_empty(lines, seed
     documents = [line for line in lines if line]
     if not documents:
         assume(text)
-        with pytest.raises(CorpusError, match="no line of the text has a character"):
+        with pytest.raises(CorpusError, match="the text: no line has a character"):
             tokens.ids()
         return
     ids, starts = given_out(tokens)
@@ -240,7 +250,15 @@ def test_the_order_of_lines_is_a_function_of_its_seed():
     assert order(1) == order(1) == order(1, min_count=2)
     assert len({tuple(order(seed)) for seed in range(20)}) == 20
     assert all(sorted(order(seed)) == sorted(lines) != order(seed) != lines for seed in range(20))
-    assert order(1)[:5] == ["6", "49", "3", "41", "34"]  # for ever, so that a run can be gone on with
+    assert order(1)[:5] == ["40", "7", "9", "5", "39"]  # for ever, so that a run can be gone on with
+
+
+@pytest.mark.parametrize("heap", [2, 8, 2**24])
+def test_every_order_of_lines_is_as_likely_as_any_other(monkeypatch, heap):
+    monkeypatch.setattr("charrnn.lines._HEAP", heap)
+    orders = Counter(text_of(taken([["a\nb\nc\nd"]], Reading(lines=True, shuffle_seed=seed))) for seed in range(2400))
+    assert len(orders) == 24
+    assert sum((found - 100)**2 / 100 for found in orders.values()) < 50  # chi-squared with 23 degrees: 1 in 1,000
 
 
 def test_a_character_of_a_line_that_is_folded_is_no_end_of_it():

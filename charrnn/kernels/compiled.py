@@ -220,6 +220,7 @@ def project(rows, w, out):
 
 
 def weight_gradient(rows, d_rows, out):
+    """As in ``reference``; for many weights by the library's product."""
     if out.size > _MANY_WEIGHTS:
         np.matmul(rows.T, d_rows, out=out)
     else:

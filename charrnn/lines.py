@@ -1,0 +1,85 @@
+"""Lines in an order that is drawn, for texts of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import IO
+
+import numpy as np
+
+from charrnn.randomness import generator
+
+_HEAP = 2**24
+_MOST_HEAPS = 256
+_BLOCK = 2**20
+
+
+class Lines:
+    """The lines of a text that comes in ``blocks`` of ids, in an order drawn by ``seed``; empty ones are left out.
+
+    Each line is thrown on one of some heaps, and then heap after heap is shuffled: every order is as likely as any other,
+    and only a heap is held in memory, about 2**24 of the ``characters``. The heaps lie in the file ``spool``, and ``sizes``
+    of the lines in another. ``end`` is the id of a line's end. Raises OSError where there is no room.
+    """
+
+    def __init__(self, blocks: Iterable[np.ndarray], end: int, seed: int, characters: int, spool: IO[bytes],
+                 sizes: IO[bytes]) -> None:
+        self._end, self._seed, self._spool, self._sizes = end, seed, spool, sizes
+        self._heaps = max(1, min(_MOST_HEAPS, -(-characters // _HEAP)))
+        self._parts: list[np.ndarray] = []  # of each part of the spool, how much of it belongs to which heap
+        self.count, self.characters = 0, 1
+        rng, rest = generator(seed, "lines"), []
+        for block in blocks:
+            self._dtype = block.dtype
+            rest.append(block)
+            if np.any(block == end):
+                text = np.concatenate(rest)
+                ends = np.flatnonzero(text == end) + 1
+                rest = [text[ends[-1]:].copy()]
+                self._throw(text, np.append(0, ends[:-1]), np.diff(ends, prepend=0), rng)
+
+    def _throw(self, text: np.ndarray, first: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> None:
+        first, sizes = first[sizes > 1], sizes[sizes > 1]
+        heap = (rng.random(len(sizes)) * self._heaps).astype(np.int64)
+        order = np.argsort(heap, kind="stable")
+        self._spool.write(_gathered(text, first[order], sizes[order]).data)
+        self._parts.append(np.bincount(heap, sizes, self._heaps).astype(np.int64))
+        self.count += len(sizes)
+        self.characters += int(sizes.sum())
+
+    def ids(self) -> Iterator[np.ndarray]:
+        """An end of a line, then the lines, each with its end, block by block."""
+        yield np.array([self._end], self._dtype)
+        parts = np.array(self._parts)
+        places = np.cumsum(parts.reshape(-1)).reshape(parts.shape) - parts
+        for heap in range(self._heaps):
+            text = np.concatenate([self._read(place, size) for place, size in zip(places[:, heap], parts[:, heap])])
+            ends = np.flatnonzero(text == self._end) + 1
+            first, sizes = np.append(0, ends[:-1]), np.diff(ends, prepend=0)
+            order = generator(self._seed, "lines", stream=1 + heap).permutation(len(ends))
+            first, sizes = first[order], sizes[order]
+            self._sizes.write(sizes.astype("<u8").data)
+            totals = np.cumsum(sizes)
+            cuts = [0, *np.unique(np.searchsorted(totals, np.arange(_BLOCK, len(text), _BLOCK))), len(sizes)]
+            for start, stop in pairwise(cuts):
+                yield _gathered(text, first[start:stop], sizes[start:stop])
+
+    def starts(self) -> Iterator[np.ndarray]:
+        """Where the lines start, each at the end of the one before it; after ``ids``."""
+        self._sizes.seek(0)
+        done = 0
+        while data := self._sizes.read(8 * _BLOCK):
+            ends = done + np.cumsum(np.frombuffer(data, "<u8"))
+            yield np.append(np.uint64(done), ends[:-1])
+            done = int(ends[-1])
+
+    def _read(self, place: int, size: int) -> np.ndarray:
+        self._spool.seek(int(place) * self._dtype.itemsize)
+        return np.frombuffer(self._spool.read(int(size) * self._dtype.itemsize), self._dtype)
+
+
+def _gathered(text: np.ndarray, first: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The pieces of ``text`` that begin at ``first`` and are of ``sizes``, one after the other."""
+    shift = first - (np.cumsum(sizes) - sizes)
+    return text[np.arange(int(sizes.sum())) + np.repeat(shift, sizes)]
