@@ -134,11 +134,12 @@ def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of writers of ``path`` that were killed."""
     for name in glob.glob(f".{glob.escape(path.name)}.*.tmp", root_dir=path.parent):
         owner = name[len(path.name) + 2:].partition("-")[0]
-        if owner.isdecimal() and (name not in _being_written if int(owner) == os.getpid() else not _is_running(int(owner))):
+        if owner.isdecimal() and (name not in _being_written if int(owner) == os.getpid() else not is_running(int(owner))):
             (path.parent / name).unlink(missing_ok=True)
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number, as far as can be known."""
     if os.name == "nt":  # where os.kill is no question
         return True
     try:

@@ -193,7 +193,8 @@ class TrainConfig:
         float, 0.0, "Cut each element of the gradient to plus or minus this, before the norm; 0 = off.", least=0)
     validation: float | None = _setting(
         float, None, "Share of the text, after the training part, that is kept for validation; 0 = none. By default "
-        f"{VALIDATION:g}, of a long text {MOST_VALIDATION:,} characters.", least=0, below=1)
+        f"{VALIDATION:g}, of a long text {MOST_VALIDATION:,} characters, and fewer where many are different.",
+        least=0, below=1)
     test: float = _setting(
         float, 0.0, "Share of the text, at its end, that training never looks at.", least=0, below=1)
     eval_every: int | None = _setting(
@@ -216,7 +217,7 @@ class TrainConfig:
         given = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(given[1], f"cannot be given together with {given[0]}; give one of them")
-        validation = validation_share(self.validation, 1)
+        validation = validation_share(self.validation, 1, 1)
         if validation + self.test >= 1:
             raise ConfigError("test", f"must be below {1 - validation:g}, what validation leaves, not {self.test:g}")
         if self.patience is not None and self.validation == 0:
@@ -230,9 +231,11 @@ class TrainConfig:
         return self.minutes
 
 
-def validation_share(share: float | None, characters: int) -> float:
-    """The share of a text of so many characters that is kept for validation: that which is given, or the default."""
-    return min(VALIDATION, MOST_VALIDATION / max(1, characters)) if share is None else share
+def validation_share(share: float | None, characters: int, different: int) -> float:
+    """The share of a text of so many characters, so many of them different, that is kept for validation: that which is
+    given, or the default. The more different ones, the longer an evaluation takes."""
+    most = MOST_VALIDATION * min(1.0, MANY_CHARACTERS / max(1, different))
+    return min(VALIDATION, most / max(1, characters)) if share is None else share
 
 
 def to_facts(config: Reading | ModelConfig | TrainConfig) -> dict[str, Any]:

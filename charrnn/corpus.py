@@ -13,7 +13,7 @@ import numpy as np
 from charrnn import built_in, token_file
 from charrnn.config import Reading, check_range, from_facts, validation_share
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
-from charrnn.texts import STANDARD_INPUT, blocks, find, name_of, shaped, size_of, texts
+from charrnn.texts import STANDARD_INPUT, blocks, find, listed, name_of, shaped, size_of, texts
 from charrnn.tokens import SMALL, Tokens
 from charrnn.vocabulary import Vocabulary
 
@@ -170,7 +170,7 @@ class Corpus:
 
     @property
     def _what(self) -> str:
-        return ", ".join(self.sources) or "the text"
+        return listed(self.sources) or "the text"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -182,12 +182,16 @@ class Corpus:
             return "text"
         return Path(self.sources[0]).resolve().stem
 
+    def share(self, validation: float | None) -> float:
+        """The share that is kept for validation: the one that is given, or the default one for this text."""
+        return validation_share(validation, len(self), len(self.vocabulary))
+
     def split(self, validation: float | None = None, test: float = 0.0) -> Split:
         """Cut the ids, at two places, into train, validation and test; the shares are of the whole text.
 
         Raises ConfigError for shares out of range, or that leave a part with too little to predict.
         """
-        validation = validation_share(validation, len(self))
+        validation = self.share(validation)
         first, second = bounds(len(self), validation, test)
         parts = Split(self.ids[:first], self.ids[first:second], self.ids[second:])
         for name, share, part in (("validation", validation, parts.validation), ("test", test, parts.test)):
@@ -196,10 +200,18 @@ class Corpus:
                                         f"the least; give a larger share, a longer text, or 0 for none")
         return parts
 
+    def share_unknown(self) -> float:
+        """Which share of the characters became the unknown one."""
+        unknown = self.vocabulary.unknown
+        if unknown is None:
+            return 0.0
+        return sum(int(np.count_nonzero(self.ids[first:first + _BLOCK] == unknown))
+                   for first in range(0, len(self), _BLOCK)) / len(self)
+
     def lines_among(self, wanted: Collection[str], validation: float | None = None, test: float = 0.0) -> set[str]:
         """Which of the ``wanted`` stand as lines in the training part."""
         found: set[str] = set()
-        last, rest = bounds(len(self), validation, test)[0], ""
+        last, rest = bounds(len(self), self.share(validation), test)[0], ""
         for first in range(0, last, _BLOCK):
             *lines, rest = (rest + self.vocabulary.decode(self.ids[first:min(first + _BLOCK, last)])).split("\n")
             found.update(set(lines).intersection(wanted))
@@ -207,15 +219,14 @@ class Corpus:
 
     def split_starts(self, validation: float | None = None, test: float = 0.0) -> Split:
         """Of each part of ``split`` the places in it where a document starts."""
-        cuts = [0, *bounds(len(self), validation, test), len(self)]
+        cuts = [0, *bounds(len(self), self.share(validation), test), len(self)]
         places = np.searchsorted(self.starts, cuts)
         parts = [self.starts[places[k]:places[k + 1]] for k in range(3)]  # the first stays in the file, if it lies there
         return Split(parts[0], parts[1] - cuts[1], parts[2] - cuts[2])
 
 
-def bounds(characters: int, validation: float | None, test: float) -> tuple[int, int]:
+def bounds(characters: int, validation: float, test: float) -> tuple[int, int]:
     """Where the training part ends and where the test part begins. Raises ConfigError for shares out of range."""
-    validation = validation_share(validation, characters)
     check_range("validation", validation, float, least=0, below=1)
     check_range("test", test, float, least=0, below=1 - validation)
     shares = (1 - validation - test, 1 - test)

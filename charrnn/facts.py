@@ -54,7 +54,7 @@ def describe(facts: dict[str, Any]) -> Manifest:
     model_config, config = _configs(facts)
     source = source_from(facts["source"])
     step, good_step, since = facts["step"], facts["good_step"], facts["since"]
-    training, _ = bounds(source.characters, config.validation, config.test)
+    training, _ = bounds(source.characters, config.validation or 0.0, config.test)
     _refuse(facts["dtype"] not in _DTYPES, "its dtype is unknown")
     _refuse(not 1 <= facts["vocabulary"] <= CODE_POINTS + 1, "its vocabulary has an impossible size")
     _refuse(None in (config.eval_every, config.learning_rate, config.validation), "its plan is not fixed")

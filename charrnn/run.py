@@ -14,7 +14,7 @@ import numpy as np
 
 from charrnn import checkpoint
 from charrnn.batches import Windows
-from charrnn.config import CELL_RATES, LEARNING_RATES, ModelConfig, TrainConfig, from_facts, to_facts, validation_share
+from charrnn.config import CELL_RATES, LEARNING_RATES, ModelConfig, TrainConfig, from_facts, to_facts
 from charrnn.corpus import Corpus, bounds
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.facts import Record, Source, check_values, describe, good_names, source_from
@@ -72,15 +72,15 @@ class Run:
               dtype: Any = np.float32) -> Run:
         """A run before its first step. Raises ConfigError where the text is too short for the windows."""
         model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
-        config = replace(config, validation=validation_share(config.validation, len(corpus)))
-        training, _ = bounds(len(corpus), config.validation, config.test)
+        validation = corpus.share(config.validation)
+        training, _ = bounds(len(corpus), validation, config.test)
         windows = Windows(corpus.ids[:training], config.batch_size, config.seq_len)
-        corpus.split(config.validation, config.test)
+        corpus.split(validation, config.test)
         steps, budget = config.steps, config.budget
         if config.epochs is not None:
             steps = steps_of(config.epochs, windows.per_epoch)
         config = replace(
-            config, batch_size=windows.batch_size, epochs=None, steps=None, minutes=budget,
+            config, batch_size=windows.batch_size, validation=validation, epochs=None, steps=None, minutes=budget,
             learning_rate=config.learning_rate or LEARNING_RATES[config.optimizer] * CELL_RATES[model_config.cell],
             threads=min(config.threads or ranks().cores, windows.batch_size))
         model = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)

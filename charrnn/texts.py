@@ -23,6 +23,7 @@ STANDARD_INPUT = "-"
 
 _BLOCK = 2**20
 _PACKED = (".gz", ".bz2", ".xz")
+_NAMED = 5
 _FARTHEST = 4096
 """How many characters before its end a block is cut at the latest, where it can be cut there at all."""
 
@@ -72,6 +73,8 @@ def blocks(path: str | Path, digest: Any = None, on_bytes: Callable[[int], None]
     except ImportError:
         raise CorpusError(f"{path}: this Python cannot unpack such files; unpack it first") from None
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is None:  # that of gzip and bz2
+            raise CorpusError(f"{path}: cannot be unpacked ({str(error)[:100]}); see that it is whole") from None
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(f"{name_of(path)}: cannot be read ({reason}); name a text file") from None
 
@@ -79,6 +82,13 @@ def blocks(path: str | Path, digest: Any = None, on_bytes: Callable[[int], None]
 def name_of(path: str | Path) -> str:
     """What a message calls it."""
     return "standard input" if str(path) == STANDARD_INPUT else str(path)
+
+
+def listed(names: Sequence[str | Path]) -> str:
+    """Names in a message: all of a few, else the first."""
+    if len(names) <= _NAMED:
+        return ", ".join(map(str, names))
+    return f"{names[0]} and {len(names) - 1:,} more"
 
 
 def size_of(path: str | Path) -> int:

@@ -30,7 +30,9 @@ _KIND = "tokens"
 _LARGEST = 2**46
 _KINDS = {"kind": str, "sources": list, "reading": dict, "files": str, "times": str, "content": str, "fingerprint": str,
           "characters": int, "vocabulary": int, "starts": int, "folded": str}
-_NAME = re.compile(r".+-[0-9a-f]{16}\.h5|standard-input-[0-9]+-[0-9a-f]{8}\.h5", re.DOTALL)
+_NAME = re.compile(r"(?!\.).+-[0-9a-f]{16}\.h5", re.DOTALL)
+_OWNER = re.compile(r"\..+-[0-9a-f]{16}\.h5\.([0-9]{1,9})-[0-9a-f]+\.tmp|standard-input-([0-9]{1,9})-[0-9a-f]{8}\.h5",
+                    re.DOTALL)
 _YOUNG = 2.0
 """Seconds within which a file may change again and keep its time."""
 
@@ -67,8 +69,8 @@ def made_folder() -> Path:
 
 def no_room(error: OSError) -> CorpusError:
     """What to say where a token file cannot be written."""
-    return CorpusError(f"{folder()}: no token file can be written there ({error.strerror or error}); make room, or name "
-                       f"another folder in CHARRNN_CACHE")
+    return CorpusError(f"{folder()}: no token file can be written there ({error.strerror or error}); see that it is a "
+                       f"folder with room, or name another in CHARRNN_CACHE")
 
 
 def path_of(sources: Sequence[str | Path], reading: Reading) -> Path:
@@ -180,6 +182,13 @@ def facts_of(path: Path) -> dict[str, Any]:
 def listed() -> list[Path]:
     """The files in the cache folder that are named as token files, sorted; another's files are left alone."""
     return sorted(path for path in folder().glob("*.h5") if _NAME.fullmatch(path.name) and path.is_file())
+
+
+def left_behind() -> list[Path]:
+    """What processes that were killed have left in the cache folder: files half written, or of a standard input."""
+    found = ((path, _OWNER.fullmatch(path.name)) for path in folder().glob("*"))
+    return sorted(path for path, name in found
+                  if name and path.is_file() and not checkpoint.is_running(int(name[1] or name[2])))
 
 
 def _describe(facts: dict[str, Any]) -> checkpoint.Manifest:

@@ -157,7 +157,7 @@ class Tokens:
 
     def _file(self) -> IO[bytes]:
         """Room for as much as the text takes."""
-        file = io.BytesIO() if self.is_small else tempfile.TemporaryFile(dir=self._folder and self._folder())
+        file = io.BytesIO() if self.is_small else tempfile.TemporaryFile(dir=self._folder and self._folder())  # noqa: SIM115
         self._more.append(file)
         return file
 

@@ -24,6 +24,7 @@ from charrnn.parallel import Team, one_blas_thread
 from charrnn.ranks import Ranks
 from charrnn.ranks import ranks as all_ranks
 from charrnn.run import EVALUATIONS, Run
+from charrnn.texts import listed
 
 _TRIES = 5
 """How often in a row a run goes back to its last good weights before it gives up."""
@@ -68,7 +69,7 @@ class Trainer:
 
     def __init__(self, run: Run, corpus: Corpus, ranks: Ranks | None = None) -> None:
         if corpus.fingerprint != run.source.fingerprint:
-            raise CorpusError(f"{', '.join(corpus.sources) or 'the text'}: not the text this run was trained on "
+            raise CorpusError(f"{listed(corpus.sources) or 'the text'}: not the text this run was trained on "
                               f"({run.source.characters:,} characters then, {len(corpus):,} now); name the right one")
         self.run = run
         self.corpus = corpus

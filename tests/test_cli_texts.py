@@ -179,7 +179,9 @@ def test_a_text_with_unknown_characters_is_evaluated_and_they_are_named(train: C
     answer = cli("evaluate", RUN, "other.txt")
     assert answer.code == 0
     unknown = sorted(set("Anna and 中\U0001f600 dor\x1b[2J") - set(Run.load(RUN / "best.h5").vocabulary.characters))
-    assert answer.err == f"Unknown to the model, and taken for one: {', '.join(map(repr, unknown))}\n"
+    share = sum(character in unknown for character in "Anna and 中\U0001f600 dor\x1b[2J") / 19
+    assert answer.err == (f"Unknown to the model, and taken for one ({100 * share:.2g} % of the text): "
+                          f"{', '.join(map(repr, unknown))}\n")
     assert "\x1b" not in answer.err
     Path("other.txt").write_text("annali")
     assert cli("evaluate", RUN, "other.txt").err == ""
@@ -424,7 +426,7 @@ def test_a_long_text_from_standard_input_is_trained_on(train: Cli, monkeypatch: 
     monkeypatch.setattr(tokens, "SMALL", 64)
     monkeypatch.setattr("charrnn.cli.training.warn", lambda message: None)
     assert train("-", stdin=text).out == one
-    (path,) = token_file.listed()
+    (path,) = token_file.folder().iterdir()
     assert path.name.startswith("standard-input-")  # which goes with this process
 
 
@@ -483,3 +485,38 @@ def test_a_text_is_evaluated_as_the_training_text_was_read(train: Cli, cli: Cli)
     Path("latin.txt").write_bytes("zoëanna\n".encode("latin-1") * 20)
     refused(cli("evaluate", RUN, "latin.txt"), "not UTF-8")
     assert cli("evaluate", RUN, "latin.txt", "--encoding", "latin-1") == low
+
+
+def test_a_line_that_is_cut_off_is_not_marked_and_that_is_said(train: Cli, cli: Cli) -> None:
+    train("names.txt", "--lines")
+    answer = cli("sample", RUN, "--prime", "Ann", "--length", 0, "--count", 3)
+    assert (answer.code, answer.out) == (0, "Ann\nAnn\nAnn\n")
+    assert answer.err == "3 of 3 were cut off before their line's end; give a larger --length\n"
+    one = cli("sample", RUN, "--prime", "-", "--seed", 1, stdin="An\n")
+    assert one.out == cli("sample", RUN, "--prime", "An", "--seed", 1).out
+    assert len(one.out.splitlines()) == 1
+    refused(cli("sample", RUN, "--prime", "An\nna"), "--prime", "several lines")
+    for line in cli("sample", RUN, "--until", "n", "--count", 8, "--seed", 2).out.splitlines():
+        assert line.removesuffix("  *") == line or line.removesuffix("  *") in NAMES
+
+
+def test_cache_shows_and_clears_what_a_killed_process_left(train: Cli, cli: Cli) -> None:
+    left = token_file.folder() / "standard-input-999999999-0123abcd.h5"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"half")
+    assert "left by a process that was killed" in cli("cache").out
+    assert cli("cache", "--clear").code == 0
+    assert not left.exists()
+
+
+def test_many_names_are_not_all_said(train: Cli, cli: Cli) -> None:
+    for number in range(9):
+        Path(f"{number}.txt").write_text("Anna\n" * 50)
+    answer = cli("baseline", *(f"{number}.txt" for number in range(9)))
+    assert answer.err.startswith("0.txt and 8 more: 2,250 characters")
+
+
+@pytest.mark.parametrize("name", ["x.gz", "x.bz2", "x.xz"])
+def test_what_is_not_packed_is_said_to_be_so(train: Cli, cli: Cli, name: str) -> None:
+    Path(name).write_bytes(b"no archive at all")
+    refused(cli("prepare", name), name, "cannot be unpacked", "see that it is whole")

@@ -297,12 +297,13 @@ def test_many_characters_have_an_embedding(size, embedding):
         assert ModelConfig(embedding_size=named).for_vocabulary(size).embedding_size == named
 
 
-@pytest.mark.parametrize(("characters", "share"), [(1, 0.1), (0, 0.1), (10**7, 0.1), (10**8, 0.01)])
-def test_the_share_of_validation_falls_from_ten_million_characters_on(characters, share):
-    assert validation_share(None, characters) == share
-    assert validation_share(0.3, characters) == 0.3
-    assert validation_share(0.0, characters) == 0.0
-    assert validation_share(None, characters) * characters <= MOST_VALIDATION
+@pytest.mark.parametrize(("characters", "different", "share"), [
+    (1, 1, 0.1), (0, 0, 0.1), (10**7, 1000, 0.1), (10**8, 9, 0.01), (10**7, 10**4, 0.01), (10**6, 10**4, 0.1)])
+def test_the_share_of_validation_falls_for_long_texts_and_for_many_characters(characters, different, share):
+    assert validation_share(None, characters, different) == pytest.approx(share)
+    assert validation_share(0.3, characters, different) == 0.3
+    assert validation_share(0.0, characters, different) == 0.0
+    assert validation_share(None, characters, different) * characters <= MOST_VALIDATION
 
 
 def test_an_open_validation_share_counts_as_a_tenth_and_serves_patience():

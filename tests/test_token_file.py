@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -439,13 +441,24 @@ def test_it_is_named_by_the_text_and_by_all_that_makes_it(tmp_path, monkeypatch,
 
 def test_only_token_files_are_listed(source, cache):
     path = opened(source).token_file
-    temporary = cache / "standard-input-77-0123abcd.h5"
-    temporary.write_bytes(b"")
     for name in ("notes.h5", "novel-0123456789abcdef.txt", "novel-0123456789ABCDEF.h5", "-0123456789abcdef.h5", ".x.tmp",
                  "standard-input-x-0123abcd.h5"):
         (cache / name).write_bytes(b"mine")
     (cache / "folder-0123456789abcdef.h5").mkdir()
-    assert token_file.listed() == sorted([path, temporary])
+    assert token_file.listed() == [path]
+    assert token_file.left_behind() == []
+
+
+def test_what_killed_processes_left_is_found_and_what_others_write_is_not(source, cache):
+    path = opened(source).token_file
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+                          ).stdout.strip()
+    left = [cache / f".{path.name}.{gone}-0123abcd.tmp", cache / f"standard-input-{gone}-0123abcd.h5"]
+    for name in (*left, cache / f".{path.name}.{os.getpid()}-0123abcd.tmp", cache / f".notes.h5.{gone}-0123abcd.tmp",
+                 cache / f"standard-input-{os.getpid()}-0123abcd.h5"):
+        name.write_bytes(b"half")
+    assert token_file.left_behind() == sorted(left)
+    assert token_file.listed() == [path]
 
 
 # Standard input
@@ -453,7 +466,8 @@ def test_only_token_files_are_listed(source, cache):
 def test_a_long_text_from_standard_input_is_kept_until_the_end(python, cache, environment):
     program = ("import os, sys; from charrnn import tokens, token_file, Corpus; tokens.SMALL = 64\n"
                f"os.environ['CHARRNN_CACHE'] = {str(cache)!r}\n"
-               "corpus = Corpus.read('-'); print(len(corpus), corpus.token_file.name, len(token_file.listed()))")
+               "corpus = Corpus.read('-')\n"
+               "print(len(corpus), corpus.token_file.name, len(list(token_file.folder().iterdir())))")
     size, name, count = python("-c", program, stdin=TEXT).out.split()
     assert (int(size), int(count)) == (len(TEXT), 1)
     assert name.startswith("standard-input-")

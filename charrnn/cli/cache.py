@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,9 +16,10 @@ from charrnn.config import Reading
 def command(clear: bool) -> None:
     """List the token files: what was kept of long texts, in the user's cache folder or where CHARRNN_CACHE says."""
     from charrnn import token_file
-    from charrnn.errors import CheckpointError, CorpusError, printable
+    from charrnn.errors import CorpusError, printable
 
-    files, size = token_file.listed(), 0
+    left, size = token_file.left_behind(), 0
+    files = [*token_file.listed(), *left]
     for path in files:
         size += path.stat().st_size
         if clear:
@@ -26,15 +28,23 @@ def command(clear: bool) -> None:
             except OSError as error:
                 raise CorpusError(f"{path}: cannot be removed ({error.strerror}); see whose it is") from None
             continue
-        try:
-            facts = token_file.facts_of(path)
-            shown = f"{', '.join(facts['sources'])}: {facts['characters']:,} ids of {facts['vocabulary']:,}"
-            shown += "".join(f", {option}" for option in _options(facts["reading"]))
-        except CheckpointError:
-            shown = "damaged, to be made anew"
-        click.echo(f"{_megabytes(path.stat().st_size)}  {printable(path.name)}\n              {printable(shown)}")
+        click.echo(f"{_megabytes(path.stat().st_size)}  {printable(path.name)}")
+        click.echo(f"              {'left by a process that was killed' if path in left else _described(path)}")
     click.echo(f"{_megabytes(size)}  {'removed from' if clear else 'in'} {token_file.folder()}, {len(files):,} "
                f"token file{'s'[:len(files) != 1]}")
+
+
+def _described(path: Path) -> str:
+    from charrnn.errors import CheckpointError, printable
+    from charrnn.texts import listed
+    from charrnn.token_file import facts_of
+
+    try:
+        facts = facts_of(path)
+    except CheckpointError:
+        return "damaged, to be made anew"
+    return printable(", ".join([f"{listed(facts['sources'])}: {facts['characters']:,} ids of {facts['vocabulary']:,}",
+                                *_options(facts["reading"])]))
 
 
 def _megabytes(size: int) -> str:

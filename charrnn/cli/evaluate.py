@@ -27,6 +27,7 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     from charrnn.evaluation import evaluate
     from charrnn.run import Run
     from charrnn.run_folder import checkpoint_at
+    from charrnn.texts import listed
 
     run = Run.load(checkpoint_at(run_or_checkpoint))
     reading = training.changed(run.source.reading, encoding, errors)
@@ -34,12 +35,12 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
         text = training.read([text_file], reading, False, vocabulary=run.vocabulary)
         if len(text) < 2:
             raise CorpusError(f"{text_file}: has {len(text)} characters, and 2 are the least; give a longer text")
-        training.say_folded(text.folded)
+        training.say_folded(text.folded, text.share_unknown())
         click.echo(evaluate(run.model, text.ids, streams=streams, starts=text.starts).line("text", reading.level))
         return
     corpus = training.text_of(run, run_or_checkpoint, "name a TEXT_FILE")
     if corpus.fingerprint != run.source.fingerprint:
-        raise CorpusError(f"{', '.join(corpus.sources)}: is no longer the text the model was trained on; name a TEXT_FILE")
+        raise CorpusError(f"{listed(corpus.sources)}: is no longer the text the model was trained on; name a TEXT_FILE")
     split, starts = (of(run.config.validation, run.config.test) for of in (corpus.split, corpus.split_starts))
     if not len(split.test) and not len(split.validation):
         raise RunError(f"{run_or_checkpoint}: was trained without a validation part; name a TEXT_FILE")

@@ -36,9 +36,11 @@ def command(run_or_checkpoint: str) -> None:
 
 def _show(path: Path, run: Run) -> None:
     """All of one checkpoint, as names and values, then its evaluations as a table."""
+    from charrnn.texts import listed
+
     config, size = run.config, path.stat().st_size
     _line(str(path), f"step {run.step:,} of {run.planned:,}, epoch {run.epoch:.2f}, {size:,} bytes")
-    _line("corpus", f"{', '.join(run.source.names)}: {run.source.characters:,} {_units(run)}, "
+    _line("corpus", f"{listed(run.source.names)}: {run.source.characters:,} {_units(run)}, "
                     f"sha256 {run.source.fingerprint[:12]}")
     _line("vocabulary", f"{len(run.vocabulary):,} {_units(run)}: {_excerpt(run.vocabulary.characters)}")
     _line("parameters", f"{run.model.parameters.flat.size:,} of {run.model.dtype}")

@@ -88,9 +88,10 @@ def _go_on(run: Run, text: Corpus, length: TrainConfig, folder: RunFolder, quiet
     from charrnn.cli import training
     from charrnn.metrics import Metrics
     from charrnn.run import environment, steps_of
+    from charrnn.texts import listed
 
     if run.source.fingerprint != text.fingerprint:
-        raise RunError(f"{', '.join(text.sources)}: is not the text this run was trained on ({run.source.characters:,} "
+        raise RunError(f"{listed(text.sources)}: is not the text this run was trained on ({run.source.characters:,} "
                        f"characters then, {len(text):,} now); name that one with --corpus, or learn this one with "
                        f"--corpus FILE --fine-tune --name NEW")
     threads = min(length.threads or run.config.threads or 1, run.config.batch_size)

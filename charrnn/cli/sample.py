@@ -59,6 +59,8 @@ def command(run_or_checkpoint: str, length: int, temperature: float, top_k: int 
     if run.vocabulary.unknown is not None:
         say_folded("".join(run.vocabulary.missing(prime)))
     if reading.lines:
+        if "\n" in (prime := prime.removesuffix("\n")):
+            raise ConfigError("prime", "has several lines, and this model writes lines, each by itself; give one")
         prime = "\n" + prime
     turns = sample_many(run.model, run.vocabulary, count, prime=prime, length=length, temperature=temperature,
                         top_k=top_k, top_p=top_p, greedy=greedy,
@@ -67,7 +69,7 @@ def command(run_or_checkpoint: str, length: int, temperature: float, top_k: int 
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     out = _Bytes() if reading.level == "byte" else sys.stdout
     if reading.lines:
-        _write_lines(["".join(texts).strip("\n") for texts in zip(*turns)], run, out)
+        _write_lines(["".join(texts)[1:] for texts in zip(*turns)], run, out)
     else:
         _write(turns, count, out)
 
@@ -90,10 +92,12 @@ def _write(turns: Iterator[list[str]], count: int, out: TextIO | _Bytes) -> None
     out.flush()
 
 
-def _write_lines(lines: list[str], run: Run, out: TextIO | _Bytes) -> None:
-    """A line each; those that were trained on are marked, if the text is still there."""
+def _write_lines(samples: list[str], run: Run, out: TextIO | _Bytes) -> None:
+    """A line each; those that are whole and were trained on are marked, if the text is still there."""
     from charrnn.cli.training import say, text_of
 
+    lines = [sample.partition("\n")[0] for sample in samples]
+    cut = sum("\n" not in sample for sample in samples)
     known = set()
     try:
         text = text_of(run, "", "", quiet=True)
@@ -103,9 +107,11 @@ def _write_lines(lines: list[str], run: Run, out: TextIO | _Bytes) -> None:
             say("The training text has changed, so that lines which stand in it are not marked")
     except CharRNNError:
         say("The training text is not there, so that lines which stand in it are not marked")
-    for line in lines:
-        out.write(f"{line}{'  *' if line in known else ''}\n")
+    for line, sample in zip(lines, samples):
+        out.write(f"{line}{'  *' if line in known and sample != line else ''}\n")
     out.flush()
+    if cut:
+        say(f"{cut:,} of {len(lines):,} were cut off before their line's end; give a larger --length")
 
 
 class _Bytes:

@@ -41,10 +41,10 @@ def say(message: str, quiet: bool = False) -> None:
 
 @contextlib.contextmanager
 def nobody_may_read() -> Iterator[None]:
-    """Go on where whoever read standard error has gone: that is no reason to end a training."""
+    """Go on where whoever read standard error has gone, or has no room: that is no reason to end a training."""
     try:
         yield
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
@@ -90,7 +90,7 @@ def choose_size(text: Corpus, model: ModelConfig, named: Collection[str], train:
     from charrnn.ranks import ranks
 
     cores = (train.threads or ranks().cores) * ranks().count
-    characters, _ = bounds(len(text), train.validation, train.test)
+    characters, _ = bounds(len(text), text.share(train.validation), train.test)
     return recipe.choose(model, named, train, characters, len(text.vocabulary), cores, kernels.name("float32"))
 
 
@@ -126,8 +126,9 @@ def say_batch(run: Run, wanted: int, quiet: bool) -> None:
 def describe_corpus(corpus: Corpus) -> str:
     """What is trained on, in a line."""
     from charrnn.built_in import BUILT_IN
+    from charrnn.texts import listed
 
-    names = ", ".join(corpus.sources)
+    names = listed(corpus.sources)
     if names in BUILT_IN:
         names += f" ({BUILT_IN[names].what})"
     reading, characters = corpus.reading, len(corpus.vocabulary) - (corpus.vocabulary.unknown is not None)
@@ -139,11 +140,12 @@ def describe_corpus(corpus: Corpus) -> str:
     return text
 
 
-def say_folded(characters: str) -> None:
-    """Say which characters of a text became the unknown one."""
+def say_folded(characters: str, share: float | None = None) -> None:
+    """Say which characters of a text became the unknown one, and what share of it they were."""
     if characters:
+        of_it = "" if share is None else f" ({100 * share:.2g} % of the text)"
         more = f" and {len(characters) - _NAMED:,} more" if len(characters) > _NAMED else ""
-        say(f"Unknown to the model, and taken for one: {', '.join(map(repr, characters[:_NAMED]))}{more}")
+        say(f"Unknown to the model, and taken for one{of_it}: {', '.join(map(repr, characters[:_NAMED]))}{more}")
 
 
 def describe_model(run: Run) -> str:
