@@ -279,6 +279,7 @@ def forgeries(path: Path) -> dict[str, bytes]:
         "a surrogate": lambda arrays, facts: arrays["vocabulary/codepoints"].__setitem__(-1, 0xD800),
         "no character": lambda arrays, facts: arrays["vocabulary/codepoints"].__setitem__(-1, UNKNOWN + 1),
         "another size": lambda arrays, facts: facts.update(characters=size - 1),
+        "nothing": lambda arrays, facts: arrays.update(ids=arrays["ids"][:0]) or facts.update(characters=0),
         "no size": lambda arrays, facts: facts.update(characters=0),
         "wider ids": lambda arrays, facts: arrays.update(ids=arrays["ids"].astype("<u2")),
         "a huge size": lambda arrays, facts: facts.update(characters=2**60),
@@ -294,7 +295,7 @@ def forgeries(path: Path) -> dict[str, bytes]:
 
 
 FORGERIES = ["an id too large", "the last id too large", "starts not sorted", "starts twice", "a start at the end",
-             "a start beyond", "vocabulary not sorted", "a surrogate", "no character", "another size", "no size",
+             "a start beyond", "vocabulary not sorted", "a surrogate", "no character", "another size", "nothing", "no size",
              "wider ids", "a huge size", "a vocabulary too large", "another kind", "a fact more", "a fact less",
              "a size of another type", "sources of another type", "a reading that is none", "half a reading"]
 
@@ -442,6 +443,7 @@ def test_it_is_named_by_the_text_and_by_all_that_makes_it(tmp_path, monkeypatch,
 def test_only_token_files_are_listed(source, cache):
     path = opened(source).token_file
     for name in ("notes.h5", "novel-0123456789abcdef.txt", "novel-0123456789ABCDEF.h5", "-0123456789abcdef.h5", ".x.tmp",
+                 "novel-0123456789abcdef.h5.h5",
                  "standard-input-x-0123abcd.h5"):
         (cache / name).write_bytes(b"mine")
     (cache / "folder-0123456789abcdef.h5").mkdir()
