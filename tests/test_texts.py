@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -318,3 +319,14 @@ def test_blocks_of_a_file_are_as_large_as_they_say(tmp_path, monkeypatch):
     path: Path = tmp_path / "a.txt"
     path.write_bytes(b"0123456789")
     assert list(blocks(path)) == [b"0123", b"4567", b"89"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files cannot be counted here")
+def test_what_is_refused_or_left_in_the_middle_is_closed(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"text")
+    before = os.listdir("/proc/self/fd")
+    assert "is no regular file" in error_of(lambda: list(blocks(os.devnull)))
+    reading = blocks(tmp_path / "a.txt")
+    next(reading)
+    reading.close()
+    assert os.listdir("/proc/self/fd") == before
