@@ -16,6 +16,7 @@ import pytest
 from charrnn import Corpus, Run, token_file, tokens
 from charrnn.config import Reading
 from charrnn.evaluation import evaluate
+from charrnn.sampler import sample
 
 Cli = Callable[..., Any]
 
@@ -245,6 +246,19 @@ def test_whole_lines_are_written_and_those_of_the_text_marked(train: Cli, cli: C
     assert cli("sample", RUN, "--prime", one).out == f"{one}  *\n"
     assert cli("sample", RUN, "--prime", other).out == f"{other}\n"
     assert cli("sample", RUN, "--count", 3).out == "\n\n\n"
+
+
+def test_a_line_is_begun_as_in_the_training_text(train: Cli, cli: Cli) -> None:
+    train("names.txt", "--lines", "--learning-rate", 0.1, steps=30)
+    run = Run.load(RUN / "best.h5")
+
+    def line(prime: str, seed: int) -> str:
+        return "".join(sample(run.model, run.vocabulary, prime=prime, length=20, until="\n", seed=seed)).strip("\n")
+
+    found = [cli("sample", RUN, "--prime", "B", "--length", 20, "--seed", seed).out.removesuffix("\n").removesuffix("  *")
+             for seed in range(9)]
+    assert found == [line("\nB", seed) for seed in range(9)]
+    assert found != [line("B", seed) for seed in range(9)]
 
 
 def test_a_line_ends_where_it_ends_or_after_so_many_characters(train: Cli, cli: Cli, environment: dict[str, str]) -> None:

@@ -239,6 +239,17 @@ def test_lines_of_several_files_are_shuffled_together_and_do_not_run_into_each_o
     assert sorted(text_of(tokens).split("\n")) == ["", "", "four", "one", "three", "two"]
 
 
+@pytest.mark.parametrize("block", [1, 5, 17])
+def test_many_lines_are_given_out_in_blocks(monkeypatch, block):
+    lines = [f"line {number}" * (number % 5 + 1) for number in range(30)]
+    expected = text_of(taken([["\n".join(lines)]], Reading(lines=True)))
+    monkeypatch.setattr(module, "_BLOCK", block)
+    tokens = taken([["\n".join(lines)]], Reading(lines=True))
+    assert text_of(tokens) == expected
+    assert sorted(expected[1:-1].split("\n")) == sorted(lines)
+    assert max(map(len, tokens.ids()[2])) <= block + max(map(len, lines)) + 1
+
+
 def test_the_order_of_lines_is_a_function_of_its_seed():
     lines = [str(number) for number in range(50)]
 
