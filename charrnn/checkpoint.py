@@ -151,7 +151,7 @@ def is_running(process: int) -> bool:
     return True
 
 
-def read(path: str | Path, describe: Callable[[dict[str, Any]], Manifest], largest: int = _LARGEST_FILE,
+def read(path: str | Path, describe: Callable[[dict[str, Any]], Manifest], largest: int | None = None,
          mapped: Collection[str] = (), verify: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and facts of a checkpoint.
 
@@ -162,7 +162,7 @@ def read(path: str | Path, describe: Callable[[dict[str, Any]], Manifest], large
     """
     try:
         with _open(path) as file:
-            image = Image(file, _check_footer(file, largest, verify))
+            image = Image(file, _check_footer(file, largest or _LARGEST_FILE, verify))
             facts, listed = _parse(image.read(_meta(image)))
             expected = describe(facts)
             if listed != {name: [dtype, list(shape)] for name, (dtype, shape) in expected.items()}:

@@ -481,13 +481,17 @@ _FACTS: dict[str, tuple[str, ...]] = {
     "model": ("cell", "dropout", "embedding_size", "hidden_size", "layers", "weight_drop"),
     "train": ("batch_size", "clip_norm", "epochs", "eval_every", "learning_rate", "minutes", "optimizer", "patience",
               "recover", "schedule", "seed", "seq_len", "stateful", "steps", "threads", "validation", "warmup"),
-    "source": ("characters", "encoding", "errors", "fingerprint", "names", "windows"),
+    "source": ("characters", "fingerprint", "names", "reading", "windows"),
+    "source.reading": ("encoding", "errors", "glob", "level", "lines", "lowercase", "min_count", "normalize",
+                       "reset_at_files", "shuffle_seed"),
 }
 
 
 def _at(before: dict[str, Any], part: str) -> dict[str, Any]:
     facts = before["facts"]
-    return facts[part] if part else facts
+    for name in filter(None, part.split(".")):
+        facts = facts[name]
+    return facts
 
 
 def _set(part: str, name: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -505,7 +509,7 @@ for _part, _names in _FACTS.items():
         meta(f"facts: {_part} {_fact} a list".replace("  ", " "), _set(_part, _fact, [[0]]))
         meta(f"facts: {_part} {_fact} missing".replace("  ", " "), _delete(_part, _fact))
     if _part:
-        meta(f"facts: {_part} a list of names", _set("", _part, list(_names)))
+        meta(f"facts: {_part} a list of names", _set(*_part.rpartition(".")[::2], list(_names)))
 
 _HUGE = (-1, 2**60, 2**63, 10**400)
 for _part, _fact in [("", "vocabulary"), ("", "step"), ("", "epoch"), ("", "window"), ("", "good_step"), ("", "failures"),
@@ -551,13 +555,19 @@ _IMPOSSIBLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "another dtype": _set("", "dtype", "float64"),
     "an object dtype": _set("", "dtype", "O"),
     "a larger vocabulary": _set("", "vocabulary", 16),
-    "an encoding of the attacker": _set("source", "encoding", "os"),
-    "an encoding that is none": _set("source", "encoding", "../../" * 1000),
-    "an encoding of bytes": _set("source", "encoding", "zlib"),
-    "an encoding with NUL": _set("source", "encoding", "utf-8\0"),
-    "an encoding with a surrogate": _set("source", "encoding", "\udc80"),
-    "an encoding of a megabyte": _set("source", "encoding", "x" * 10**6),
-    "errors of the attacker": _set("source", "errors", "surrogateescape"),
+    "an encoding of the attacker": _set("source.reading", "encoding", "os"),
+    "an encoding that is none": _set("source.reading", "encoding", "../../" * 1000),
+    "an encoding of bytes": _set("source.reading", "encoding", "zlib"),
+    "an encoding with NUL": _set("source.reading", "encoding", "utf-8\0"),
+    "an encoding with a surrogate": _set("source.reading", "encoding", "\udc80"),
+    "an encoding of a megabyte": _set("source.reading", "encoding", "x" * 10**6),
+    "errors of the attacker": _set("source.reading", "errors", "surrogateescape"),
+    "an unknown level": _set("source.reading", "level", "word"),
+    "an unknown normal form": _set("source.reading", "normalize", "NFD"),
+    "characters counted less than once": _set("source.reading", "min_count", 0),
+    "unknown characters without a place": _set("source.reading", "min_count", 2),
+    "no pattern": _set("source.reading", "glob", ""),
+    "a pattern with NUL": _set("source.reading", "glob", "*\0"),
     "a corpus named by a number": _set("source", "names", [1]),
     "a corpus named with NUL": _set("source", "names", ["a\0b"]),
     "an environment of numbers": _set("", "environment", {"numpy": 2}),
