@@ -243,7 +243,7 @@ def test_lines_of_several_files_are_shuffled_together_and_do_not_run_into_each_o
 def test_many_lines_are_given_out_in_blocks(monkeypatch, block):
     lines = [f"line {number}" * (number % 5 + 1) for number in range(30)]
     expected = text_of(taken([["\n".join(lines)]], Reading(lines=True)))
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr("charrnn.lines._BLOCK", block)
     tokens = taken([["\n".join(lines)]], Reading(lines=True))
     assert text_of(tokens) == expected
     assert sorted(expected[1:-1].split("\n")) == sorted(lines)
