@@ -506,6 +506,7 @@ def test_a_line_that_is_cut_off_is_not_marked_and_that_is_said(train: Cli, cli: 
     answer = cli("sample", RUN, "--prime", "Ann", "--length", 0, "--count", 3)
     assert (answer.code, answer.out) == (0, "Ann\nAnn\nAnn\n")
     assert answer.err == "3 of 3 were cut off before their line's end; give a larger --length\n"
+    assert cli("sample", RUN, "--prime", NAMES[0], "--length", 0).out == NAMES[0] + "\n"
     one = cli("sample", RUN, "--prime", "-", "--seed", 1, stdin="An\n")
     assert one.out == cli("sample", RUN, "--prime", "An", "--seed", 1).out
     assert len(one.out.splitlines()) == 1

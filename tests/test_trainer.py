@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from charrnn import Corpus, Run, Trainer, evaluate
 from charrnn.batches import Windows, next_epoch
+from charrnn.config import Reading
 from charrnn.dropout import dropout_masks, weight_masks
 from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.optimizers import clip, learning_rate
@@ -424,3 +425,14 @@ def test_minutes_that_are_spent_count(start: Start, take: Take, corpus: Corpus, 
     Clock(monkeypatch)
     fix_plan(run, corpus, minutes=10, spent=480)
     assert run.planned == 6 + 120
+
+
+def test_a_trainer_begins_every_line_with_a_fresh_state(start: Callable[..., Run], make_text: Callable[..., str]) -> None:
+    corpus = Corpus(make_text(600).replace(" ", "\n"), reading=Reading(lines=True))
+    run = start(corpus)
+    trainer, end = Trainer(run, corpus), corpus.vocabulary.id("\n")
+    for window in range(trainer.windows.per_epoch):
+        np.testing.assert_array_equal(trainer.windows.fresh(window), trainer.windows[window][0] == end)
+    inputs, targets = trainer.windows[0]
+    expected = run.model.replica().loss_and_gradients(inputs, targets, run.state, fresh=inputs == end)[0]
+    assert trainer.step().loss == pytest.approx(expected, rel=1e-6)
