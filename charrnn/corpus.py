@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from charrnn import built_in, token_file
 from charrnn.config import Reading, check_range, from_facts, validation_share
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
-from charrnn.texts import STANDARD_INPUT, blocks, find, listed, name_of, shaped, size_of, texts
+from charrnn.texts import STANDARD_INPUT, blocks, find, is_packed, listed, name_of, shaped, size_of, texts
 from charrnn.tokens import SMALL, Tokens
 from charrnn.vocabulary import Vocabulary
 
@@ -121,9 +121,10 @@ class Corpus:
             return cls._kept(kept, sources)
         corpus = cls.__new__(cls)
         corpus.sources, corpus.reading = tuple(sources), reading
-        tokens = Tokens(reading, token_file.made_folder, vocabulary, corpus._what)
+        stamps = token_file.Stamps.of(files)
+        tokens = Tokens(reading, token_file.made_folder, vocabulary, corpus._what, corpus._again(files, stamps))
         try:
-            stamps, content = corpus._fill(tokens, files, characters, on_bytes)
+            content = corpus._fill(tokens, files, stamps, characters, on_bytes)
             if tokens.is_small and not keep:
                 corpus._hold(tokens)
                 return corpus
@@ -138,10 +139,23 @@ class Corpus:
             tokens.close()
         return cls._kept(token_file.load(path, verify=False), sources)
 
-    def _fill(self, tokens: Tokens, files: Sequence[str | Path], characters: int | None, on_bytes: OnBytes | None
-              ) -> tuple[token_file.Stamps, str]:
-        """Read ``files`` into ``tokens``; return what they were like, and the digest of their bytes."""
-        stamps, size, digest = token_file.Stamps.of(files), sum(map(size_of, files)), hashlib.sha256()
+    def _again(self, files: Sequence[str | Path], stamps: token_file.Stamps) -> Callable[[], Iterator[str]] | None:
+        """What reads the text once more, where that is faster than to note it: not what is piped in, packed or shaped."""
+        if any(str(file) == STANDARD_INPUT or is_packed(file) for file in files) or \
+                self.reading.normalize != "none" or self.reading.lowercase:
+            return None
+
+        def read() -> Iterator[str]:
+            for file in files:
+                yield from texts(blocks(file), name_of(file), self.reading)
+            self._refuse_changed(files, stamps)
+
+        return read
+
+    def _fill(self, tokens: Tokens, files: Sequence[str | Path], stamps: token_file.Stamps, characters: int | None,
+              on_bytes: OnBytes | None) -> str:
+        """Read ``files`` into ``tokens``; return the digest of their bytes."""
+        size, digest = sum(map(size_of, files)), hashlib.sha256()
         most = math.inf if characters is None else max(16 * characters, SMALL)
         if size > most:
             raise self._too_large(characters)
@@ -153,9 +167,12 @@ class Corpus:
                 if tokens.characters > most:
                     raise self._too_large(characters)
         self._refuse_empty(tokens)
+        self._refuse_changed(files, stamps)
+        return digest.hexdigest()
+
+    def _refuse_changed(self, files: Sequence[str | Path], stamps: token_file.Stamps) -> None:
         if stamps[:2] != token_file.Stamps.of(files)[:2]:
             raise CorpusError(f"{self._what}: has changed while it was read; try again")
-        return stamps, digest.hexdigest()
 
     def _refuse_empty(self, tokens: Tokens) -> None:
         if not tokens.characters:

@@ -91,6 +91,11 @@ def listed(names: Sequence[str | Path]) -> str:
     return f"{names[0]} and {len(names) - 1:,} more"
 
 
+def is_packed(path: str | Path) -> bool:
+    """Whether a file is to be unpacked."""
+    return PurePath(path).suffix in _PACKED
+
+
 def size_of(path: str | Path) -> int:
     """The bytes of a file; 0 where that cannot be known."""
     try:

@@ -37,13 +37,14 @@ class Tokens:
     """A text that is taken in block by block (``add``, and ``seam`` where a file begins), and then given out as ids.
 
     The blocks are kept as code points in as few bytes as they need, in memory, or where they are many in a file without
-    a name in ``folder()``. ``vocabulary`` is what the text is written in, by default its own characters; ``name`` is for
-    messages.
+    a name in ``folder()``, unless ``again()`` gives the same text once more. ``vocabulary`` is what the text is written
+    in, by default its own characters; ``name`` is for messages.
     """
 
     def __init__(self, reading: Reading, folder: Callable[[], Path] | None = None, vocabulary: Vocabulary | None = None,
-                 name: str = "the text") -> None:
+                 name: str = "the text", again: Callable[[], Iterator[str]] | None = None) -> None:
         self._reading, self._folder, self._given, self._name = reading, folder, vocabulary, name
+        self._again, self.is_small = again, True
         self._spool: IO[bytes] = io.BytesIO()
         self._more: list[IO[bytes]] = []
         self._blocks: list[tuple[int, int]] = []  # width and characters
@@ -67,11 +68,15 @@ class Tokens:
         self._digest.update(encoded)
         data, width = (encoded, 1) if text.isascii() else _narrowest(text)
         if self.is_small and self._folder is not None and self._spool.tell() + len(data) > SMALL:
-            spool = tempfile.TemporaryFile(dir=self._folder())  # noqa: SIM115 (until close)
-            spool.write(self._spool.getvalue())  # type: ignore[attr-defined]
-            self._spool = spool
-        self._spool.write(data)
-        self._blocks.append((width, len(text)))
+            self.is_small = False
+            folder, held = self._folder(), self._spool
+            self._spool = io.BytesIO()
+            if self._again is None:
+                self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (until close)
+                self._spool.write(held.getvalue())  # type: ignore[attr-defined]
+        if self.is_small or self._again is None:
+            self._spool.write(data)
+            self._blocks.append((width, len(text)))
         self.characters += len(text)
         if width == 1 and self._counts is None:
             if new := data.translate(None, self._known):
@@ -87,11 +92,6 @@ class Tokens:
         """Let go of the text."""
         for file in (self._spool, *self._more):
             file.close()
-
-    @property
-    def is_small(self) -> bool:
-        """Whether all is held in memory."""
-        return isinstance(self._spool, io.BytesIO)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -163,14 +163,21 @@ class Tokens:
 
     def _in_order(self) -> Iterator[np.ndarray]:
         vocabulary, first = self.vocabulary, 0
-        self._spool.seek(0)
-        for width, count in self._blocks:
-            data = self._spool.read(width * count)
+        if self.is_small or self._again is None:
+            parts = self._kept()
+        else:
+            parts = map(_narrowest, filter(None, self._again()))
+        for data, width in parts:
             if width == 1:
                 yield vocabulary.encode_latin(data, first)
             else:
                 yield vocabulary.encode_points(np.frombuffer(data, _KINDS[width]), first)
-            first += count
+            first += len(data) // width
+
+    def _kept(self) -> Iterator[tuple[bytes, int]]:
+        self._spool.seek(0)
+        for width, count in self._blocks:
+            yield self._spool.read(width * count), width
 
 
 def _narrowest(text: str) -> tuple[bytes, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -541,3 +542,23 @@ def test_a_description_is_complete(source):
     assert json.loads(json.dumps(facts)) == facts
     assert replace(Reading(**facts["reading"]), lines=False) == Reading()
     assert checkpoint.FORMAT_VERSION == 1
+
+
+def test_a_long_text_that_can_be_read_again_is_not_noted_and_one_that_changes_then_is_refused(source, monkeypatch):
+    noted = []
+    monkeypatch.setattr("charrnn.tokens.tempfile.TemporaryFile", lambda **settings: noted.append(settings) or io.BytesIO())
+    kept = opened(source)
+    assert (noted, kept.vocabulary.decode(kept.ids)) == ([], TEXT)
+    opened(source, lowercase=True)
+    assert len(noted) == 1
+    kept.token_file.unlink()
+    save = token_file.save
+
+    def change_and_save(*arguments):
+        source.write_text(TEXT[::-1] + TEXT[0], encoding="utf-8")
+        save(*arguments)
+
+    monkeypatch.setattr(token_file, "save", change_and_save)
+    with pytest.raises(CorpusError, match="has changed while it was read"):
+        opened(source)
+    assert not kept.token_file.exists()
