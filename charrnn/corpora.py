@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from charrnn.built_in import BUILT_IN
+from charrnn.checkpoint import write_pieces
 from charrnn.download import download
 from charrnn.errors import DownloadError
 
@@ -20,7 +19,6 @@ FOLDER = "corpora"
 """Where texts come to lie, by default."""
 
 _BLOCK = 2**20
-_A_DAY = 86_400
 
 Show = Callable[[str, int, int], None]
 """Is told what is being done, how many bytes of it are done, and how many there are."""
@@ -152,36 +150,21 @@ def _member(file: BinaryIO, classic: Classic) -> Iterator[bytes]:
 
 
 def _write(path: Path, blocks: Iterable[bytes], content: Content, show: Show) -> None:
-    """Put the blocks in a file of its own, and that in the place of ``path`` if it holds what it should."""
-    target = Path(os.path.realpath(path))
-    _remove_leftovers(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    size, found = 0, hashlib.sha256()
-    try:
-        with open(temporary, "xb") as file:
-            for block in blocks:
-                size += len(block)
-                if size > content.size:
-                    break
-                found.update(block)
-                file.write(block)
-                show("writing", size, content.size)
-            file.flush()
-            os.fsync(file.fileno())
+    """Put the blocks in the place of ``path``, if they are what it should hold."""
+    def checked() -> Iterator[bytes]:
+        size, found = 0, hashlib.sha256()
+        for block in blocks:
+            size += len(block)
+            if size > content.size:
+                break
+            found.update(block)
+            yield block
+            show("writing", size, content.size)
         if Content(size, found.hexdigest()) != content:
             raise DownloadError(f"{path}: would not hold what it should, so it was not written; get the text from "
                                 f"elsewhere")
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
-
-def _remove_leftovers(target: Path) -> None:
-    """Remove what writers left that were killed: whatever nobody has written to for a day."""
-    for path in target.parent.glob(f".{target.name}.*.tmp"):
-        if time.time() - path.stat().st_mtime > _A_DAY:
-            path.unlink(missing_ok=True)
+    write_pieces(path, checked())
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

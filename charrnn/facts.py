@@ -18,7 +18,7 @@ from charrnn.corpus import bounds
 from charrnn.errors import ConfigError
 from charrnn.model import parameter_shapes
 from charrnn.optimizers import OPTIMIZERS
-from charrnn.vocabulary import CODE_POINTS
+from charrnn.vocabulary import CODE_POINTS, Vocabulary
 
 _DTYPES = {"float32": "<f4", "float64": "<f8"}
 _KINDS = {
@@ -91,8 +91,10 @@ def good_names(slots: tuple[str, ...]) -> list[str]:
     return ["good/parameters", *(f"good/{slot}" for slot in slots)]
 
 
-def check_values(arrays: Mapping[str, np.ndarray]) -> None:
+def check_values(arrays: Mapping[str, np.ndarray], vocabulary: Vocabulary, facts: Mapping[str, Any]) -> None:
     """Raise ValueError for numbers that no training can have left."""
+    _refuse((vocabulary.unknown is not None) != (facts["source"]["reading"]["min_count"] > 1),
+            "its vocabulary is not that of its reading")
     for name, array in arrays.items():
         _refuse(array.dtype.kind == "f" and not np.isfinite(array).all(), f"/{name} holds what is not finite")
         squares = "square" in name and name.startswith(("optimizer/", "good/"))

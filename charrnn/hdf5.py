@@ -1,8 +1,8 @@
 """Named arrays <-> the image of an HDF5 file, without the HDF5 library.
 
 The library trusts what a file says of itself: metadata made to harm crash it, hang it, or lead it to other files. So
-this knows of HDF5 only groups and arrays that lie in one piece. ``to_image`` writes them, for any HDF5 tool to open;
-``Image`` reads them, and refuses whatever else HDF5 can hold. The same arrays give the same bytes::
+this knows of HDF5 only groups and arrays that lie in one piece. ``layout`` says how they are written, for any HDF5 tool
+to open; ``Image`` reads them, and refuses whatever else HDF5 can hold. The same arrays give the same bytes::
 
     superblock, version 3         says where the root group is
     an array, its object header   by name, group by group; each begins at a multiple of 8
@@ -52,13 +52,6 @@ _ADDRESS, _EXTENT, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<QQ"), struct
 _MOST_METADATA = 2**20
 
 
-def to_image(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """An HDF5 file that holds ``arrays``, of the types that ``layout`` knows; a "/" in a name makes a group."""
-    pieces = layout({name: (array.dtype.str, array.shape) for name, array in arrays.items()})
-    return b"".join(np.ascontiguousarray(arrays[piece]).reshape(-1).view(np.uint8).data if isinstance(piece, str) else piece
-                    for piece in pieces)
-
-
 def layout(described: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[bytes | str]:
     """What an HDF5 file with arrays of these types and shapes is made of, piece by piece: bytes as they are, and the
     name of an array where its bytes belong. Types are "<f4", "<f8" and little-endian unsigned integers."""
@@ -101,7 +94,7 @@ def _array_messages(kind: str, shape: tuple[int, ...], place: int, size: int) ->
 
 
 class Stored(NamedTuple):
-    """An array in an image: its type, None for one that ``to_image`` does not write; its shape, None for one that is
+    """An array in an image: its type, None for one that ``layout`` does not know; its shape, None for one that is
     not fixed; where its bytes begin, None where they are not in the image as a whole; how many they are."""
 
     type: str | None
@@ -113,7 +106,7 @@ class Stored(NamedTuple):
 class Image:
     """The image in the first ``size`` bytes of ``file``.
 
-    Raises ValueError for what ``to_image`` does not write. Checksums are not looked at: they keep no one from writing
+    Raises ValueError for what ``layout`` does not describe. Checksums are not looked at: they keep no one from writing
     what is wrong.
     """
 
@@ -138,7 +131,7 @@ class Image:
         return found
 
     def read(self, stored: Stored) -> np.ndarray:
-        """The values of an array, one that ``to_image`` writes."""
+        """The values of an array, one of a type that ``layout`` knows."""
         if stored.type is None or stored.shape is None or stored.place is None:
             raise _damaged()
         array = np.empty(stored.shape, stored.type)

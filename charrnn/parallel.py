@@ -8,6 +8,7 @@ what they have computed is summed over all of them before anything is done with 
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -17,9 +18,10 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from charrnn.kernels import described
 from charrnn.model import CharRNN, State, Window
 from charrnn.parameters import Parameters
-from charrnn.ranks import Ranks
+from charrnn.ranks import Ranks, ranks
 
 Masks = Callable[[int, int], "list[np.ndarray] | None"]
 """Draws the dropout masks of the streams from one number up to another; None drops nothing."""
@@ -41,6 +43,12 @@ def blas() -> str:
     pools = sorted({f"{pool['internal_api']} {pool['version']} {pool.get('architecture', '')}".strip()
                     for pool in _controller().info() if pool["user_api"] == "blas"})
     return ", ".join(pools) or "unknown"
+
+
+def environment(dtype: Any = np.float32) -> dict[str, str]:
+    """What the last bit of a result can depend on besides the run itself."""
+    return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": described(dtype),
+            "ranks": str(ranks().count)}
 
 
 class Team:

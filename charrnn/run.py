@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,10 +17,9 @@ from charrnn.config import CELL_RATES, LEARNING_RATES, ModelConfig, TrainConfig,
 from charrnn.corpus import Corpus, bounds
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.facts import Record, Source, check_values, describe, good_names, source_from
-from charrnn.kernels import described
 from charrnn.model import CharRNN, State
 from charrnn.optimizers import Optimizer, make_optimizer
-from charrnn.parallel import blas
+from charrnn.parallel import environment
 from charrnn.randomness import generator
 from charrnn.ranks import ranks
 from charrnn.vocabulary import UNKNOWN, Vocabulary
@@ -286,10 +284,8 @@ class Run:
 
     @classmethod
     def _from(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Run:
-        check_values(arrays)
         vocabulary = Vocabulary(arrays["vocabulary/codepoints"])
-        if (vocabulary.unknown is not None) != (facts["source"]["reading"]["min_count"] > 1):
-            raise ValueError("its vocabulary is not that of its reading")
+        check_values(arrays, vocabulary, facts)
         config = from_facts(TrainConfig, facts["train"])
         model = CharRNN(from_facts(ModelConfig, facts["model"]), len(vocabulary), dtype=np.dtype(facts["dtype"]))
         optimizer = make_optimizer(config, model.parameters)
@@ -313,9 +309,3 @@ class Run:
 def steps_of(epochs: float, windows: int) -> int:
     """The steps that so many passes over a training part of so many windows take."""
     return max(1, round(epochs * windows))
-
-
-def environment(dtype: Any = np.float32) -> dict[str, str]:
-    """What the last bit of a result can depend on besides the run itself."""
-    return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": described(dtype),
-            "ranks": str(ranks().count)}

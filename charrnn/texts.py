@@ -123,11 +123,6 @@ def texts(blocks: Iterable[bytes], name: str, reading: Reading) -> Iterator[str]
     return shaped(_decoded(blocks, name, reading), reading)
 
 
-def read_text(path: str | Path, reading: Reading | None = None) -> str:
-    """All text of a file, or of standard input for ``-``; see ``blocks`` and ``texts``."""
-    return "".join(texts(blocks(path), name_of(path), reading or Reading()))
-
-
 def decode(data: bytes, name: str, reading: Reading | None = None) -> str:
     """The text of ``data``; see ``texts``."""
     return "".join(texts([data], name, reading or Reading()))

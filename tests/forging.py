@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from charrnn.hdf5 import checksum, to_image
+from charrnn.hdf5 import checksum, layout
 
 FOOTER = struct.Struct("<8sIIQ32s8s")
 MAGIC, END = b"charrnn\x00", b"end\r\n\x1a\n\x00"
@@ -116,3 +116,10 @@ def with_checksums(image: bytes, like: bytes) -> bytes:
         if header.end + 4 <= len(image) and image[header.start:header.end] != like[header.start:header.end]:
             struct.pack_into("<I", mended, header.end, checksum(bytes(mended[header.start:header.end])))
     return bytes(mended)
+
+
+def to_image(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An HDF5 file that holds ``arrays``, of the types that ``layout`` knows; a "/" in a name makes a group."""
+    pieces = layout({name: (array.dtype.str, array.shape) for name, array in arrays.items()})
+    return b"".join(np.ascontiguousarray(arrays[piece]).reshape(-1).view(np.uint8).data if isinstance(piece, str) else piece
+                    for piece in pieces)

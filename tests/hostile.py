@@ -22,9 +22,22 @@ from typing import Any
 
 import h5py
 import numpy as np
-from forging import END, FOOTER, LIBVER, MAGIC, contents, copied, forged, image_of, signed, with_checksums, written
+from forging import (
+    END,
+    FOOTER,
+    LIBVER,
+    MAGIC,
+    contents,
+    copied,
+    forged,
+    image_of,
+    signed,
+    to_image,
+    with_checksums,
+    written,
+)
 
-from charrnn.hdf5 import checksum, to_image
+from charrnn.hdf5 import checksum
 
 HOSTILE: dict[str, Callable[[Path, bytes], Any]] = {}
 

@@ -16,10 +16,14 @@ from hypothesis import strategies as st
 from charrnn.config import Reading
 from charrnn.corpus import BUILT_IN, Corpus
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.texts import decode, read_text
+from charrnn.texts import blocks, decode, name_of, texts
 
 PROPERTY = settings(max_examples=60)
 BOM = b"\xef\xbb\xbf"
+
+
+def read_text(path):
+    return "".join(texts(blocks(path), name_of(path), Reading()))
 
 
 def text_of(corpus):

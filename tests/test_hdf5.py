@@ -9,11 +9,12 @@ from random import Random
 import h5py
 import numpy as np
 import pytest
+from forging import to_image
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from charrnn.hdf5 import Image, checksum, layout, to_image
+from charrnn.hdf5 import Image, checksum, layout
 
 ARRAYS = {"parameters/w": np.arange(6, dtype="<f4").reshape(2, 3), "parameters/deep/b": np.array([-0.0, 1e-300]),
           "text": np.frombuffer(b"{}", np.uint8), "points": np.array([10, 97, 0x10FFFF], dtype="<u4")}

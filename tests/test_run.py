@@ -16,8 +16,9 @@ import pytest
 from charrnn import Corpus, Run, checkpoint
 from charrnn.config import LEARNING_RATES, Reading, TrainConfig
 from charrnn.errors import CheckpointError, ConfigError
+from charrnn.parallel import environment
 from charrnn.randomness import generator
-from charrnn.run import Record, environment
+from charrnn.run import Record
 from charrnn.trainer import Trainer
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from charrnn import texts
 from charrnn.config import Reading
 from charrnn.errors import CorpusError
-from charrnn.texts import blocks, decode, find, read_text, shape, shaped
+from charrnn.texts import blocks, decode, find, name_of, shape, shaped
 
 PROPERTY = settings(max_examples=60)
 PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -35,6 +35,10 @@ TRICKY = ("aA\u0301\u0323\u0327\u212b\u03a3\u0391.\u00a8' \n\r\u1100\u1161\u11a8
 TRICKY_TEXTS = st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=30)
 SHAPES = st.builds(lambda normalize, lowercase, lines: Reading(normalize=normalize, lowercase=lowercase, lines=lines),
                    st.sampled_from(["none", "NFC", "NFKC"]), st.booleans(), st.booleans())
+
+
+def read_text(path):
+    return "".join(texts.texts(blocks(path), name_of(path), Reading()))
 
 
 def cut(data, places):

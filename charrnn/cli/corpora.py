@@ -10,7 +10,7 @@ import click
 
 from charrnn.built_in import BUILT_IN
 from charrnn.cli.options import quiet
-from charrnn.cli.training import bar, nobody_may_read, say, warn
+from charrnn.cli.training import bar, say, warn
 from charrnn.corpora import CLASSICS, FOLDER, Classic, get, names, path_of
 from charrnn.errors import printable
 
@@ -91,19 +91,17 @@ class _Progress:
         self.bar: tqdm[NoReturn] | None = None
 
     def show(self, doing: str, done: int, size: int) -> None:
-        with nobody_may_read():
-            if self.bar is None or doing != self.doing:
-                self.close()
-                self.doing = doing
-                self.bar = bar(self.quiet, desc=doing, total=size, initial=done, unit="B", unit_scale=True)
-            self.bar.update(done - self.bar.n)  # less than nothing where it starts again
+        if self.bar is None or doing != self.doing:
+            self.close()
+            self.doing = doing
+            self.bar = bar(self.quiet, desc=doing, total=size, initial=done, unit="B", unit_scale=True)
+        self.bar.update(done - self.bar.n)  # less than nothing where it starts again
 
     def warn(self, line: str) -> None:
         self.close()
         warn(line)
 
     def close(self) -> None:
-        with nobody_may_read():
-            if self.bar is not None:
-                self.bar.close()
-                self.bar = None
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

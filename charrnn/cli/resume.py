@@ -87,7 +87,8 @@ def _go_on(run: Run, text: Corpus, length: TrainConfig, folder: RunFolder, quiet
     """Make ``run`` ready for its next step here and now, with the length that was asked for."""
     from charrnn.cli import training
     from charrnn.metrics import Metrics
-    from charrnn.run import environment, steps_of
+    from charrnn.parallel import environment
+    from charrnn.run import steps_of
     from charrnn.texts import listed
 
     if run.source.fingerprint != text.fingerprint:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import click
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _COUNTED = 8_000_000
 """Characters at the end of the training part that are counted, to hold a model against: they take seconds."""
 
-
 _NAMED = 20
 """How many characters a message names."""
 
@@ -35,12 +34,12 @@ _NAMED = 20
 def say(message: str, quiet: bool = False) -> None:
     """A line for the user, or several, on standard error; names and characters in it may come from anywhere."""
     if not quiet:
-        with nobody_may_read():
+        with _nobody_may_read():
             click.echo("\n".join(map(printable, message.split("\n"))), err=True)
 
 
 @contextlib.contextmanager
-def nobody_may_read() -> Iterator[None]:
+def _nobody_may_read() -> Iterator[None]:
     """Go on where whoever read standard error has gone, or has no room: that is no reason to end a training."""
     try:
         yield
@@ -222,11 +221,26 @@ def print_result(run: Run) -> None:
         click.echo(Evaluation(run.smoothed_loss, 0).line("train", run.source.reading.level))
 
 
+class _StandardError:
+    """Standard error, which nobody may read."""
+
+    def write(self, text: str) -> None:
+        with _nobody_may_read():
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with _nobody_may_read():
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
 def bar(quiet: bool, **settings: Any) -> tqdm[NoReturn]:
     """A progress bar on standard error; a line every half minute where that is no terminal."""
     from tqdm import tqdm
 
-    return tqdm(**settings, disable=quiet, file=sys.stderr, dynamic_ncols=True,
+    return tqdm(**settings, disable=quiet, file=cast(TextIO, _StandardError()), dynamic_ncols=True,
                 mininterval=0.1 if sys.stderr.isatty() else 30)
 
 
@@ -241,18 +255,15 @@ class _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with nobody_may_read():
-            self.bar.close()
+        self.bar.close()
 
     def show(self, step: Step) -> None:
-        with nobody_may_read():
-            self.bar.set_postfix_str(f"{self.run.smoothed_loss:.3f} nats/{self.unit}", refresh=False)
-            self.bar.update()
+        self.bar.set_postfix_str(f"{self.run.smoothed_loss:.3f} nats/{self.unit}", refresh=False)
+        self.bar.update()
         if step.validation_loss is not None and not self.quiet:
             mark = "  best" if step.is_best else ""
             self.write(f"step {step.number:>7,}  epoch {step.epoch:6.2f}  train {self.run.smoothed_loss:.4f}  "
                        f"validation {step.validation_loss:.4f} nats/{self.unit}{mark}")
 
     def write(self, line: str) -> None:
-        with nobody_may_read():
-            self.bar.write(line, file=sys.stderr)
+        self.bar.write(line, file=self.bar.fp)

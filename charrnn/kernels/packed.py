@@ -73,40 +73,29 @@ def _tile_of(count, adds=False):
     return tile
 
 
-_tile1, _tile2, _tile3, _tile4, _tile5, _tile6 = (_tile_of(count) for count in range(1, _ROWS + 1))
-_add1, _add2, _add3, _add4, _add5, _add6 = (_tile_of(count, adds=True) for count in range(1, _ROWS + 1))
+def _tiles(adds=False):
+    """The function tile(count, a, b, c) for any count of rows up to ``_ROWS``."""
+    one, two, three, four, five, six = (_tile_of(count, adds) for count in range(1, _ROWS + 1))
+
+    @njit(nogil=True, error_model="numpy", inline="always")
+    def tile(count, a, b, c):
+        if count == 6:
+            six(a, b, c)
+        elif count == 5:
+            five(a, b, c)
+        elif count == 4:
+            four(a, b, c)
+        elif count == 3:
+            three(a, b, c)
+        elif count == 2:
+            two(a, b, c)
+        else:
+            one(a, b, c)
+
+    return tile
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
-def _tile(count, a, b, c):
-    if count == 6:
-        _tile6(a, b, c)
-    elif count == 5:
-        _tile5(a, b, c)
-    elif count == 4:
-        _tile4(a, b, c)
-    elif count == 3:
-        _tile3(a, b, c)
-    elif count == 2:
-        _tile2(a, b, c)
-    else:
-        _tile1(a, b, c)
-
-
-@njit(nogil=True, error_model="numpy", inline="always")
-def _add_tile(count, a, b, c):
-    if count == 6:
-        _add6(a, b, c)
-    elif count == 5:
-        _add5(a, b, c)
-    elif count == 4:
-        _add4(a, b, c)
-    elif count == 3:
-        _add3(a, b, c)
-    elif count == 2:
-        _add2(a, b, c)
-    else:
-        _add1(a, b, c)
+_tile, _add_tile = _tiles(), _tiles(adds=True)
 
 
 @njit(nogil=True, error_model="numpy")
