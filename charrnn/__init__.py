@@ -21,21 +21,21 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from charrnn.config import ModelConfig, TrainConfig
-    from charrnn.corpus import Corpus
     from charrnn.errors import CharRNNError
-    from charrnn.evaluation import evaluate
-    from charrnn.model import CharRNN
-    from charrnn.run import Run
-    from charrnn.sampler import sample
-    from charrnn.trainer import Trainer
-    from charrnn.vocabulary import Vocabulary
+    from charrnn.inference.evaluation import evaluate
+    from charrnn.inference.sampling import sample
+    from charrnn.nn.model import CharRNN
+    from charrnn.text.corpus import Corpus
+    from charrnn.text.vocabulary import Vocabulary
+    from charrnn.training.run import Run
+    from charrnn.training.trainer import Trainer
 
 __all__ = ["CharRNN", "CharRNNError", "Corpus", "ModelConfig", "Run", "TrainConfig", "Trainer", "Vocabulary", "evaluate",
            "sample"]
 
-_HOMES = {"CharRNN": "model", "CharRNNError": "errors", "Corpus": "corpus", "ModelConfig": "config", "Run": "run",
-          "TrainConfig": "config", "Trainer": "trainer", "Vocabulary": "vocabulary", "evaluate": "evaluation",
-          "sample": "sampler"}
+_HOMES = {"CharRNN": "nn.model", "CharRNNError": "errors", "Corpus": "text.corpus", "ModelConfig": "config",
+          "Run": "training.run", "TrainConfig": "config", "Trainer": "training.trainer", "Vocabulary": "text.vocabulary",
+          "evaluate": "inference.evaluation", "sample": "inference.sampling"}
 
 
 def __getattr__(name: str) -> Any:

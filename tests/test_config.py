@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from charrnn.cells import CELLS
 from charrnn.config import (
     CELL_RATES,
     DEFAULT_MINUTES,
@@ -22,6 +21,7 @@ from charrnn.config import (
     validation_share,
 )
 from charrnn.errors import ConfigError
+from charrnn.nn.cells import CELLS
 
 NAN, INF = math.nan, math.inf
 NOT_FINITE = (NAN, INF, -INF)

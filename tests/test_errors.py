@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import CheckpointError, ConfigError, printable
-from charrnn.run import Run
+from charrnn.training.run import Run
 
 
 def test_what_is_not_printable_is_written_as_escapes() -> None:

@@ -17,29 +17,39 @@ import pytest
 import charrnn
 import charrnn.cli
 
-ORDER = ["errors", "config", "randomness", "vocabulary", "hdf5", "checkpoint",
-         "texts", "lines", "tokens", "token_file", "built_in", "corpus", "download", "corpora", "batches", "parameters",
-         "kernels", "cells", "model",
-         "gradient_check", "recipe", "dropout", "optimizers", "ranks", "parallel", "facts", "run",
-         "evaluation", "ngram", "trainer", "metrics",
-         "run_folder", "sweep", "sampler", "cli"]
-"""A module imports only from those above it."""
+PACKAGES = {
+    "": ("errors", "config", "randomness", "mpi"),
+    "storage": ("atomic", "hdf5", "container"),
+    "text": ("vocabulary", "files", "documents", "tokens", "token_file", "builtin", "corpus", "windows", "download",
+             "catalog"),
+    "nn": ("parameters", "kernels", "cells", "dropout", "model", "parallel", "gradient_check"),
+    "inference": ("evaluation", "ngram", "sampling"),
+    "training": ("recipe", "optimizers", "schema", "run", "trainer", "metrics_table", "run_folder", "sweep"),
+}
+"""The modules of each package; a module imports only from those before it."""
+
+MAY_IMPORT = {"": "", "storage": ("",), "text": ("", "storage"), "nn": ("",), "inference": ("", "storage", "text", "nn"),
+              "training": ("", "storage", "text", "nn", "inference"),
+              "cli": ("", "storage", "text", "nn", "inference", "training")}
+"""The packages whose modules each package may import; "" contains the modules that belong to no package."""
 
 HOME = Path(charrnn.__file__).parent
 MODULES = ["charrnn", *sorted(item.name for item in pkgutil.walk_packages(charrnn.__path__, "charrnn."))]
 if importlib.util.find_spec("numba") is None:
-    MODULES = [name for name in MODULES if name not in ("charrnn.kernels.compiled", "charrnn.kernels.packed")]  # an extra
+    MODULES = [name for name in MODULES if name.rpartition(".")[2] not in ("compiled", "packed")]
 TERMINAL = {"click", "tqdm"}
 HEAVY = {"numpy", "h5py", "numba"}
 
 
-def noun(module: str) -> str:
-    """Of ``charrnn.cells.lstm`` it is ``cells``."""
-    return (module.split(".") + [""])[1]
+def place(module: str) -> tuple[str, str]:
+    """Package and module: ``charrnn.nn.cells.lstm`` is ("nn", "cells"), and ``charrnn.errors`` is ("", "errors")."""
+    first, second, *_ = [*module.split(".")[1:], "", ""]
+    return (first, second) if first in MAY_IMPORT and first else ("", first)
 
 
 def imports(module: str) -> Iterator[str]:
-    """Every module that ``module`` imports, in functions too; of ``from charrnn import run`` it is ``charrnn.run``."""
+    """Every module that ``module`` imports, in functions too; of ``from charrnn import run`` it is
+    ``charrnn.run``."""
     for node in ast.walk(ast.parse(inspect.getsource(importlib.import_module(module)))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -51,27 +61,37 @@ def imports(module: str) -> Iterator[str]:
 
 
 def test_the_order_names_every_module() -> None:
-    assert set(ORDER) | {"__main__", ""} == set(map(noun, MODULES))
+    named = {(package, module) for package, modules in PACKAGES.items() for module in modules}
+    packages = {(package, "") for package in MAY_IMPORT}
+    assert {place(module) for module in MODULES if place(module)[0] != "cli"} - packages == named | {("", "__main__")}
 
 
 def test_the_order_is_that_of_the_documentation() -> None:
     text = (HOME.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `(\w+)(?:\.py|/)` \|", text, re.MULTILINE) == ORDER
+    documented = re.findall(r"^\| `(\w+/)?(?:(\w+)(?:\.py|/))` \|", text, re.MULTILINE)
+    assert documented == [(package and f"{package}/", module)
+                          for package, modules in PACKAGES.items() for module in modules] + [("", "cli")]
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if noun(name) in ORDER])
-def test_a_module_imports_only_from_those_above_it(module: str) -> None:
-    place = ORDER.index(noun(module))
-    below = {name for name in imports(module) if name.startswith("charrnn.") and noun(name) != noun(module)
-             and ORDER.index(noun(name)) > place}
-    assert not below
-    own = {name for name in imports(module) if name == "charrnn"}
-    assert not own or noun(module) == "cli"  # for the version
+@pytest.mark.parametrize("module", [name for name in MODULES if place(name)[1] not in ("", "__main__")])
+def test_imports_point_one_way(module: str) -> None:
+    package, own = place(module)
+    for name in imports(module):
+        if not name.startswith("charrnn") or name == module:
+            continue
+        if name == "charrnn":
+            assert package == "cli"  # for the version
+            continue
+        other_package, other = place(name)
+        if other_package != package:
+            assert other_package in MAY_IMPORT[package], f"{module} imports {name}"
+        elif package in PACKAGES and own in PACKAGES[package] and other != own:
+            assert PACKAGES[package].index(other) < PACKAGES[package].index(own), f"{module} imports {name}"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_the_command_line_imports_click_and_tqdm(module: str) -> None:
-    assert noun(module) == "cli" or not {name.split(".")[0] for name in imports(module)} & TERMINAL
+    assert place(module)[0] == "cli" or not {name.split(".")[0] for name in imports(module)} & TERMINAL
 
 
 @pytest.mark.parametrize("arguments", [

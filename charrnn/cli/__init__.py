@@ -15,7 +15,7 @@ import click
 
 from charrnn import __version__
 from charrnn.errors import CharRNNError, ConfigError, TrainingError
-from charrnn.ranks import Ranks, ranks, started_as_rank
+from charrnn.mpi import Ranks, ranks, started_as_rank
 
 _COMMANDS = {
     "corpora": "List texts to train on, and fetch them.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from charrnn.cli.options import quiet, setting, settings
+from charrnn.cli._options import quiet, setting, settings
 from charrnn.config import BASELINE_ORDER, Reading, TrainConfig
 from charrnn.errors import ConfigError
 
@@ -29,9 +29,9 @@ def command(corpus: tuple[str, ...], order: int, validation: float | None, test:
     there is one) is predicted, by an n-gram model with interpolated Witten-Bell smoothing. The figures compare with those
     of train and evaluate.
     """
-    from charrnn.cli import training
-    from charrnn.corpus import BUILT_IN
-    from charrnn.ngram import check_order, witten_bell
+    from charrnn.cli import _training as training
+    from charrnn.inference.ngram import check_order, witten_bell
+    from charrnn.text.corpus import BUILT_IN
 
     check_order(order)
     text = training.read(corpus or (BUILT_IN,), Reading(**values), quiet)

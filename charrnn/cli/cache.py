@@ -15,8 +15,8 @@ from charrnn.config import Reading
 @click.option("--clear", is_flag=True, help="Remove them; they are made again when they are needed.")
 def command(clear: bool) -> None:
     """List the token files: what was kept of long texts, in the user's cache folder or where CHARRNN_CACHE says."""
-    from charrnn import token_file
     from charrnn.errors import CorpusError, printable
+    from charrnn.text import token_file
 
     left, size = token_file.left_behind(), 0
     files = [*token_file.listed(), *left]
@@ -36,8 +36,8 @@ def command(clear: bool) -> None:
 
 def _described(path: Path) -> str:
     from charrnn.errors import CheckpointError, printable
-    from charrnn.texts import listed
-    from charrnn.token_file import facts_of
+    from charrnn.text.files import listed
+    from charrnn.text.token_file import facts_of
 
     try:
         facts = facts_of(path)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from charrnn.built_in import BUILT_IN
-from charrnn.cli.options import quiet
-from charrnn.cli.training import bar, say, warn
-from charrnn.corpora import CLASSICS, FOLDER, Classic, get, names, path_of
+from charrnn.cli._options import quiet
+from charrnn.cli._training import bar, say, warn
 from charrnn.errors import printable
+from charrnn.text.builtin import BUILT_IN
+from charrnn.text.catalog import CLASSICS, FOLDER, Classic, get, names, path_of
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from charrnn.cli.options import setting
+from charrnn.cli._options import setting
 from charrnn.config import Reading
 from charrnn.errors import CorpusError, RunError
 
@@ -23,11 +23,11 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     RUN_OR_CHECKPOINT is a run folder, whose best.h5 is taken, or a checkpoint. Without TEXT_FILE the text is the
     validation part of the corpus it was trained on (and its test part, where there is one).
     """
-    from charrnn.cli import training
-    from charrnn.evaluation import evaluate
-    from charrnn.run import Run
-    from charrnn.run_folder import checkpoint_at
-    from charrnn.texts import listed
+    from charrnn.cli import _training as training
+    from charrnn.inference.evaluation import evaluate
+    from charrnn.text.files import listed
+    from charrnn.training.run import Run
+    from charrnn.training.run_folder import checkpoint_at
 
     run = Run.load(checkpoint_at(run_or_checkpoint))
     reading = training.changed(run.source.reading, encoding, errors)

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from charrnn.cli.options import setting
+from charrnn.cli._options import setting
 from charrnn.config import ModelConfig
 
 
@@ -29,7 +29,7 @@ def command(cell: str | None, hidden_size: int, layers: int, dropout: float, wei
     configs = [ModelConfig(each, hidden_size, layers, dropout, embedding_size, weight_drop) for each in cells]
 
     from charrnn.config import check_range
-    from charrnn.gradient_check import TOLERANCE, check_gradients
+    from charrnn.nn.gradient_check import TOLERANCE, check_gradients
 
     check_range("seed", seed, int, least=0)
     wrong = checked = 0

@@ -11,15 +11,15 @@ import click
 from charrnn.errors import printable
 
 if TYPE_CHECKING:
-    from charrnn.run import Run
+    from charrnn.training.run import Run
 
 
 @click.command(name="inspect")
 @click.argument("run_or_checkpoint", type=click.Path())
 def command(run_or_checkpoint: str) -> None:
     """Show what a run or a checkpoint is, how it was trained, and its history."""
-    from charrnn.run import Run
-    from charrnn.run_folder import RunFolder, checkpoint_at
+    from charrnn.training.run import Run
+    from charrnn.training.run_folder import RunFolder, checkpoint_at
 
     if not Path(run_or_checkpoint).is_dir():
         path = checkpoint_at(run_or_checkpoint)
@@ -36,7 +36,7 @@ def command(run_or_checkpoint: str) -> None:
 
 def _show(path: Path, run: Run) -> None:
     """All of one checkpoint, as names and values, then its evaluations as a table."""
-    from charrnn.texts import listed
+    from charrnn.text.files import listed
 
     config, size = run.config, path.stat().st_size
     _line(str(path), f"step {run.step:,} of {run.planned:,}, epoch {run.epoch:.2f}, {size:,} bytes")

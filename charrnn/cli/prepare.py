@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from charrnn.cli.options import quiet, settings
+from charrnn.cli._options import quiet, settings
 from charrnn.config import Reading
 from charrnn.errors import CorpusError
 
@@ -22,8 +22,8 @@ def command(corpus: tuple[str, ...], quiet: bool, **values: Any) -> None:
     CHARRNN_CACHE says), is found by the same CORPUS and the same options, and is made anew when the text changes.
     Standard output gets its path.
     """
-    from charrnn.cli import training
-    from charrnn.texts import STANDARD_INPUT
+    from charrnn.cli import _training as training
+    from charrnn.text.files import STANDARD_INPUT
 
     if STANDARD_INPUT in corpus:
         raise CorpusError("standard input: cannot be found again, so that no token file is kept of it; name a file")

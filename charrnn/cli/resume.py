@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.options import quiet, setting
+from charrnn.cli._options import quiet, setting
 from charrnn.config import Reading, TrainConfig
 from charrnn.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from charrnn.corpus import Corpus
-    from charrnn.run import Run
-    from charrnn.run_folder import RunFolder
+    from charrnn.text.corpus import Corpus
+    from charrnn.training.run import Run
+    from charrnn.training.run_folder import RunFolder
 
 
 @click.command(name="resume")
@@ -52,9 +52,9 @@ def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | Non
     if fine_tune and not (corpus and name):
         raise ConfigError("fine_tune", "needs the other text and a new run; give --corpus FILE and --name NEW")
 
-    from charrnn.cli import training
-    from charrnn.run import Run
-    from charrnn.run_folder import RunFolder, checkpoint_at
+    from charrnn.cli import _training as training
+    from charrnn.training.run import Run
+    from charrnn.training.run_folder import RunFolder, checkpoint_at
 
     path = checkpoint_at(run_or_checkpoint, "last")
     old = RunFolder.of(path)
@@ -78,18 +78,18 @@ def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | Non
 
 
 def _new_folder(old: RunFolder | None, name: str, overwrite: bool) -> RunFolder:
-    from charrnn.run_folder import RunFolder
+    from charrnn.training.run_folder import RunFolder
 
     return RunFolder.at(old.path.resolve().parent if old else Path("checkpoints"), name, overwrite)
 
 
 def _go_on(run: Run, text: Corpus, length: TrainConfig, folder: RunFolder, quiet: bool) -> None:
     """Make ``run`` ready for its next step here and now, with the length that was asked for."""
-    from charrnn.cli import training
-    from charrnn.metrics import Metrics
-    from charrnn.parallel import environment
-    from charrnn.run import steps_of
-    from charrnn.texts import listed
+    from charrnn.cli import _training as training
+    from charrnn.nn.parallel import environment
+    from charrnn.text.files import listed
+    from charrnn.training.metrics_table import Metrics
+    from charrnn.training.run import steps_of
 
     if run.source.fingerprint != text.fingerprint:
         raise RunError(f"{listed(text.sources)}: is not the text this run was trained on ({run.source.characters:,} "
@@ -118,8 +118,8 @@ def _go_on(run: Run, text: Corpus, length: TrainConfig, folder: RunFolder, quiet
 
 def _fine_tune(old: Run, text: Corpus, length: TrainConfig, quiet: bool) -> Run:
     """A new run that begins with the weights of ``old``; says what becomes of the characters."""
-    from charrnn.cli import training
-    from charrnn.run import Run
+    from charrnn.cli import _training as training
+    from charrnn.training.run import Run
 
     config = replace(old.config, steps=length.steps, epochs=length.epochs, minutes=length.minutes, eval_every=None,
                      threads=length.threads or old.config.threads)

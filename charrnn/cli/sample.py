@@ -13,7 +13,7 @@ from charrnn.config import SAMPLE_LENGTH
 from charrnn.errors import CharRNNError, ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.run import Run
+    from charrnn.training.run import Run
 
 
 @click.command(name="sample")
@@ -40,11 +40,11 @@ def command(run_or_checkpoint: str, length: int, temperature: float, top_k: int 
     """
     import secrets
 
-    from charrnn.cli.training import say_folded
-    from charrnn.run import Run
-    from charrnn.run_folder import checkpoint_at
-    from charrnn.sampler import sample_many
-    from charrnn.texts import decode, shape
+    from charrnn.cli._training import say_folded
+    from charrnn.inference.sampling import sample_many
+    from charrnn.text.files import decode, shape
+    from charrnn.training.run import Run
+    from charrnn.training.run_folder import checkpoint_at
 
     run = Run.load(checkpoint_at(run_or_checkpoint))
     reading = run.source.reading
@@ -94,7 +94,7 @@ def _write(turns: Iterator[list[str]], count: int, out: TextIO | _Bytes) -> None
 
 def _write_lines(samples: list[str], run: Run, out: TextIO | _Bytes) -> None:
     """A line each; those that are whole and were trained on are marked, if the text is still there."""
-    from charrnn.cli.training import say, text_of
+    from charrnn.cli._training import say, text_of
 
     lines = [sample.partition("\n")[0] for sample in samples]
     cut = sum("\n" not in sample for sample in samples)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import pick, quiet, settings
+from charrnn.cli._options import pick, quiet, settings
 from charrnn.config import ModelConfig, Reading, TrainConfig
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.run import Run
-    from charrnn.sweep import Result
-    from charrnn.trainer import Step
+    from charrnn.training.run import Run
+    from charrnn.training.sweep import Result
+    from charrnn.training.trainer import Step
 
 
 @click.command(name="sweep")
@@ -37,10 +37,10 @@ def command(corpus: tuple[str, ...], grid: tuple[str, ...], name: str | None, ch
     Each is a run folder in CHECKPOINTS/NAME. The same command goes on with a sweep that was stopped. Under MPI ranks
     train at the same time: 'mpiexec -n 5 python -m mpi4py -m charrnn sweep ...' trains four, as rank 0 hands out the work.
     """
-    from charrnn.cli import training
-    from charrnn.corpus import BUILT_IN
-    from charrnn.run_folder import RunFolder
-    from charrnn.sweep import combinations, parse_grid, sweep
+    from charrnn.cli import _training as training
+    from charrnn.text.corpus import BUILT_IN
+    from charrnn.training.run_folder import RunFolder
+    from charrnn.training.sweep import combinations, parse_grid, sweep
 
     wanted = parse_grid(grid)
     todo = combinations(wanted, pick(ModelConfig, values), pick(TrainConfig, values))
@@ -102,14 +102,14 @@ class _Progress:
 
     def show(self, run: Run, step: Step) -> None:
         if self.bar is None:
-            from charrnn.cli.training import bar
+            from charrnn.cli._training import bar
 
             self.bar = bar(self.quiet, total=run.planned, initial=run.step - 1, unit="step", leave=False)
         self.bar.set_postfix_str(f"{run.smoothed_loss:.3f} nats/char", refresh=False)
         self.bar.update()
 
     def end(self, line: str) -> None:
-        from charrnn.cli.training import say
+        from charrnn.cli._training import say
 
         self.__exit__()
         self.bar = None

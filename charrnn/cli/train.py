@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from charrnn.cli.options import pick, quiet, settings
+from charrnn.cli._options import pick, quiet, settings
 from charrnn.config import CHOSEN, ModelConfig, Reading, TrainConfig
 
 
@@ -33,11 +33,11 @@ def command(corpus: tuple[str, ...], name: str | None, checkpoints: str, overwri
     model_config, train_config = ModelConfig(**named), TrainConfig(**pick(TrainConfig, values))
     reading = Reading(**values)
 
-    from charrnn.cli import training
-    from charrnn.corpus import BUILT_IN
-    from charrnn.run import Run
-    from charrnn.run_folder import RunFolder
-    from charrnn.texts import STANDARD_INPUT
+    from charrnn.cli import _training as training
+    from charrnn.text.corpus import BUILT_IN
+    from charrnn.text.files import STANDARD_INPUT
+    from charrnn.training.run import Run
+    from charrnn.training.run_folder import RunFolder
 
     folder = RunFolder.at(checkpoints, name, overwrite) if name is not None else None
     text = training.read(corpus or (BUILT_IN,), reading, quiet)

@@ -1,0 +1,1 @@
+"""What a model is used for: sampling, scoring and evaluation. Imports ``text`` and ``nn``."""

@@ -1,0 +1,53 @@
+"""Every gradient against a numeric one; and a wrong gradient is found."""
+
+import numpy as np
+import pytest
+
+from charrnn.config import ModelConfig
+from charrnn.nn.cells import CELLS
+from charrnn.nn.gradient_check import TOLERANCE, check_gradients, relative_error
+
+
+@pytest.mark.parametrize("as_one_hot", [False, True])
+@pytest.mark.parametrize(("layers", "dropout", "embedding_size", "weight_drop"),
+                         [(1, 0, 0, 0), (2, 0.3, 0, 0), (2, 0.3, 4, 0), (2, 0, 0, 0.4)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_gradient_is_the_numeric_one(cell, layers, dropout, embedding_size, weight_drop, as_one_hot):
+    config = ModelConfig(cell, 5, layers, dropout, embedding_size, weight_drop)
+    results = list(check_gradients(config, as_one_hot=as_one_hot))
+    fields = len(CELLS[cell].State._fields)
+    assert len(results) == layers * (3 + (cell == "gru") + fields) + 2 + bool(embedding_size)
+    for result in results:
+        assert result.norm > 1e-3, f"{result.name}: nothing to compare"
+        assert result.error < TOLERANCE, result
+
+
+@pytest.mark.parametrize(("layers", "dropout", "weight_drop"), [(1, 0, 0), (2, 0.3, 0.4)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_gradient_is_the_numeric_one_where_documents_start(cell, layers, dropout, weight_drop):
+    fresh = np.zeros((7, 3), bool)
+    fresh[[0, 2, 3, 6], [0, 1, 1, 0]] = True
+    for result in check_gradients(ModelConfig(cell, 5, layers, dropout, 0, weight_drop), fresh=fresh):
+        assert result.norm > 1e-3, f"{result.name}: nothing to compare"
+        assert result.error < TOLERANCE, result
+
+
+@pytest.mark.parametrize("name", ["layer0/w_x", "layer0/w_h", "layer0/b", "output/w", "output/b", "state/layer0/hidden"])
+def test_a_wrong_gradient_is_found(name, monkeypatch):
+    from charrnn.nn.model import CharRNN
+
+    right = CharRNN.window
+
+    def wrong(self, *args, **settings):
+        window = right(self, *args, **settings)
+        array = window.d_state[0].hidden if name.startswith("state") else window.gradients[name]
+        array.flat[0] += 1e-4
+        return window
+
+    monkeypatch.setattr(CharRNN, "window", wrong)
+    assert [result.name for result in check_gradients(ModelConfig(hidden_size=5)) if not result.ok] == [name]
+
+
+def test_the_error_is_relative_to_both():
+    assert relative_error(np.array([3.0, 0]), np.array([1.0, 0])) == pytest.approx(0.5)
+    assert relative_error(np.zeros(2), np.zeros(2)) == 0

@@ -1,0 +1,302 @@
+"""The reference against definitions, the compiled kernels against the reference, and the choice between them."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from charrnn.config import ModelConfig
+from charrnn.errors import CharRNNError
+from charrnn.nn import kernels
+from charrnn.nn.cells import CELLS
+from charrnn.nn.kernels import reference
+from charrnn.nn.model import CharRNN
+from charrnn.randomness import generator
+
+if importlib.util.find_spec("numba"):
+    from charrnn.nn.kernels import compiled
+    from charrnn.nn.kernels.packed import pack, product
+else:
+    compiled = None
+needs_numba = pytest.mark.skipif(compiled is None, reason="numba is not installed (pip install '.[fast]')")
+both = pytest.mark.parametrize("kind", [reference, pytest.param(compiled, marks=needs_numba)],
+                               ids=["reference", "compiled"])
+
+T, B, H = 4, 5, 37  # odd, so that vector loops have a rest
+NONE_FRESH = np.zeros((T, B), bool)
+
+
+@both
+@pytest.mark.parametrize("size", [3, 256, 257, 5000])
+def test_rows_are_summed_by_id(kind, size):
+    rng = np.random.default_rng(1)
+    ids, rows = rng.integers(size, size=400), rng.standard_normal((400, 6)).astype(np.float32)
+    total = rng.standard_normal((size, 6)).astype(np.float32)
+    expected = total.astype(np.float64)
+    np.add.at(expected, ids, rows)
+    kind.add_rows(total, ids.astype(np.uint16), rows)
+    np.testing.assert_allclose(total, expected, atol=1e-4)
+
+
+@both
+def test_cross_entropy_and_its_gradient(kind):
+    rng = np.random.default_rng(2)
+    logits, targets = 5 * rng.standard_normal((9, 70)).astype(np.float32), rng.integers(70, size=9)
+    p = np.exp(logits.astype(np.float64))
+    p /= p.sum(axis=1, keepdims=True)
+    work = logits.copy()
+    losses = kind.softmax_cross_entropy(work, targets, 0.5)
+    np.testing.assert_allclose(losses, -np.log(p[np.arange(9), targets]), rtol=1e-5)
+    np.testing.assert_allclose(work, 0.5 * (p - np.eye(70)[targets]), atol=1e-6)
+    np.testing.assert_allclose(kind.softmax_cross_entropy(logits.copy(), targets), losses)
+
+
+@both
+def test_cross_entropy_neither_overflows_nor_loses_what_is_unlikely(kind):
+    logits = np.array([[1e4, 0, -1e4]], np.float32)
+    assert kind.softmax_cross_entropy(logits.copy(), np.array([2]))[0] == pytest.approx(2e4)
+    assert kind.softmax_cross_entropy(logits.copy(), np.array([0]))[0] == 0
+
+
+@both
+def test_a_number_that_is_none_is_not_hidden(kind):
+    logits = np.zeros((2, 8), np.float32)
+    logits[1, 3] = np.nan
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(kind.softmax_cross_entropy(logits, np.zeros(2, int))).tolist() == [False, True]
+        x, hidden = np.array([[[0, np.nan, 1, 2]]], np.float32), np.zeros((2, 1, 4), np.float32)
+        kind.rnn_forward(x, np.zeros((4, 4), np.float32), hidden, NONE_FRESH[:1, :1])
+    assert np.isnan(hidden[1]).tolist() == [[False, True, False, False]]
+
+
+def window(name, scale, fresh=NONE_FRESH):
+    """Random arguments for a loop over a window; the numbers of those that it changes."""
+    rng = np.random.default_rng(3)
+
+    def draw(*shape):
+        return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+    cell = name.partition("_")[0]
+    gates = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
+    x, w_h = draw(T, B, gates * H), (rng.standard_normal((H, gates * H)) / H**0.5).astype(np.float32)
+    hidden, others = np.tanh(draw(T + 1, B, H)), {"rnn": [], "lstm": [draw(T + 1, B, H)],
+                                                  "gru": [draw(T, B, H)]}[cell]
+    bias = [draw(H)] if name == "gru_forward" else []
+    if name.endswith("forward"):
+        arguments = [x, w_h, *bias, hidden, *others]
+        return [*arguments, fresh], [k for k in range(cell == "rnn", len(arguments)) if k != 1 and arguments[k].ndim > 1]
+    d_last = [draw(B, H)] * (2 if cell == "lstm" else 1)
+    kept = [] if cell == "lstm" else [hidden]
+    arguments = [draw(T, B, H), *(array.copy() for array in d_last), w_h, *kept, *others, np.tanh(x)]
+    return [*arguments, fresh], [k for k in range(1, len(arguments)) if arguments[k] is not w_h]
+
+
+@needs_numba
+@pytest.mark.parametrize("scale", [0.1, 1, 3])
+@pytest.mark.parametrize("name", [f"{cell}_{way}" for cell in CELLS for way in ("forward", "backward")])
+def test_compiled_loops_give_what_the_reference_gives(name, scale):
+    arguments, results = window(name, scale)
+    ours, theirs = ([array.copy() for array in arguments] for _ in range(2))
+    getattr(compiled, name)(*ours)
+    getattr(reference, name)(*theirs)
+    for k in results:
+        most = abs(theirs[k]).max()
+        assert most > 0
+        np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-4, atol=3e-6 * most, err_msg=f"argument {k}")
+
+
+FRESH = {"first": np.arange(T)[:, None] == np.zeros(B), "all": ~NONE_FRESH,
+         "some": np.random.default_rng(7).random((T, B)) < 0.4}
+
+
+@needs_numba
+@pytest.mark.parametrize("fresh", FRESH.values(), ids=FRESH)
+@pytest.mark.parametrize("name", [f"{cell}_{way}" for cell in CELLS for way in ("forward", "backward")])
+def test_both_start_documents_alike(name, fresh):
+    arguments, results = window(name, 1, fresh)
+    ours, theirs, usual = ([array.copy() for array in arguments] for _ in range(3))
+    getattr(compiled, name)(*ours)
+    getattr(reference, name)(*theirs)
+    getattr(reference, name)(*usual[:-1], NONE_FRESH)
+    for k in results:
+        np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-4, atol=3e-6 * abs(theirs[k]).max(), err_msg=f"argument {k}")
+    assert any(abs(theirs[k] - usual[k]).max() > 0.01 for k in results)
+    if name.endswith("backward"):
+        for d_first in (ours[1], *([ours[2]] if name.startswith("lstm") else [])):
+            assert not d_first[fresh[0]].any()
+            assert d_first[~fresh[0]].all()
+
+
+@both
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_state_that_is_no_number_ends_with_its_document(kind, cell):
+    arguments, _ = window(f"{cell}_forward", 1, FRESH["first"])
+    for state in arguments[2:-1]:
+        if state.shape == (T + 1, B, H):
+            state[0] = np.nan
+    getattr(kind, f"{cell}_forward")(*arguments)
+    assert all(np.isfinite(array[1:]).all() for array in arguments if array.shape == (T + 1, B, H))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_reference_gives_the_same_for_few_and_for_many_rows(cell):
+    """With few rows and many weights it multiplies the other way round."""
+    model = CharRNN(ModelConfig(cell, hidden_size=520), 9, generator(1, "weights"), np.float64)
+    ids = generator(2, "check").integers(9, size=(9, 40))
+    many, _ = model.forward(ids, model.initial_state(40))
+    few, _ = model.forward(ids[:, :24], model.initial_state(24))
+    np.testing.assert_allclose(few, many[:, :24], rtol=1e-10, atol=1e-12)
+
+
+@both
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 1, 64), (3, 2, 65), (300, 6, 128), (513, 7, 200), (1250, 128, 512),
+                                   (40, 300, 900)])
+def test_products_of_a_whole_window(kind, shape):
+    depth, size, columns = shape
+    rng = np.random.default_rng(5)
+    rows, d_rows = (rng.standard_normal((depth, side)).astype(np.float32) for side in (size, columns))
+    w = rng.standard_normal((size, columns)).astype(np.float32)
+    out, d_w, back = np.full((depth, columns), np.nan, np.float32), np.full_like(w, np.nan), np.full_like(rows, np.nan)
+    kind.project(rows, w, out)
+    kind.weight_gradient(rows, d_rows, d_w)
+    kind.project(d_rows, w.T, back)
+    wide, d_wide = rows.astype(np.float64), d_rows.astype(np.float64)
+    np.testing.assert_allclose(out, wide @ w, rtol=1e-4, atol=1e-5 * size**0.5)
+    np.testing.assert_allclose(d_w, wide.T @ d_wide, rtol=1e-4, atol=1e-5 * depth**0.5)
+    np.testing.assert_allclose(back, d_wide @ w.T, rtol=1e-4, atol=1e-5 * columns**0.5)
+
+
+@needs_numba
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 64), (2, 3, 65), (6, 300, 128), (7, 128, 200), (64, 5, 63),
+                                   (25, 64, 16)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_product_with_packed_weights(shape, transposed):
+    rows, depth, columns = shape
+    rng = np.random.default_rng(4)
+    a, w = rng.standard_normal((rows, depth)), rng.standard_normal((depth, columns))
+    packed = pack((np.ascontiguousarray(w.T).T if transposed else w).astype(np.float32))
+    around = np.full((rows + 2, columns), 7, np.float32)  # neither the row before nor the row after is touched
+    product(a.astype(np.float32), packed, around[1:-1])
+    np.testing.assert_allclose(around[1:-1], a @ w, atol=1e-5 * depth)
+    assert (around[[0, -1]] == 7).all()
+
+
+@both
+def test_adam_is_its_formula(kind):
+    rng = np.random.default_rng(5)
+    w, g, mean, square = rng.standard_normal((4, 133)).astype(np.float32)
+    square = square**2
+    m, s = 0.9 * mean.astype(float) + 0.1 * g, 0.99 * square.astype(float) + 0.01 * g.astype(float)**2
+    expected = w - 0.02 * m / (1.5 * np.sqrt(s) + 1e-8)
+    kind.adam(w, g, mean, square, 0.9, 0.99, 0.02, 1.5, 1e-8)
+    for array, right in ((mean, m), (square, s), (w, expected)):
+        np.testing.assert_allclose(array, right, rtol=1e-5, atol=1e-6)
+
+
+@needs_numba
+@pytest.mark.parametrize("embedding_size", [0, 6])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_window_is_the_same_with_both(cell, embedding_size, monkeypatch):
+    model = CharRNN(ModelConfig(cell, hidden_size=H, layers=2, embedding_size=embedding_size), 65, generator(1, "weights"))
+    ids = generator(2, "check").integers(65, size=(31, B))
+    results = []
+    for kind in ("reference", "compiled"):
+        monkeypatch.setenv("CHARRNN_KERNELS", kind)
+        loss, gradients, state = model.loss_and_gradients(ids[:-1], ids[1:], model.initial_state(B))
+        results.append((loss, gradients.flat.copy(), np.concatenate([array for layer in state for array in layer])))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
+    for one, other in zip(results[0][1:], results[1][1:]):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["reference", pytest.param("compiled", marks=needs_numba)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_where_no_document_starts_not_a_bit_is_other(cell, kind, monkeypatch):
+    """Also after a window in which some did."""
+    monkeypatch.setenv("CHARRNN_KERNELS", kind)
+    model = CharRNN(ModelConfig(cell, hidden_size=H, layers=2), 65, generator(1, "weights"))
+    ids = generator(2, "check").integers(65, size=(T + 1, B))
+    results = []
+    for fresh in (None, FRESH["some"], None, NONE_FRESH):
+        window = model.window(ids[:-1], ids[1:], model.initial_state(B), fresh=fresh)
+        results.append([window.gradients.flat.tobytes(), *(array.tobytes() for layer in (*window.state, *window.d_state)
+                                                           for array in layer), window.loss])
+    assert results[0] == results[2] == results[3] != results[1]
+
+
+def test_float64_runs_the_reference(monkeypatch):
+    monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
+    assert kernels.choose(np.float64) is reference
+
+
+def test_the_environment_decides(monkeypatch):
+    monkeypatch.setenv("CHARRNN_KERNELS", "reference")
+    assert kernels.choose(np.float32) is reference
+    assert kernels.described(np.float32) == "reference"
+    monkeypatch.setenv("CHARRNN_KERNELS", "fortran")
+    with pytest.raises(CharRNNError, match="must be reference or compiled"):
+        kernels.choose(np.float32)
+
+
+@needs_numba
+def test_compiled_kernels_are_chosen_where_they_can_be(monkeypatch):
+    monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
+    assert kernels.choose(np.float32) is compiled
+    assert kernels.described(np.float32).startswith("compiled, numba ")
+
+
+def test_without_numba_the_reference_runs_and_compiled_is_refused(monkeypatch):
+    monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
+    monkeypatch.setattr(kernels, "_numba_is_there", lambda: False)
+    assert kernels.choose(np.float32) is reference
+    monkeypatch.setenv("CHARRNN_KERNELS", "compiled")
+    with pytest.raises(CharRNNError, match="fast"):
+        kernels.choose(np.float32)
+
+
+@needs_numba
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_was_just_compiled_and_what_comes_from_the_cache_give_the_same_bits(cell, tmp_path):
+    program = f"""
+import hashlib, numpy as np
+from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
+corpus = Corpus("the quick brown fox jumps over the lazy dog" * 20)
+run = Run.start(corpus, ModelConfig({cell!r}, 37), TrainConfig(steps=4, batch_size=3, seq_len=8, threads=1))
+for step in Trainer(run, corpus):
+    pass
+print(hashlib.sha256(run.to_bytes()).hexdigest())
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    digests = [subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+               .stdout for _ in range(2)]
+    assert digests[0] == digests[1]
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+@needs_numba
+@pytest.mark.parametrize("config", [{"cell": "rnn"}, {"cell": "gru", "layers": 2, "dropout": 0.5, "embedding_size": 3},
+                                    {"cell": "lstm", "weight_drop": 0.5, "embedding_size": 3}],
+                         ids=lambda config: config["cell"])
+def test_nothing_is_compiled_while_the_steps_are_timed(config):
+    program = f"""
+from numba.core.registry import CPUDispatcher
+from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
+from charrnn.nn.kernels import compiled
+
+def signatures():
+    return {{name: function.signatures for name, function in vars(compiled).items() if isinstance(function, CPUDispatcher)}}
+
+corpus = Corpus("the quick brown fox jumps over the lazy dog" * 20)
+run = Run.start(corpus, ModelConfig(hidden_size=37, **{config}), TrainConfig(steps=4, batch_size=3, seq_len=8, threads=2))
+trainer = Trainer(run, corpus)
+before = signatures()
+assert any(before.values())
+assert any([step.validation_loss for step in trainer])
+assert signatures() == before
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                            env={**os.environ, "CHARRNN_KERNELS": "compiled"})
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,84 @@
+"""charrnn.text.builtin"""
+
+from __future__ import annotations
+
+import json
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charrnn import Corpus
+from charrnn.errors import CorpusError
+from charrnn.text.builtin import BUILT_IN
+
+SOURCE = BUILT_IN["python-source"]
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands in for the standard library."""
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    return tmp_path
+
+
+def put(folder: Path, **files: bytes) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / f"{name}.py").write_bytes(data)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_text_is_about_as_large_as_is_said_and_the_same_each_time(name: str) -> None:
+    text = BUILT_IN[name].read()
+    assert 0.5 < len(text.encode()) / BUILT_IN[name].size < 2
+    assert BUILT_IN[name].read() == text
+
+
+def test_the_source_is_that_of_the_running_interpreter() -> None:
+    text = SOURCE.read()
+    assert Path(json.__file__).read_text(encoding="utf-8") in text
+    assert "class TestCase" in text  # unittest is of the library, and its own tests are not
+    assert "def test_support" not in text
+    assert Path(pytest.__file__).read_text(encoding="utf-8") not in text
+
+
+def test_the_source_is_in_the_order_of_paths_without_tests_and_without_what_was_installed(library: Path) -> None:
+    put(library, b=b"b\n", a=b"# caf\xc3\xa9\n", empty=b"", latin=b"# caf\xe9\n")
+    put(library / "a", z=b"a/z\n")
+    put(library / "test_of_something", y=b"y\n")
+    for folder in ("test", "json/tests", "idle_test", "site-packages/x", "dist-packages", "__pycache__"):
+        put(library / folder, x=b"not this\n")
+    (library / "notes.txt").write_text("nor this")
+    assert SOURCE.read() == "# café\n\na/z\n\nb\n\ny\n"
+
+
+def test_a_python_without_its_texts_says_so_in_a_line(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CorpusError, match="python-source: no source of the standard library in"):
+        SOURCE.read()
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    with pytest.raises(CorpusError, match="python-reference: this Python does not carry"):
+        Corpus.open(["python-reference"])
+
+
+def test_the_source_is_a_corpus_by_its_name_alone(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(library, a=b"import this\n")
+    monkeypatch.chdir(library)
+    corpus = Corpus.open(["python-source"])
+    assert (corpus.name, corpus.sources, len(corpus)) == ("python-source", ("python-source",), 12)
+    with pytest.raises(CorpusError, match="python-source: no such file"):
+        Corpus.open(["python-source", "a.py"])
+    (library / "python-source").write_text("mine")
+    assert len(Corpus.open(["python-source"])) == 4
+
+
+def test_a_run_on_the_source_says_so_and_goes_on_with_it(library: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(library, a=b"import this\n" * 100)
+    monkeypatch.chdir(library)
+    small = ("--hidden-size", 8, "--batch-size", 2, "--seq-len", 8, "--threads", 1)
+    answer = cli("train", "python-source", "--steps", 3, *small)
+    assert answer.code == 0
+    assert answer.err.startswith("python-source (the source of Python's standard library): 1,200 characters, ")
+    assert cli("resume", "checkpoints/python-source-lstm-8", "--steps", 5).code == 0

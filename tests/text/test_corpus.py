@@ -1,0 +1,481 @@
+import bz2
+import contextlib
+import gzip
+import hashlib
+import io
+import lzma
+import math
+import os
+import socket
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from charrnn.config import Reading
+from charrnn.errors import ConfigError, CorpusError
+from charrnn.text.corpus import BUILT_IN, Corpus
+from charrnn.text.files import blocks, decode, name_of, texts
+
+PROPERTY = settings(max_examples=60)
+BOM = b"\xef\xbb\xbf"
+
+
+def read_text(path):
+    return "".join(texts(blocks(path), name_of(path), Reading()))
+
+
+def text_of(corpus):
+    return corpus.vocabulary.decode(corpus.ids)
+
+
+def write(folder, **files):
+    """Files of bytes in ``folder``, named by the keywords with .txt; their paths."""
+    paths = []
+    for name, data in files.items():
+        path = folder / f"{name}.txt"
+        path.write_bytes(data)
+        paths.append(path)
+    return paths
+
+
+def error_of(call, *arguments):
+    with pytest.raises(CorpusError) as caught:
+        call(*arguments)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@PROPERTY
+@given(st.text(min_size=1, max_size=80))
+def test_the_ids_are_the_text(text):
+    corpus = Corpus(text)
+    assert text_of(corpus) == text
+    assert len(corpus) == len(text)
+    assert len(corpus.vocabulary) == len(set(text))
+
+
+@pytest.mark.parametrize("text", [
+    "one\r\ntwo\r\n", "one\rtwo\n\r", "a\x00b", "  \n\n", "\x1a\x0c\x0b", "a\ufeffb", "e\u0301\U0001f600"])
+def test_a_file_is_read_as_it_is(tmp_path, text):
+    (path,) = write(tmp_path, notes=text.encode())
+    assert text_of(Corpus.read(path)) == text
+    assert read_text(path) == text
+
+
+def test_a_byte_order_mark_is_left_out_at_the_start_of_each_file(tmp_path):
+    paths = write(tmp_path, one=BOM + b"one ", two=BOM + b"two" + BOM)
+    assert text_of(Corpus.read(*paths)) == "one two\ufeff"
+
+
+def test_several_files_follow_each_other_in_the_order_given(tmp_path):
+    a, b = write(tmp_path, a=b"first", b=b"second")
+    assert text_of(Corpus.read(b, a, str(b))) == "secondfirstsecond"
+    assert Corpus.read(b, a).sources == (str(b), str(a))
+
+
+def test_a_folder_is_read_recursively_and_sorted_by_path(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "deep").mkdir()
+    (tmp_path / "d.txt").mkdir()
+    write(tmp_path, c=b"5", a=b"1")
+    write(tmp_path / "b", y=b"3", z=b"4")
+    write(tmp_path / "b" / "deep", x=b"2")
+    write(tmp_path / "d.txt", inner=b"6")
+    (tmp_path / "a.md").write_bytes(b"not read")
+    (tmp_path / "b" / "data").write_bytes(b"\xff")
+    assert text_of(Corpus.read(tmp_path)) == "123456"
+    assert Corpus.read(str(tmp_path)).sources == (str(tmp_path),)
+
+
+def test_a_folder_and_a_file_go_together(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write(folder, a=b"a", b=b"b")
+    (extra,) = write(tmp_path, extra=b"c")
+    assert text_of(Corpus.read(folder, extra)) == "abc"
+
+
+def test_a_folder_without_texts_is_refused(tmp_path):
+    (tmp_path / "notes.md").write_bytes(b"text")
+    (tmp_path / "empty.txt").mkdir()
+    message = error_of(Corpus.read, tmp_path)
+    assert message.startswith(f"{tmp_path}: ")
+    assert "*.txt" in message
+
+
+@pytest.mark.parametrize(("data", "offset", "byte"), [
+    (b"caf\xe9 au lait", "3", "0xe9"),
+    (b"\xff\xffa\x00", "0", "0xff"),
+    (BOM + b"ab\x80", "5", "0x80"),
+    (b"a" * 18_204 + b"\xe9 and more", "18,204", "0xe9"),
+    ("é".encode() * 600 + b"\xc3", "1,200", "0xc3"),
+    (b"ab\xe2\x82", "2", "0xe2"),
+    (b"ab\xed\xa0\x80", "2", "0xed"),
+    (b"ab\xc0\x80", "2", "0xc0"),
+    (b"ab\xf4\x90\x80\x80", "2", "0xf4")])
+def test_what_is_not_utf8_is_refused_with_its_first_byte(tmp_path, data, offset, byte):
+    (path,) = write(tmp_path, notes=data)
+    assert error_of(Corpus.read, path).startswith(f"{path}: not UTF-8 at byte {offset} ({byte})")
+    assert error_of(decode, data, "standard input").startswith(f"standard input: not UTF-8 at byte {offset} ({byte})")
+
+
+@PROPERTY
+@given(st.text(max_size=40), st.binary(max_size=3))
+def test_the_offset_is_that_of_the_first_byte_that_is_no_utf8(before, after):
+    start = before.encode()
+    assume(start or not after.startswith(b"\xfe"))  # which would be the mark of UTF-16
+    assert f"at byte {len(start):,} (0xff)" in error_of(decode, start + b"\xff" + after, "x")
+
+
+@pytest.mark.parametrize("data", [b"", BOM])
+def test_an_empty_file_is_refused(tmp_path, data):
+    (path,) = write(tmp_path, nothing=data)
+    message = error_of(Corpus.read, path)
+    assert str(path) in message
+    assert "empty" in message
+
+
+def test_an_empty_file_beside_others_does_no_harm(tmp_path):
+    assert text_of(Corpus.read(*write(tmp_path, a=b"", b=b"text", c=BOM))) == "text"
+
+
+def test_no_text_is_refused():
+    assert "empty" in error_of(Corpus, "")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    path = tmp_path / "missing.txt"
+    message = error_of(Corpus.read, path)
+    assert message.startswith(f"{path}: ")
+    assert "no such file" in message
+
+
+def test_a_path_through_a_file_is_refused(tmp_path):
+    (path,) = write(tmp_path, notes=b"text")
+    assert error_of(Corpus.read, path / "below").startswith(f"{path / 'below'}: ")
+
+
+def test_a_path_that_no_file_can_have_is_refused():
+    assert "notes" in error_of(Corpus.read, "notes\x00.txt")
+
+
+def test_a_text_with_surrogates_is_refused():
+    with pytest.raises(CorpusError):
+        Corpus("text with \udcff")
+
+
+def test_the_built_in_corpus_needs_no_file_and_no_network(monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.chdir(tmp_path)
+    corpus = Corpus.built_in()
+    assert 350_000 < len(corpus) < 900_000
+    assert 80 < len(corpus.vocabulary) < 256
+    assert corpus.sources == (BUILT_IN,)
+    assert corpus.name == BUILT_IN
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_built_in_corpus_is_the_reference_topic_by_topic():
+    from pydoc_data.topics import topics
+
+    text = text_of(Corpus.built_in())
+    assert len(text) == sum(map(len, topics.values())) + 2 * (len(topics) - 1)
+    assert all(topic in text for topic in topics.values())
+    assert Corpus.built_in().fingerprint == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_built_in_corpus_has_its_topics_in_the_order_of_their_names(monkeypatch):
+    monkeypatch.setattr("pydoc_data.topics.topics", {"while": "third", "assert": "first", "for": "second"})
+    assert text_of(Corpus.built_in()) == "first\n\nsecond\n\nthird"
+
+
+def test_open_takes_the_built_in_corpus_for_its_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert Corpus.open([BUILT_IN]).sources == (BUILT_IN,)
+    assert Corpus.open(Corpus.built_in().sources).fingerprint == Corpus.built_in().fingerprint
+
+
+def test_what_is_much_larger_than_it_should_be_is_refused_unread(tmp_path, monkeypatch):
+    with open(tmp_path / "huge.txt", "wb") as file:
+        file.truncate(2**40)
+    monkeypatch.setattr("charrnn.text.corpus.blocks", None)  # to read it would fail
+    for source in (tmp_path, tmp_path / "huge.txt"):
+        with pytest.raises(CorpusError, match="much larger than the 1,000 characters"):
+            Corpus.open([str(source)], characters=1000)
+
+
+def test_an_empty_name_names_nothing():
+    assert "names no text" in error_of(Corpus.read, "")
+
+
+def test_open_takes_a_file_of_that_name_where_there_is_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / BUILT_IN).write_bytes(b"mine")
+    assert text_of(Corpus.open([BUILT_IN])) == "mine"
+
+
+def test_open_reads_the_files_it_is_given(tmp_path):
+    a, b = write(tmp_path, a=b"a", b=b"b")
+    assert text_of(Corpus.open([str(a), str(b)])) == "ab"
+
+
+@PROPERTY
+@given(st.text(min_size=1, max_size=40))
+def test_the_fingerprint_is_the_sha256_of_the_text_in_utf8(text):
+    assert Corpus(text).fingerprint == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_fingerprint_does_not_depend_on_how_the_text_is_stored(tmp_path):
+    whole, start, end = write(tmp_path, whole=BOM + b"one two", start=b"one ", end=b"two")
+    assert Corpus.read(whole).fingerprint == Corpus.read(start, end).fingerprint == Corpus("one two").fingerprint
+
+
+@pytest.mark.parametrize(("source", "name"), [("a/novel.txt", "novel"), ("notes", "notes"), ("x.tar.gz", "x.tar")])
+def test_its_name_is_the_stem_of_the_first_source(source, name):
+    assert Corpus("text", [source, "other.txt"]).name == name
+    assert Corpus("text").name == "text"
+
+
+@pytest.mark.parametrize(("length", "shares", "sizes"), [
+    (1000, (), (900, 100, 0)), (1000, (0.1, 0.0), (900, 100, 0)), (1000, (0.1, 0.05), (850, 100, 50)),
+    (1000, (0.0, 0.0), (1000, 0, 0)), (1000, (0.0, 0.25), (750, 0, 250)), (1000, (0.5, 0.25), (250, 500, 250)),
+    (20, (0.1, 0.1), (16, 2, 2))])
+def test_the_parts_have_their_shares(length, shares, sizes):
+    corpus = Corpus("ab" * (length // 2))
+    assert tuple(map(len, corpus.split(*shares))) == sizes
+
+
+@PROPERTY
+@given(st.integers(2, 3000), st.floats(0, 0.98), st.floats(0, 0.98))
+def test_the_parts_follow_each_other_and_cover_the_text(length, validation, test):
+    test = min(test, 0.99 - validation)
+    corpus = Corpus("".join(map(chr, range(32, 32 + length))))
+    try:
+        parts = corpus.split(validation, test)
+    except ConfigError as error:
+        share = {"validation": validation, "test": test}[error.field]
+        assert 0 < share * length < 3
+        return
+    assert np.array_equal(np.concatenate(parts), corpus.ids)
+    assert all(np.shares_memory(part, corpus.ids) for part in parts if len(part))
+    assert abs(len(parts.validation) - validation * length) < 1 + 1e-6
+    assert abs(len(parts.test) - test * length) < 1 + 1e-6
+    assert len(parts.validation) > 0 or not validation
+    assert len(parts.test) > 0 or not test
+
+
+@pytest.mark.parametrize(("length", "shares", "field"), [
+    (10, (0.1, 0.0), "validation"), (15, (0.1, 0.05), "test"), (10, (0.0, 0.1), "test"), (10, (0.5, 0.1), "test"),
+    (1, (0.1, 0.0), "validation"), (1000, (0.0001, 0.0), "validation")])
+def test_a_part_with_nothing_to_predict_is_refused(length, shares, field):
+    with pytest.raises(ConfigError) as caught:
+        Corpus("x" * length).split(*shares)
+    assert caught.value.field == field
+    assert f"{length:,} characters" in str(caught.value)
+
+
+@pytest.mark.parametrize(("shares", "field"), [
+    ((1.0, 0.0), "validation"), ((1.5, 0.0), "validation"), ((-0.5, 0.0), "validation"), ((math.nan, 0.0), "validation"),
+    ((0.1, 1.5), "test"), ((0.1, -0.5), "test"), ((0.1, math.nan), "test"), ((0.6, 0.6), "test"), ((0.5, 0.5), "test")])
+def test_shares_out_of_range_are_refused_by_name(shares, field):
+    with pytest.raises(ConfigError) as caught:
+        Corpus("ab" * 50).split(*shares)
+    assert caught.value.field == field
+
+
+# Encodings and what is no text
+
+@pytest.mark.parametrize(("encoding", "text"), [("latin-1", "café"), ("utf-16", "a héron"), ("utf-16-le", "a héron"),
+                                                ("cp1251", "слово"), ("shift-jis", "日本語")])
+def test_a_text_in_another_encoding_is_read(tmp_path, encoding, text):
+    (path,) = write(tmp_path, notes=text.encode(encoding))
+    corpus = Corpus.read(path, encoding=encoding)
+    assert corpus.vocabulary.decode(corpus.ids) == text
+    assert corpus.fingerprint == Corpus(text).fingerprint
+    assert corpus.reading.errors == "strict"
+
+
+@pytest.mark.parametrize(("errors", "text"), [("replace", "a\ufffdb\ufffd"), ("ignore", "ab")])
+def test_faulty_bytes_can_be_replaced_or_left_out(tmp_path, errors, text):
+    (path,) = write(tmp_path, notes=b"a\xffb\xfe")
+    corpus = Corpus.read(path, errors=errors)
+    assert corpus.vocabulary.decode(corpus.ids) == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_encodings_are_recognised_and_named(tmp_path, encoding):
+    (path,) = write(tmp_path, notes=("A line of plain text.\n" * 20).encode(encoding))
+    assert error_of(Corpus.read, path) == f"{path}: is {encoding.upper()}, not UTF-8; try --encoding {encoding}"
+
+
+def test_nul_is_a_character_like_others(tmp_path):
+    (path,) = write(tmp_path, notes=b"ab\0cd\0\r\n\r" * 50)
+    assert Corpus.read(path).vocabulary.characters == ("\0", "\n", "\r", "a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(("encoding", "errors"), [("no-such", "strict"), ("utf-8", "surrogateescape"), ("rot13", "strict"),
+                                                  ("zlib", "strict"), ("utf-8\0", "strict")])
+def test_an_encoding_or_a_rule_that_is_none_is_refused_by_name(tmp_path, encoding, errors):
+    (path,) = write(tmp_path, notes=b"abc")
+    with pytest.raises(ConfigError) as caught:
+        Corpus.read(path, encoding=encoding, errors=errors)
+    assert caught.value.field == ("errors" if encoding == "utf-8" else "encoding")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no regular file" in error_of(Corpus.read, tmp_path / "pipe")
+    assert "is no regular file" in error_of(Corpus.read, os.devnull)
+
+
+# Readings
+
+@pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape"])
+def test_half_a_character_in_a_file_is_refused(tmp_path, encoding):
+    (path,) = write(tmp_path, notes={"utf-7": b"+2AA-x", "unicode_escape": b"\\ud800"}[encoding])
+    with pytest.raises(CorpusError, match="a vocabulary holds no surrogates"):
+        Corpus.read(path, encoding=encoding)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_empty_text_is_called_so_whether_or_not_it_is_kept(tmp_path, monkeypatch, keep):
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
+    (path,) = write(tmp_path, nothing=b"")
+    with pytest.raises(CorpusError, match=r"nothing.txt: is empty \(0 characters\)"):
+        Corpus.open([str(path)], keep=keep)
+
+
+@pytest.mark.parametrize("reading", [
+    Reading(), Reading(level="byte"), Reading(lines=True), Reading(normalize="NFC", lowercase=True), Reading(min_count=2),
+    Reading(level="byte", lines=True)], ids=str)
+def test_a_text_and_a_file_of_it_are_the_same(tmp_path, reading):
+    text = "Cafe\u0301 one\r\ntwo two\r\n\r\nA \U0001f600"
+    (path,) = write(tmp_path, notes=text.encode())
+    one, two = Corpus(text, [str(path)], reading), Corpus.open([str(path)], reading)
+    for name in ("vocabulary", "fingerprint", "folded", "reading", "sources", "token_file"):
+        assert getattr(one, name) == getattr(two, name)
+    assert one.ids.tolist() == two.ids.tolist()
+    assert one.starts.tolist() == two.starts.tolist()
+    assert one.starts.dtype == two.starts.dtype == np.int64
+
+
+def test_bytes_are_read_as_they_are(tmp_path):
+    data = bytes(range(256))[::-1] * 3
+    (path,) = write(tmp_path, any=data)
+    corpus = Corpus.read(path, level="byte")
+    assert text_of(corpus).encode("latin-1") == data
+    assert len(corpus.vocabulary) == 256
+    assert corpus.fingerprint != Corpus(data.decode("latin-1")).fingerprint
+
+
+def test_packed_files_in_a_folder_are_read(tmp_path):
+    for name, data in (("a.txt.gz", gzip.compress(b"1")), ("b.txt", b"2"), ("c.txt.xz", lzma.compress(b"3")),
+                       ("d.py.bz2", bz2.compress(b"4"))):
+        (tmp_path / name).write_bytes(data)
+    assert text_of(Corpus.read(tmp_path)) == "123"
+    assert text_of(Corpus.read(tmp_path, glob="*.py")) == "4"
+    assert text_of(Corpus.read(tmp_path, glob="*")) == "1234"
+
+
+def test_its_name_is_text_for_standard_input():
+    assert Corpus("text", ["-"]).name == Corpus("text", ["-", "a.txt"]).name == "text"
+
+
+def test_reading_from_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped")))
+    assert text_of(Corpus.open(["-"])) == "piped"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_all_bytes_are_counted_while_they_are_read(tmp_path, monkeypatch, packed):
+    monkeypatch.setattr("charrnn.text.files._BLOCK", 5)
+    data, calls = b"some text, and more", []
+    (tmp_path / "a.txt").write_bytes(data)
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(data))
+    names = ["a.txt", "b.txt.gz"] if packed else ["a.txt", "a.txt"]
+    size = sum((tmp_path / name).stat().st_size for name in names)
+    Corpus.open([str(tmp_path / name) for name in names], on_bytes=lambda count, total: calls.append((count, total)))
+    assert sum(count for count, _ in calls) == size
+    assert {total for _, total in calls} == {size}
+    assert len(calls) > 5
+
+
+def test_what_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
+    """A small archive may hold a large text."""
+    monkeypatch.setattr("charrnn.text.corpus.SMALL", 1000)
+    monkeypatch.setattr("charrnn.text.files._BLOCK", 100)
+    (tmp_path / "bomb.txt.gz").write_bytes(gzip.compress(b"a" * 10**5))
+    monkeypatch.setattr("charrnn.text.tokens.Tokens.ids", None)
+    with pytest.raises(CorpusError, match="is much larger than the 10 characters that were trained on"):
+        Corpus.open([str(tmp_path / "bomb.txt.gz")], characters=10)
+    with pytest.raises(CorpusError, match="is much larger than the 100 characters"):
+        Corpus.open([str(tmp_path / "bomb.txt.gz")], characters=100)
+
+
+@pytest.mark.parametrize(("size", "characters", "is_read"), [(1000, 10, True), (1001, 10, False), (1600, 100, True),
+                                                             (1601, 100, False)])
+def test_a_text_may_be_sixteen_times_as_large(tmp_path, monkeypatch, size, characters, is_read):
+    monkeypatch.setattr("charrnn.text.corpus.SMALL", 1000)
+    (path,) = write(tmp_path, notes=b"a" * size)
+    with contextlib.nullcontext() if is_read else pytest.raises(CorpusError):
+        assert len(Corpus.open([str(path)], characters=characters)) == size
+
+
+# Lines and files
+
+def test_starts_are_shared_out_with_the_parts(tmp_path):
+    corpus = Corpus("".join(f"{number:03}\n" for number in range(100)), reading=Reading(lines=True))
+    assert corpus.starts.tolist() == [4 * number for number in range(100)]
+    parts, starts = corpus.split(0.2, 0.1), corpus.split_starts(0.2, 0.1)
+    assert sum(map(len, starts)) == 100
+    for part, places in zip(parts, starts):
+        assert {corpus.vocabulary.decode(part[place:place + 1]) for place in places} == {"\n"}
+        assert len(places) >= len(part) // 4
+    assert starts.train[0] == 0
+    assert starts.validation[0] == -len(parts.train) % 4
+
+
+def test_a_start_where_a_part_begins_is_in_it_alone():
+    corpus = Corpus("x" * 100)
+    corpus.starts = np.array([0, 79, 80, 90, 99])
+    assert [part.tolist() for part in corpus.split_starts(0.1, 0.1)] == [[0, 79], [0], [0, 9]]
+    assert [part.tolist() for part in corpus.split_starts(0, 0)] == [[0, 79, 80, 90, 99], [], []]
+
+
+def test_files_are_documents_where_that_is_asked_for(tmp_path):
+    paths = write(tmp_path, a=b"one", b=b"", c=b"three", d=b"")
+    assert Corpus.read(*paths, reset_at_files=True).starts.tolist() == [0, 3]
+    assert Corpus.read(*paths).starts.tolist() == []
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 2**20])
+@pytest.mark.parametrize("level", ["char", "byte"])
+def test_lines_of_the_training_part_are_found(monkeypatch, block, level):
+    monkeypatch.setattr("charrnn.text.corpus._BLOCK", block)
+    lines = [f"line {number}" for number in range(20)]
+    corpus = Corpus("\n".join(lines), reading=Reading(lines=True, level=level))
+    order = text_of(corpus)[1:-1].split("\n")
+    wanted = {*lines, "line", "ine 1", "", "line 1\nline 2", "another"}
+    assert corpus.lines_among(wanted, 0, 0) == set(lines)
+    last = len(corpus.split(0.25, 0.25).train)
+    whole = set(text_of(corpus)[:last].split("\n")[1:-1])
+    assert whole < set(lines)
+    assert corpus.lines_among(wanted, 0.25, 0.25) == whole == set(order[:len(whole)])
+
+
+# Shares
+
+@pytest.mark.parametrize(("size", "validation"), [(1000, 100), (9_999_960, 999_996), (10**7, 10**6), (2 * 10**7, 10**6)])
+def test_validation_takes_a_tenth_and_at_most_a_million_characters_by_default(size, validation):
+    corpus = Corpus("ab")
+    corpus.ids = np.zeros(size, np.uint8)
+    assert len(corpus.split().validation) == validation
+    assert len(corpus.split(test=0.1).validation) == validation
+    assert len(corpus.split(0.25).validation) == size // 4
+    assert len(corpus.split(0.0).validation) == 0

@@ -1,0 +1,336 @@
+"""charrnn.text.files: files -> text, block by block."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import contextlib
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import sys
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from charrnn.config import Reading
+from charrnn.errors import CorpusError
+from charrnn.text import files as texts
+from charrnn.text.files import blocks, decode, find, name_of, shape, shaped
+
+PROPERTY = settings(max_examples=60)
+PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+# Letters whose small or composed form hangs on what stands beside them, and what may stand there.
+TRICKY = ("aA\u0301\u0323\u0327\u212b\u03a3\u0391.\u00a8' \n\r\u1100\u1161\u11a8\uac00\u3131\uff76\uff9e\ufb01\u0130,"
+          "\u4e2d\U0001d6ba")
+TRICKY_TEXTS = st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=30)
+SHAPES = st.builds(lambda normalize, lowercase, lines: Reading(normalize=normalize, lowercase=lowercase, lines=lines),
+                   st.sampled_from(["none", "NFC", "NFKC"]), st.booleans(), st.booleans())
+
+
+def read_text(path):
+    return "".join(texts.texts(blocks(path), name_of(path), Reading()))
+
+
+def cut(data, places):
+    """``data`` in pieces, cut at these places."""
+    bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[first:last] for first, last in pairwise(bounds)]
+
+
+def whole(text: str, reading: Reading) -> str:
+    """What becomes of a text, by definition."""
+    if reading.lines:
+        text = text.replace("\r\n", "\n")
+        text += "\n" if text and not text.endswith("\n") else ""
+    if reading.normalize != "none":
+        text = unicodedata.normalize(reading.normalize, text)
+    return text.lower() if reading.lowercase else text
+
+
+def error_of(call: Callable, *arguments) -> str:
+    with pytest.raises(CorpusError) as caught:
+        call(*arguments)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+# Shaping
+
+@settings(max_examples=300)
+@given(TRICKY_TEXTS, SHAPES, st.lists(st.integers(0, 40), max_size=30))
+@example("a\u0301", Reading(normalize="NFC"), [1])
+@example("\u1100\u1161\u11a8", Reading(normalize="NFC"), [1, 2])
+@example("\uac00\u11a8", Reading(normalize="NFC"), [1])
+@example("\uff76\uff9e", Reading(normalize="NFKC"), [1])
+@example("\u0391\u03a3\u0391", Reading(lowercase=True), [2])
+@example("\u0391\u03a3.\u0391", Reading(lowercase=True), [2, 3])
+@example("\u0391\u03a3\u00a8\u0391", Reading(lowercase=True), [2, 3])
+@example("\u0391\u03a3", Reading(lowercase=True), [1])
+@example("a\r\nb", Reading(lines=True), [2])
+@example("\r\n", Reading(lines=True), [1])
+@example("a b\r", Reading(lines=True), [3])
+@example("a\n", Reading(lines=True), [1])
+def test_text_in_blocks_is_shaped_as_the_whole(text, reading, places):
+    assert "".join(shaped(cut(text, places), reading)) == whole(text, reading)
+
+
+@given(TRICKY_TEXTS, SHAPES)
+@PROPERTY
+@example("a\r", Reading(lines=True))
+def test_a_text_by_itself_is_shaped_as_one_in_a_file_but_for_the_last_lines_end(text, reading):
+    ends = text.replace("\r\n", "\n") if reading.lines else text
+    assert shape(text, reading) == whole(ends, replace(reading, lines=False))
+
+
+def test_no_text_is_cut_before_what_composes_with_what_stands_before_it():
+    seconds = set()
+    for point in range(sys.maxunicode + 1):
+        parts = unicodedata.decomposition(chr(point)).split()
+        composed = chr(point)
+        if len(parts) == 2 and parts[0][0] != "<" and unicodedata.normalize("NFC", composed) == composed:
+            seconds.add(chr(int(parts[1], 16)))
+    seconds.update(map(chr, [*range(0x1161, 0x1176), *range(0x11a8, 0x11c3)]))  # Hangul composes by rule
+    assert len(seconds) > 90
+    for second in seconds:
+        assert texts._cut("x" + second) == 0
+    assert texts._cut("xy") == 1
+
+
+@pytest.mark.parametrize("form", ["none", "NFC", "NFKC"])
+def test_no_word_is_cut_where_a_sigma_could_be_the_last_letter(form):
+    reading = Reading(normalize=form, lowercase=True)
+    points = [point for point in range(0x30000) if unicodedata.category(chr(point)) not in ("Cn", "Co", "Cs", "Lo")]
+    for character in map(chr, points):
+        text = f"A\u03a3{character}"
+        if texts._cut(text, True) == 2:
+            assert whole("A\u03a3", reading) + whole(character + "A\u03a3 ", reading) == whole(text + "A\u03a3 ", reading)
+            assert whole("A", reading) + whole(character + "\u03a3 ", reading) == whole(f"A{character}\u03a3 ", reading)
+
+
+def test_where_a_long_text_can_be_cut_nowhere_it_is_cut_all_the_same(monkeypatch):
+    monkeypatch.setattr(texts, "_BLOCK", 10)
+    marks = ["\u0301" * 30] * 5
+    pieces = list(shaped(marks, Reading(normalize="NFC")))
+    assert "".join(pieces) == "".join(marks)
+    assert max(map(len, pieces)) <= 60
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_long_words_are_given_out_before_the_end(monkeypatch, lowercase):
+    monkeypatch.setattr(texts, "_BLOCK", 10)
+    pieces = [piece for piece in shaped(["ab" * 15] * 5, Reading(normalize="NFC", lowercase=lowercase)) if piece]
+    assert "".join(pieces) == "ab" * 75
+    assert len(pieces) > 2
+
+
+def test_bytes_are_the_characters_that_stand_for_them():
+    reading = Reading(level="byte")
+    assert shape("é\n", reading) == "\xc3\xa9\n"
+    assert shape("\udcff", reading) == "\xff"  # how Python hands on a byte of the command line that is no UTF-8
+    assert "".join(texts.texts([b"\xef\xbb\xbf\xff\r\n"], "x", reading)) == "\xef\xbb\xbf\xff\r\n"
+
+
+# Decoding
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-7", "shift-jis", "euc-jp", "gb18030", "big5",
+             "iso2022-jp", "latin-1", "cp1251"]
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(ENCODINGS), st.text("aé я日本\U0001f600\n+~\\", max_size=20),
+       st.lists(st.integers(0, 99), max_size=20))
+def test_characters_may_be_cut_anywhere(encoding, text, places):
+    data = text.encode(encoding, "ignore")
+    text = data.decode(encoding)
+    assert "".join(texts.texts(cut(data, places), "x", Reading(encoding=encoding))) == text
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(["utf-8", "utf-8-sig", "shift-jis", "gb18030", "euc-jp", "ascii", "utf-16-le", "utf-32-be"]),
+       st.text("aé日\U0001f600", max_size=8), st.binary(min_size=1, max_size=4), st.lists(st.integers(0, 40), max_size=9))
+def test_the_place_of_a_fault_does_not_hang_on_the_blocks(encoding, before, fault, places):
+    data = before.encode(encoding, "ignore") + fault
+    reading = Reading(encoding=encoding)
+    assume(not (encoding == "utf-8" and any(texts._recognise(piece) for piece in [data, *cut(data, places)])))
+    try:
+        expected = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        place = error.start + len(data) - len(error.object)
+        message = error_of(lambda: list(texts.texts(cut(data, places), "a.txt", reading)))
+        assert message.startswith(f"a.txt: not {reading.encoding.upper()} at byte {place:,} (0x{data[place]:02x}); try ")
+        return
+    found = "".join(texts.texts(cut(data, places), "a.txt", reading))
+    assert found == expected.removeprefix("\ufeff")
+
+
+@pytest.mark.parametrize(("encoding", "advice"), [("utf-8", "latin-1"), ("ascii", "utf-8"), ("euc-jp", "utf-8")])
+def test_the_advice_names_another_encoding(encoding, advice):
+    assert f"--encoding {advice}," in error_of(decode, b"\xff", "x", Reading(encoding=encoding))
+
+
+@pytest.mark.parametrize("places", [[], [1], [1, 2], [3], [4]])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32-be"])
+def test_one_mark_is_left_out_wherever_the_first_block_ends(encoding, places):
+    data = "\ufeff\ufeffa".encode(encoding)
+    assert "".join(texts.texts(cut(data, places), "x", Reading(encoding=encoding, errors="ignore"))) == "\ufeffa"
+
+
+@pytest.mark.parametrize(("encoding", "data"), [("idna", b"xn--a..b"), ("punycode", b"ab--!!")])
+def test_an_encoding_that_fails_in_its_own_way_is_one_line(encoding, data):
+    assert f"not {encoding.upper()} (" in error_of(decode, data, "x", Reading(encoding=encoding))
+
+
+@pytest.mark.parametrize(("data", "name"), [
+    (codecs.BOM_UTF16_LE + "中文".encode("utf-16-le"), "utf-16"),
+    (codecs.BOM_UTF16_BE + "中".encode("utf-16-be"), "utf-16"),
+    (codecs.BOM_UTF32_LE + b"a\0\0\0", "utf-32"), (codecs.BOM_UTF32_BE + b"\0\0\0a", "utf-32"),
+    ("plain".encode("utf-16-le"), "utf-16-le"), ("plain, with 日本 in it".encode("utf-16-le"), "utf-16-le"),
+    ("plain".encode("utf-16-be"), "utf-16-be"),
+    (("a" * 2000 + "中" * 9000).encode("utf-16-le"), "utf-16-le"), ("of é and ü: latin".encode("utf-16-be"), "utf-16-be")])
+def test_a_wide_encoding_is_recognised_by_its_beginning(data, name):
+    assert error_of(decode, data, "x") == f"x: is {name.upper()}, not UTF-8; try --encoding {name}"
+
+
+@pytest.mark.parametrize("text", ["a\0", "ab\0\0", "\0" * 8, "a\0b\0c", "a\0b\0c\0dddd", "aaaa" + "\0b" * 2])
+def test_a_text_with_nuls_is_no_wide_one(text):
+    assert decode(text.encode(), "x") == text
+
+
+def test_a_wide_encoding_is_not_looked_for_where_one_is_named_or_faults_are_replaced():
+    data = "plain".encode("utf-16-le")
+    assert decode(data, "x", Reading(encoding="utf-16-le")) == "plain"
+    assert decode(data, "x", Reading(encoding="latin-1")) == "p\0l\0a\0i\0n\0"
+    assert decode(data, "x", Reading(errors="replace")) == "p\0l\0a\0i\0n\0"
+
+
+def test_only_the_beginning_of_a_text_is_taken_for_a_wide_encoding():
+    assert "".join(texts.texts([b"text ", b"a\0b\0c\0d\0"], "x", Reading())) == "text a\0b\0c\0d\0"
+
+
+# Files and folders
+
+def test_a_folder_gives_its_files_sorted_by_path(tmp_path):
+    for name in ("b.txt", "a/z.txt", "a.txt", "B.txt", "a/b/c.txt", "a/notes.md", "c.txt.gz", "d.gz", "e.tar.gz",
+                 "g.txt.zip", "h.txt.xz", "i.txt.bz2", ".hidden.txt", "txt", "j.txt~"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "folder.txt").mkdir()
+    wanted = [".hidden.txt", "B.txt", "a/b/c.txt", "a/z.txt", "a.txt", "b.txt", "c.txt.gz", "h.txt.xz", "i.txt.bz2"]
+    assert [str(path) for path in find([tmp_path])] == [str(tmp_path / name) for name in wanted]
+    assert find([tmp_path], "*.md") == [tmp_path / "a" / "notes.md"]
+    assert find([tmp_path], "b/*") == [tmp_path / "a" / "b" / "c.txt"]
+    assert find([tmp_path], "*.tar") == [tmp_path / "e.tar.gz"]
+    assert find([tmp_path / "b.txt", str(tmp_path / "a"), "-"], "*.txt") == [
+        tmp_path / "b.txt", tmp_path / "a" / "b" / "c.txt", tmp_path / "a" / "z.txt", "-"]
+    assert "no *.rst in this folder" in error_of(find, [tmp_path], "*.rst")
+
+
+def test_a_name_of_a_file_is_taken_whatever_the_glob(tmp_path):
+    assert find([tmp_path / "notes.md", "missing"], "*.txt") == [tmp_path / "notes.md", "missing"]
+
+
+# Archives
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("block", [1, 7, 2**20])
+def test_a_packed_file_is_unpacked(tmp_path, monkeypatch, suffix, block):
+    monkeypatch.setattr(texts, "_BLOCK", block)
+    path, content, digest, counts = tmp_path / f"a.txt{suffix}", "naïve text\r\n" * 9, hashlib.sha256(), []
+    path.write_bytes(PACKERS[suffix](content.encode()))
+    assert b"".join(blocks(path, digest, counts.append)).decode() == content
+    assert digest.digest() == hashlib.sha256(path.read_bytes()).digest()
+    assert sum(counts) == path.stat().st_size
+    assert b"".join(blocks(path, unpack=False)) == path.read_bytes()
+    assert read_text(path) == content
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_archives_one_after_the_other_are_one_text(tmp_path, suffix):
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(PACKERS[suffix](b"one ") + PACKERS[suffix](b"two"))
+    assert read_text(path) == "one two"
+
+
+@pytest.mark.parametrize("suffix", [".bz2", ".xz"])
+def test_what_stands_behind_an_archive_is_no_text_but_counts(tmp_path, suffix):
+    path, digest, counts = tmp_path / f"a.txt{suffix}", hashlib.sha256(), []
+    path.write_bytes(PACKERS[suffix](b"text") + b"no archive " * 9999)
+    assert b"".join(blocks(path, digest, counts.append)) == b"text"
+    assert digest.digest() == hashlib.sha256(path.read_bytes()).digest()
+    assert sum(counts) == path.stat().st_size
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_damaged_archive_is_one_line(tmp_path, suffix):
+    path, data = tmp_path / f"a.txt{suffix}", PACKERS[suffix](bytes(range(128)) * 99)
+    for size in {1, 5, len(data) // 2, len(data) - 9, len(data) - 1}:
+        path.write_bytes(data[:size])
+        assert error_of(read_text, path).startswith(f"{path}: cannot be ")
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1:])
+        with contextlib.suppress(CorpusError):  # a header holds bytes that do not matter
+            read_text(path)
+    path.write_bytes(b"plain text, and named otherwise")
+    assert "cannot be " in error_of(read_text, path)
+
+
+def test_only_the_end_of_a_name_says_that_a_file_is_packed(tmp_path):
+    data = gzip.compress(b"text")
+    (tmp_path / "a.gz.txt").write_bytes(data)
+    assert b"".join(blocks(tmp_path / "a.gz.txt")) == data
+
+
+def test_a_library_that_is_not_there_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.xz").write_bytes(lzma.compress(b"text"))
+    monkeypatch.setitem(sys.modules, "lzma", None)
+    assert "this Python cannot unpack such files" in error_of(read_text, tmp_path / "a.xz")
+
+
+# Standard input
+
+def test_standard_input_is_read_to_its_end_and_never_unpacked(monkeypatch):
+    data, counts = gzip.compress(b"text"), []
+    monkeypatch.setattr(texts, "_BLOCK", 5)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert b"".join(blocks("-", None, counts.append)) == data
+    assert sum(counts) == len(data)
+    assert not sys.stdin.closed
+    assert (texts.name_of("-"), texts.size_of("-")) == ("standard input", 0)
+
+
+def test_a_fault_in_standard_input_is_named_so(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
+    assert error_of(read_text, "-").startswith("standard input: not UTF-8 at byte 2 (0xff)")
+
+
+def test_sizes_are_those_of_the_files(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert (texts.size_of(tmp_path / "a"), texts.size_of(tmp_path / "b"), texts.size_of("\0")) == (3, 0, 0)
+
+
+def test_blocks_of_a_file_are_as_large_as_they_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(texts, "_BLOCK", 4)
+    path: Path = tmp_path / "a.txt"
+    path.write_bytes(b"0123456789")
+    assert list(blocks(path)) == [b"0123", b"4567", b"89"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files cannot be counted here")
+def test_what_is_refused_or_left_in_the_middle_is_closed(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"text")
+    before = os.listdir("/proc/self/fd")
+    assert "is no regular file" in error_of(lambda: list(blocks(os.devnull)))
+    reading = blocks(tmp_path / "a.txt")
+    next(reading)
+    reading.close()
+    assert os.listdir("/proc/self/fd") == before

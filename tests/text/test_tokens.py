@@ -1,0 +1,314 @@
+"""charrnn.text.tokens: text -> ids, in blocks."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from charrnn.config import Reading
+from charrnn.errors import CorpusError, VocabularyError
+from charrnn.text import tokens as module
+from charrnn.text.files import shaped
+from charrnn.text.tokens import Tokens
+from charrnn.text.vocabulary import REPLACEMENT, UNKNOWN, Vocabulary
+
+PROPERTY = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MADE: list[Tokens] = []
+LETTERS = "ab\n\x00é中\U0001f600"
+FILES = st.lists(st.lists(st.text(st.sampled_from(LETTERS) | st.characters(exclude_categories=["Cs"]), max_size=9),
+                          max_size=3), min_size=1, max_size=4)
+READINGS = st.builds(lambda min_count, how, seed: Reading(min_count=min_count, lines=how == "lines", shuffle_seed=seed,
+                                                          reset_at_files=how == "files"),
+                     st.sampled_from([1, 1, 2, 3]), st.sampled_from(["", "lines", "files"]), st.integers(0, 3))
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close all tokens at the end of a test."""
+    made: list[Tokens] = []
+    monkeypatch.setattr(f"{__name__}.MADE", made)
+    yield
+    for tokens in made:
+        tokens.close()
+
+
+def taken(files: list[list[str]], reading: Reading | None = None, folder: Callable[[], Path] | None = None,
+          vocabulary: Vocabulary | None = None) -> Tokens:
+    """The tokens of files in blocks."""
+    tokens = Tokens(reading or Reading(), folder, vocabulary)
+    MADE.append(tokens)
+    for file in files:
+        tokens.seam()
+        for block in shaped(file, reading or Reading()):
+            tokens.add(block)
+    return tokens
+
+
+def given_out(tokens: Tokens) -> tuple[list[int], list[int]]:
+    """All ids, and where documents start."""
+    count, documents, blocks, starts_in_blocks = tokens.ids()
+    arrays = list(blocks)
+    starts = np.concatenate(list(starts_in_blocks))
+    assert len(starts) == documents
+    assert {array.dtype for array in arrays} == {tokens.vocabulary.dtype}
+    ids = np.concatenate(arrays).tolist()
+    assert len(ids) == count
+    assert starts.dtype == np.uint64
+    return ids, starts.tolist()
+
+
+def text_of(tokens: Tokens) -> str:
+    return tokens.vocabulary.decode(np.array(given_out(tokens)[0]))
+
+
+def characters(count: int, first: int = 0x4e00) -> str:
+    """So many different characters, none of them a surrogate."""
+    points = [*range(first, 0xD800), *range(0xE000, 0x110000)]
+    return "".join(map(chr, points[:count]))
+
+
+# Plain text
+
+@PROPERTY
+@given(FILES)
+def test_the_ids_are_the_text_of_all_blocks(files):
+    text = "".join(map("".join, files))
+    assume(text)
+    tokens = taken(files)
+    assert text_of(tokens) == text
+    assert tokens.vocabulary == Vocabulary.of(text)
+    assert tokens.fingerprint == hashlib.sha256(text.encode()).hexdigest()
+    assert (tokens.characters, tokens.folded, given_out(tokens)[1]) == (len(text), "", [])
+
+
+@PROPERTY
+@given(FILES, READINGS, st.integers(1, 40))
+def test_a_long_text_gives_what_a_short_one_gives(files, reading, small):
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr("charrnn.text.documents._HEAP", 7)
+        short = taken(files, reading)
+        assert short.is_small
+        assert taken(files, reading, lambda: Path(folder)).is_small
+        patch.setattr(module, "SMALL", small)
+        patch.setattr("charrnn.text.documents._BLOCK", small)
+        long = taken(files, reading, lambda: Path(folder))
+        try:
+            expected = given_out(short)
+        except CorpusError as error:
+            with pytest.raises(CorpusError, match=re.escape(str(error))):
+                given_out(long)
+            return
+        except ValueError:  # no text at all
+            assume(any(map(any, files)))
+            raise
+        assert given_out(long) == expected
+        assert given_out(long) == expected  # and once more
+        for name in ("vocabulary", "fingerprint", "folded", "characters"):
+            assert getattr(long, name) == getattr(short, name)
+        assert not list(Path(folder).iterdir())  # its file has no name
+
+
+def test_a_text_becomes_long_where_its_code_points_fill_more_than_is_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SMALL", 6)
+    tokens = taken([], None, lambda: tmp_path)
+    tokens.add("abcd")  # a byte each
+    tokens.add("ж")  # two
+    assert tokens.is_small
+    tokens.add("e")
+    assert not tokens.is_small
+    assert text_of(tokens) == "abcdжe"
+    assert Tokens(Reading()).is_small
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize(("size", "dtype"), [
+    (254, np.uint8), (255, np.uint8), (256, np.uint8), (257, np.uint16), (65_535, np.uint16), (65_536, np.uint16),
+    (65_537, np.uint32)])
+def test_ids_have_the_smallest_dtype(size, dtype, unknown):
+    text = characters(size - unknown, 0)
+    tokens = taken([[text * 2, "\U0010ffff"]] if unknown else [[text]], Reading(min_count=1 + unknown))
+    ids, _ = given_out(tokens)
+    assert tokens.vocabulary.dtype == dtype
+    assert len(tokens.vocabulary) == size
+    if unknown:
+        assert ids == [*range(size - 1)] * 2 + [size - 1]
+    else:
+        assert ids == [*range(size)]
+
+
+def test_half_a_character_is_none():
+    with pytest.raises(UnicodeEncodeError):
+        taken([["\ud800"]])
+
+
+# What is folded
+
+@PROPERTY
+@given(st.lists(st.lists(st.text("abcé中\U0001f600", max_size=9), max_size=3), min_size=1, max_size=4), st.integers(2, 4))
+def test_rare_characters_become_one(files, least):
+    files = [*files, ["aaaa"]]
+    text = "".join(map("".join, files))
+    counts = Counter(text)
+    known = sorted(character for character in counts if counts[character] >= least)
+    tokens = taken(files, Reading(min_count=least))
+    assert tokens.vocabulary.codepoints.tolist() == [*map(ord, known), UNKNOWN]
+    assert tokens.folded == "".join(sorted(set(text) - set(known)))
+    assert text_of(tokens) == "".join(character if character in known else REPLACEMENT for character in text)
+
+
+def test_there_is_a_place_for_the_unknown_though_nothing_is_rare():
+    tokens = taken([["aabb"]], Reading(min_count=2))
+    assert tokens.vocabulary.unknown == 2
+    assert tokens.folded == ""
+
+
+def test_where_all_are_rare_there_is_no_text():
+    with pytest.raises(CorpusError, match=r"the text: no character stands there 1,000 times; give a lower --min-count"):
+        given_out(taken([["abab"]], Reading(min_count=1000)))
+
+
+def test_the_end_of_a_line_is_never_folded():
+    tokens = taken([["aaaa\n"]], Reading(min_count=3, lines=True))
+    assert text_of(tokens) == "\naaaa\n"
+    assert tokens.folded == ""
+
+
+def test_a_given_vocabulary_is_what_is_written_in():
+    vocabulary = Vocabulary.of("abcdef")
+    assert given_out(taken([["fed"]], vocabulary=vocabulary))[0] == [5, 4, 3]
+    folding = Vocabulary(np.array([97, 98, UNKNOWN]))
+    tokens = taken([["aé", "b\U0001f600aZ"]], Reading(min_count=2), vocabulary=folding)
+    assert given_out(tokens)[0] == [0, 2, 1, 2, 0, 2]
+    assert tokens.folded == "Zé\U0001f600"
+    assert tokens.vocabulary is folding
+
+
+@pytest.mark.parametrize("small", [1, 99])
+def test_the_first_character_that_a_vocabulary_does_not_know_is_named_with_its_place(tmp_path, monkeypatch, small):
+    monkeypatch.setattr(module, "SMALL", small)
+    for files, place in (([["abab", "axb"]], "5"), ([["ab", "中"]], "2"), ([["ab"], ["a\U0001f600中"]], "3")):
+        with pytest.raises(VocabularyError, match=f"at character {place} "):
+            given_out(taken(files, None, lambda: tmp_path, Vocabulary.of("ab")))
+
+
+# Lines
+
+LINES = st.lists(st.text("abcé中\U0001f600\r", max_size=6), min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize("heap", [1, 5, 2**24])
+@PROPERTY
+@given(LINES, st.integers(0, 9), st.lists(st.integers(0, 200), max_size=5), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_every_line_stands_there_once_after_an_end_and_none_is_empty(heap, lines, seed, places, end, ends):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charrnn.text.documents._HEAP", heap)
+        check_lines(lines, seed, places, end, ends)
+
+
+def check_lines(lines, seed, places, end, ends):
+    lines = [line.rstrip("\r") for line in lines]
+    text = end.join(lines) + end * ends
+    bounds = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
+    tokens = taken([[text[first:last] for first, last in pairwise(bounds)]], Reading(lines=True, shuffle_seed=seed))
+    documents = [line for line in lines if line]
+    if not documents:
+        assume(text)
+        with pytest.raises(CorpusError, match="the text: no line has a character"):
+            tokens.ids()
+        return
+    ids, starts = given_out(tokens)
+    found = tokens.vocabulary.decode(np.array(ids))
+    assert found[0] == found[-1] == "\n"
+    assert sorted(found[1:-1].split("\n")) == sorted(documents)
+    assert starts == [place for place, character in enumerate(found[:-1]) if character == "\n"]
+
+
+def test_lines_of_several_files_are_shuffled_together_and_do_not_run_into_each_other():
+    tokens = taken([["one"], ["two\r\n"], [""], ["three\nfour"]], Reading(lines=True))
+    assert sorted(text_of(tokens).split("\n")) == ["", "", "four", "one", "three", "two"]
+
+
+@pytest.mark.parametrize("block", [1, 5, 17])
+def test_many_lines_are_given_out_in_blocks(monkeypatch, block):
+    lines = [f"line {number}" * (number % 5 + 1) for number in range(30)]
+    expected = text_of(taken([["\n".join(lines)]], Reading(lines=True)))
+    monkeypatch.setattr("charrnn.text.documents._BLOCK", block)
+    tokens = taken([["\n".join(lines)]], Reading(lines=True))
+    assert text_of(tokens) == expected
+    assert sorted(expected[1:-1].split("\n")) == sorted(lines)
+    assert max(map(len, tokens.ids()[2])) <= block + max(map(len, lines)) + 1
+
+
+def test_the_order_of_lines_is_a_function_of_its_seed():
+    lines = [str(number) for number in range(50)]
+
+    def order(seed: int, **reading: Any) -> list[str]:
+        return text_of(taken([["\n".join(lines)]], Reading(lines=True, shuffle_seed=seed, **reading))).split("\n")[1:-1]
+
+    assert order(1) == order(1) == order(1, min_count=2)
+    assert len({tuple(order(seed)) for seed in range(20)}) == 20
+    assert all(sorted(order(seed)) == sorted(lines) != order(seed) != lines for seed in range(20))
+    assert order(1)[:5] == ["40", "7", "9", "5", "39"]  # for ever, so that a run can be gone on with
+
+
+@pytest.mark.parametrize("heap", [2, 8, 2**24])
+def test_every_order_of_lines_is_as_likely_as_any_other(monkeypatch, heap):
+    monkeypatch.setattr("charrnn.text.documents._HEAP", heap)
+    orders = Counter(text_of(taken([["a\nb\nc\nd"]], Reading(lines=True, shuffle_seed=seed))) for seed in range(2400))
+    assert len(orders) == 24
+    assert sum((found - 100)**2 / 100 for found in orders.values()) < 50  # chi-squared with 23 degrees: 1 in 1,000
+
+
+def test_a_character_of_a_line_that_is_folded_is_no_end_of_it():
+    tokens = taken([["aab\naca\n"]], Reading(lines=True, min_count=3))
+    assert sorted(text_of(tokens).split("\n")) == ["", "", "aa\ufffd", "a\ufffda"]
+
+
+# Files
+
+def test_files_start_where_they_begin_and_empty_ones_do_not():
+    files = [["ab", "c"], [], ["d"], [""], ["ef"], []]
+    assert given_out(taken(files, Reading(reset_at_files=True)))[1] == [0, 3, 4]
+    assert given_out(taken(files))[1] == []
+    assert given_out(taken([[], ["a"]], Reading(reset_at_files=True)))[1] == [0]
+
+
+# Fingerprints
+
+def test_whatever_makes_the_ids_others_makes_the_fingerprint_another():
+    files = [["ab\n"], ["ab\nba\n", "c\n"]]
+    readings = [Reading(), Reading(level="byte"), Reading(min_count=2), Reading(min_count=3), Reading(reset_at_files=True),
+                *(Reading(lines=True, shuffle_seed=seed) for seed in range(3)), Reading(lines=True, min_count=2)]
+    prints = [taken(files, reading).fingerprint for reading in readings]
+    assert len(set(prints)) == len(prints)
+    assert prints[0] == hashlib.sha256(b"ab\nab\nba\nc\n").hexdigest()
+
+
+@PROPERTY
+@given(FILES, READINGS)
+def test_the_fingerprint_does_not_hang_on_blocks_nor_without_need_on_files(files, reading):
+    joined = [["".join(file)] for file in files]
+    assert taken(files, reading).fingerprint == taken(joined, reading).fingerprint
+    assert taken([*files, []], reading).fingerprint == taken([[], *files], reading).fingerprint
+    if not reading.reset_at_files and not reading.lines:
+        assert taken(["".join(map("".join, files))], reading).fingerprint == taken(files, reading).fingerprint
+
+
+def test_seeds_that_shuffle_nothing_do_not_matter():
+    assert taken([["ab"]], Reading(shuffle_seed=5)).fingerprint == taken([["ab"]]).fingerprint
+
+
+def test_where_files_meet_matters_where_they_are_documents():
+    reading = Reading(reset_at_files=True)
+    assert taken([["ab"], ["c"]], reading).fingerprint != taken([["a"], ["bc"]], reading).fingerprint

@@ -1,0 +1,177 @@
+"""charrnn.training.metrics_table"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from charrnn import Run
+from charrnn.training.metrics_table import COLUMNS, Metrics, rows_every
+from charrnn.training.trainer import Step
+
+EVAL_EVERY = 150  # so that every third step has a row
+
+
+@pytest.fixture(scope="module")
+def run(start: Callable[..., Run]) -> Run:
+    """A run whose steps have 24 characters."""
+    run = start(eval_every=EVAL_EVERY)
+    run.smoothed_loss = 2.25
+    return run
+
+
+def note(metrics: Metrics, run: Run, first: int, last: int) -> None:
+    """Note the steps ``first`` to ``last``: one second each, half of it for an evaluation that is not always there."""
+    for number in range(first, last + 1):
+        validation_loss = None if number % EVAL_EVERY else 1.5
+        metrics.note(Step(number, number / 14, 2.0, 0.123456, 0.01, 0.5, validation_loss), run, 1.0)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def steps(path: Path) -> list[int]:
+    return [int(row["step"]) for row in table(path)]
+
+
+@pytest.mark.parametrize(("eval_every", "expected"), [(1, 1), (50, 1), (51, 2), (1000, 20)])
+def test_there_are_at_most_fifty_rows_from_evaluation_to_evaluation(eval_every: int, expected: int) -> None:
+    assert rows_every(eval_every) == expected
+
+
+def test_rows_say_what_was_noted(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = Metrics(path, 0)
+    note(metrics, run, 1, EVAL_EVERY)
+    assert not path.exists()
+    metrics.flush()
+    assert path.read_text().startswith("step,epoch,seconds,train_loss,validation_loss,learning_rate,gradient_norm,"
+                                       "characters_per_second\n")
+    rows = table(path)
+    assert steps(path) == list(range(3, EVAL_EVERY + 1, 3))
+    assert list(rows[0].values()) == ["3", "0.2143", "3.000", "2.250000", "", "0.01", "0.1235", "48"]
+    assert list(rows[-1].values()) == ["150", "10.7143", "150.000", "2.250000", "1.500000", "0.01", "0.1235", "48"]
+
+
+def test_the_speed_is_that_since_the_row_before_without_evaluations(tmp_path: Path, run: Run) -> None:
+    metrics = Metrics(tmp_path / "metrics.csv", 0)
+    for number in range(1, 7):
+        metrics.note(Step(number, 0.1, 2.0, 0.1, 0.01, 0.5 if number <= 3 else 0.25, None), run, 7.0)
+    metrics.flush()
+    assert [row["characters_per_second"] for row in table(metrics.path)] == ["48", "96"]
+
+
+def test_an_evaluation_has_its_row_wherever_it_is(tmp_path: Path, run: Run) -> None:
+    metrics = Metrics(tmp_path / "metrics.csv", 0)
+    metrics.note(Step(1, 0.1, 2.0, 0.1, 0.01, 0.5, 1.25), run, 1.0)
+    metrics.flush()
+    assert table(metrics.path)[0]["validation_loss"] == "1.250000"
+
+
+def test_the_time_goes_on_where_it_was(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = Metrics(path, 0)
+    note(metrics, run, 1, 6)
+    metrics.flush()
+    assert Metrics(path, 6).seconds == 6
+    assert Metrics(path, 3).seconds == 3
+    metrics = Metrics(path, 6)
+    note(metrics, run, 7, 9)
+    metrics.flush()
+    assert [row["seconds"] for row in table(path)] == ["3.000", "6.000", "9.000"]
+
+
+def test_rows_of_steps_that_are_taken_again_are_replaced(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = Metrics(path, 0)
+    note(metrics, run, 1, 12)
+    metrics.flush()
+    metrics = Metrics(path, 7)
+    metrics.flush()
+    assert steps(path) == [3, 6]
+    note(metrics, run, 8, 9)
+    metrics.flush()
+    assert steps(path) == [3, 6, 9]
+
+
+def test_looking_changes_nothing(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = Metrics(path, 0)
+    note(metrics, run, 1, 12)
+    metrics.flush()
+    before = path.read_bytes()
+    note(Metrics(path, 3), run, 4, 6)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("torn", ["9", "9,0.6429", "9,0.6429,9.000\n", "9,0.6429,9.000,2.250000,,0.01,0.1235,48", "\n",
+                                  "9,,,,,,,\n", "x,1,2,3,4,5,6,7\n", "9,0.6,nan,2.2,,0.01,0.1,48\n", "\0" * 99])
+def test_a_last_line_that_is_not_whole_goes(tmp_path: Path, run: Run, torn: str) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = Metrics(path, 0)
+    note(metrics, run, 1, 6)
+    metrics.flush()
+    whole = path.read_text()
+    path.write_text(whole + torn)
+    Metrics(path, 12).flush()
+    assert path.read_text() == whole
+
+
+@hypothesis_settings(max_examples=60)
+@given(parts=st.lists(st.tuples(st.integers(0, 20), st.none() | st.integers(0, 2000)), min_size=1, max_size=6))
+def test_no_row_is_doubled_or_missing_wherever_writing_was_cut_off(
+        tmp_path_factory: pytest.TempPathFactory, run: Run, parts: list[tuple[int, int | None]]) -> None:
+    """Each part is a training from the last saved step on; where it has a number, it is killed while it writes its
+    rows, after so many bytes, and so before it saves."""
+    path = tmp_path_factory.mktemp("metrics") / "metrics.csv"
+    saved = 0
+    for count, cut in [*parts, (0, None)]:
+        size = path.stat().st_size if path.exists() else 0
+        metrics = Metrics(path, saved)
+        note(metrics, run, saved + 1, saved + count)
+        metrics.flush()
+        if cut is None:
+            saved += count
+        else:
+            os.truncate(path, min(path.stat().st_size, size + cut))
+    assert steps(path) == list(range(3, saved + 1, 3))
+    assert all(row.keys() == set(COLUMNS) and None not in row.values() for row in table(path))
+
+
+def test_rows_that_could_not_be_written_are_kept_for_the_next_time(
+        tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = Metrics(path, 0)
+    note(metrics, run, 1, 3)
+    metrics.flush()
+    note(metrics, run, 4, 6)
+
+    def fail(_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="No space"):
+            metrics.flush()
+    note(metrics, run, 7, 9)
+    metrics.flush()
+    metrics.flush()
+    assert steps(path) == [3, 6, 9]
+
+
+def test_a_table_that_was_removed_begins_anew(tmp_path: Path, run: Run) -> None:
+    metrics = Metrics(tmp_path / "metrics.csv", 6)
+    assert metrics.seconds == 0
+    note(metrics, run, 7, 9)
+    metrics.flush()
+    assert steps(metrics.path) == [9]

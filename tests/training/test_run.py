@@ -1,0 +1,410 @@
+"""charrnn.training.run"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from charrnn import Corpus, Run
+from charrnn.config import LEARNING_RATES, Reading, TrainConfig
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.nn.parallel import environment
+from charrnn.randomness import generator
+from charrnn.storage import container as checkpoint
+from charrnn.training.run import Record
+from charrnn.training.trainer import Trainer
+
+
+def contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the facts of a checkpoint, as any HDF5 tool reads them."""
+    arrays: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, place: arrays.update({name: place[...]}) if isinstance(place, h5py.Dataset) else None)
+    return arrays, json.loads(arrays.pop("meta").tobytes())["facts"]
+
+
+def assert_same(one: Run, other: Run) -> None:
+    """Every field of two runs is equal, arrays to the last bit."""
+    for field in ("vocabulary", "config", "source", "environment", "step", "smoothed_loss", "history", "since"):
+        assert getattr(one, field) == getattr(other, field), field
+    assert one.model.config == other.model.config
+    assert one.model.dtype == other.model.dtype
+    assert one.model.parameters.shapes == other.model.parameters.shapes
+    assert one.model.parameters.flat.tobytes() == other.model.parameters.flat.tobytes()
+    assert type(one.optimizer) is type(other.optimizer)
+    assert vars(one.optimizer).keys() == vars(other.optimizer).keys()
+    assert {name: slot.flat.tobytes() for name, slot in one.optimizer.slots.items()} == {
+        name: slot.flat.tobytes() for name, slot in other.optimizer.slots.items()}
+    assert [(type(layer), [(array.dtype, array.tobytes()) for array in layer]) for layer in one.state] == [
+        (type(layer), [(array.dtype, array.tobytes()) for array in layer]) for layer in other.state]
+
+
+# Start
+
+def test_a_start_fixes_what_was_open(start: Callable[..., Run], corpus: Corpus) -> None:
+    run = start(batch_size=4, steps=41, threads=None)
+    assert (run.step, run.history, run.smoothed_loss) == (0, [], 0)
+    assert (run.config.steps, run.config.minutes, run.config.epochs, run.config.eval_every) == (41, None, None, 3)
+    assert run.config.learning_rate == LEARNING_RATES["adam"]
+    assert 1 <= (run.config.threads or 0) <= 4
+    assert run.source == (("notes.txt",), Reading(), corpus.fingerprint, 400, 11)
+    assert not any(array.any() for layer in run.state for array in layer)
+    assert run.environment == environment()
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), LEARNING_RATES.items())
+def test_the_learning_rate_follows_the_optimizer(start: Callable[..., Run], optimizer: str, rate: float) -> None:
+    assert start(optimizer=optimizer).config.learning_rate == rate
+    assert start(optimizer=optimizer, learning_rate=0.5).config.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(2, 28), (0.5, 7), (0.001, 1)])
+def test_epochs_become_steps(start: Callable[..., Run], epochs: float, steps: int) -> None:
+    assert start(epochs=epochs).planned == steps
+
+
+def test_a_short_text_shrinks_the_batch_and_threads_are_never_more_than_streams(start: Callable[..., Run]) -> None:
+    run = start(batch_size=1000, threads=500)
+    assert run.config.batch_size == 44  # windows of 8 in the 360 characters of the training part, less the last target
+    assert run.config.threads == 44
+    assert run.state[0].hidden.shape == (44, 8)
+
+
+def test_a_text_under_one_window_is_refused(start: Callable[..., Run], make_text: Callable[..., str]) -> None:
+    with pytest.raises(ConfigError, match=r"seq_len: .*at least 51 "):
+        start(Corpus(make_text(50)), seq_len=50)
+
+
+def test_the_same_seed_gives_the_same_weights(start: Callable[..., Run], to_file: Callable[[Run], bytes]) -> None:
+    assert to_file(start(seed=5)) == to_file(start(seed=5))
+    assert not np.array_equal(start(seed=5).model.parameters.flat, start(seed=6).model.parameters.flat)
+
+
+# Plan
+
+def test_a_plan_in_minutes_is_open(start: Callable[..., Run]) -> None:
+    run = start(minutes=3)
+    assert (run.config.steps, run.config.minutes) == (None, 3)
+    with pytest.raises(ValueError, match="not fixed yet"):
+        _ = run.planned
+    run.plan(50, eval_every=7)
+    assert (run.config.steps, run.config.minutes, run.config.eval_every) == (50, None, 7)
+
+
+def test_a_longer_plan_leaves_evaluation_points_where_they_were(start: Callable[..., Run]) -> None:
+    run = start(steps=100)
+    run.plan(1000)
+    assert (run.planned, run.config.eval_every) == (1000, 5)
+
+
+def test_evaluation_points_are_intervals_and_the_end_of_the_plan(start: Callable[..., Run], take: Callable) -> None:
+    run = start(steps=7, eval_every=3)
+    assert [step.number for step in take(run) if step.validation_loss is not None] == [3, 6, 7]
+    run.plan(10)
+    assert [step.number for step in take(run) if step.validation_loss is not None] == [9, 10]
+    assert [record.step for record in run.history] == [3, 6, 7, 9, 10]
+
+
+def test_without_a_validation_part_nothing_is_evaluated(start: Callable[..., Run], take: Callable) -> None:
+    run = start(validation=0)
+    assert all(step.validation_loss is None for step in take(run))
+    assert run.history == []
+    assert run.best is None
+
+
+def test_a_plan_that_is_over_already_is_refused(start: Callable[..., Run], take: Callable) -> None:
+    run = start(steps=6)
+    take(run, 4)
+    before = run.config
+    with pytest.raises(ConfigError, match=r"steps: .*at step 4 already"):
+        run.plan(3)
+    with pytest.raises(ConfigError, match=r"steps: .*at step 4 already"):
+        run.plan(4)  # it would end without its evaluation
+    assert run.config == before
+    take(run, 2)
+    run.plan(6)
+    assert run.finished
+
+
+def test_a_plan_with_more_evaluations_than_a_history_holds_is_refused(start: Callable[..., Run]) -> None:
+    with pytest.raises(ConfigError, match="eval_every"):
+        start(steps=10**9, eval_every=1)
+    start(steps=10**9, eval_every=1, validation=0)
+
+
+# Best, and patience
+
+def with_history(run: Run, losses: dict[int, float], **settings: Any) -> Run:
+    run = replace(run, config=replace(run.config, **settings), step=max(losses, default=0))
+    run.history = [Record(step, 2.0, loss) for step, loss in losses.items()]
+    return run
+
+
+@pytest.mark.parametrize(("losses", "best"), [({}, None), ({1: 3.0}, 1), ({1: 3.0, 2: 2.0, 3: 2.5}, 2),
+                                              ({1: 3.0, 2: 2.0, 3: 2.0}, 2)])
+def test_best_is_the_first_of_the_lowest(start: Callable[..., Run], losses: dict[int, float], best: int | None) -> None:
+    found = with_history(start(), losses).best
+    assert (found and found.step) == best
+
+
+def test_what_was_evaluated_before_a_new_run_does_not_count_for_the_best(start: Callable[..., Run]) -> None:
+    run = with_history(start(), {1: 1.0, 2: 3.0, 3: 2.0, 4: 2.5})
+    assert replace(run, since=1).best.step == 3
+    assert replace(run, since=4).best is None
+
+
+@pytest.mark.parametrize(("losses", "out"), [
+    ({}, False),
+    ({10: 2.0}, False),
+    ({10: 2.0, 20: 2.1}, False),
+    ({10: 2.0, 20: 2.1, 30: 2.2}, True),
+    ({10: 2.0, 20: 2.1, 30: 1.9, 40: 2.0}, False),
+    ({10: 2.0, 20: 2.0, 30: 2.0}, True),
+    ({10: 2.0, 20: 2.1, 25: 2.2}, False),
+    ({10: 2.0, 20: 2.1, 25: 1.9, 30: 2.0}, False),
+    ({10: 2.0, 20: 2.1, 25: 1.9, 30: 2.0, 40: 2.0}, True),
+], ids=["none", "one", "one in vain", "two in vain", "better again", "equal is not better", "the end does not count",
+        "the end counts for best", "two after the end"])
+def test_patience_of_two_evaluations(start: Callable[..., Run], losses: dict[int, float], out: bool) -> None:
+    run = with_history(start(steps=1000), losses, eval_every=10, patience=2)
+    assert run.out_of_patience is out
+    assert run.finished is out
+    assert not with_history(run, losses, patience=None).out_of_patience
+
+
+def test_training_stops_when_patience_is_out(start: Callable[..., Run], take: Callable) -> None:
+    run = start(steps=500, eval_every=1, patience=3, learning_rate=5.0, warmup=0)
+    steps = take(run)
+    assert run.out_of_patience
+    assert len(steps) == run.step == run.best.step + 3
+
+
+# Save and load
+
+@pytest.mark.parametrize("values", [
+    {}, {"cell": "rnn", "optimizer": "sgd", "momentum": 0.5}, {"cell": "gru", "layers": 2, "optimizer": "rmsprop"},
+    {"layers": 2, "embedding_size": 3, "dropout": 0.5, "optimizer": "adagrad"}, {"dtype": "float64", "cell": "gru"},
+    {"stateful": False, "seed": 2**63 - 1, "weight_decay": 0.1, "clip_value": 0.1}, {"validation": 0, "test": 0.2},
+], ids=str)
+def test_what_is_saved_is_loaded(start: Callable[..., Run], take: Callable, to_file: Callable, tmp_path: Path,
+                                 values: dict[str, Any]) -> None:
+    run = start(**values)
+    take(run, 4)
+    run.save(tmp_path / "run.h5")
+    loaded = Run.load(tmp_path / "run.h5")
+    assert_same(loaded, run)
+    assert to_file(loaded) == to_file(run)
+
+
+def test_a_run_before_its_first_step_is_saved_too(start: Callable[..., Run], tmp_path: Path) -> None:
+    start().save(tmp_path / "run.h5")
+    assert_same(Run.load(tmp_path / "run.h5"), start())
+
+
+def test_a_copy_goes_on_by_itself(start: Callable[..., Run], take: Callable, to_file: Callable) -> None:
+    run = start()
+    take(run, 2)
+    before = to_file(run)
+    twin = run.copy()
+    assert_same(twin, run)
+    assert not any(np.shares_memory(*arrays) for layers in zip(run.state, twin.state) for arrays in zip(*layers))
+    take(twin)
+    assert to_file(run) == before
+
+
+# Facts that cannot be
+
+@pytest.fixture(scope="module")
+def saved(start: Callable[..., Run], take: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 6 steps after 4, with 14 windows an epoch and an evaluation after each step."""
+    run, path = start(eval_every=1), tmp_path_factory.mktemp("saved") / "run.h5"
+    take(run, 4)
+    run.save(path)
+    return path
+
+
+def change(where: str, value: Any) -> Callable[[dict, dict], None]:
+    """Sets a fact; ``train/seed`` is the seed of the training's config."""
+    def apply(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        *above, name = where.split("/")
+        for part in above:
+            facts = facts[part]
+        facts[name] = value
+
+    return apply
+
+
+def drop(where: str) -> Callable[[dict, dict], None]:
+    def apply(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        *above, name = where.split("/")
+        for part in above:
+            facts = facts[part]
+        del facts[name]
+
+    return apply
+
+
+def element(name: str, value: float) -> Callable[[dict, dict], None]:
+    """Sets the last element of an array."""
+    def apply(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        arrays[name].reshape(-1)[-1] = value
+
+    return apply
+
+
+def array(name: str, make: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[dict, dict], None]:
+    """Replaces an array; None takes it away."""
+    def apply(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        made = make(arrays.pop(name, np.zeros(3, "<f4")))
+        if made is not None:
+            arrays[name] = made
+
+    return apply
+
+
+def both(*changes: Callable[[dict, dict], None]) -> Callable[[dict, dict], None]:
+    def apply(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        for each in changes:
+            each(arrays, facts)
+
+    return apply
+
+
+def at_step(step: Any, epoch: Any, window: Any) -> Callable[[dict, dict], None]:
+    return both(change("step", step), change("epoch", epoch), change("window", window))
+
+
+IMPOSSIBLE = {
+    "a step outside the plan": at_step(7, 0, 7),
+    "a step before the history's last": at_step(3, 0, 3),
+    "a negative step": at_step(-1, -1, 13),
+    "a step that is a float": change("step", 4.0),
+    "a step that is true": both(at_step(True, 0, 1), change("history", [])),
+    "a step of another position": change("window", 5),
+    "a step of another epoch": change("epoch", 1),
+    "a best that counts from after the step": change("since", 5),
+    "a best that counts from before the start": change("since", -1),
+    "no steps": change("train/steps", None),
+    "no eval_every": change("train/eval_every", None),
+    "no learning rate": change("train/learning_rate", None),
+    "no threads": change("train/threads", None),
+    "more threads than streams": change("train/threads", 4),
+    "two lengths": change("train/minutes", 2.0),
+    "a seed below 0": change("train/seed", -1),
+    "a seed of 64 bits": change("train/seed", 2**64),
+    "a huge negative seed": change("train/seed", -10**400),
+    "an unknown setting": change("train/colour", 1),
+    "an unknown setting of the model": change("model/colour", 1),
+    "a missing setting": drop("train/clip_norm"),
+    "a missing setting of the model": drop("model/dropout"),
+    "an unknown cell": change("model/cell", "elman"),
+    "an unknown optimizer": change("train/optimizer", "lion"),
+    "no hidden units": change("model/hidden_size", 0),
+    "dropout of 1": change("model/dropout", 1.0),
+    "a number as text": change("train/clip_norm", "1"),
+    "settings that are none": change("model", None),
+    "another hidden size": change("model/hidden_size", 9),
+    "another batch size": change("train/batch_size", 2),
+    "another cell": change("model/cell", "gru"),
+    "another optimizer": change("train/optimizer", "sgd"),
+    "another dtype": change("dtype", "float64"),
+    "an unknown dtype": change("dtype", "float16"),
+    "an unknown fact": change("colour", 1),
+    "a missing fact": drop("environment"),
+    "no loss": change("smoothed_loss", None),
+    "a loss that is an int": change("smoothed_loss", 2),
+    "an environment that is no text": change("environment/numpy", 2),
+    "a vocabulary of another size": change("vocabulary", 5),
+    "no vocabulary": change("vocabulary", 0),
+    "windows of no size": change("source/windows", 0),
+    "fewer windows than the training part holds": change("source/windows", 13),
+    "windows that the corpus does not hold": change("source/windows", 17),
+    "windows that the training part does not hold": change("train/validation", 0.5),
+    "a corpus of no size": change("source/characters", 0),
+    "corpus names that are no text": change("source/names", [1]),
+    "corpus names that are no list": change("source/names", "notes.txt"),
+    "an unknown fact of the corpus": change("source/colour", 1),
+    "a history that is none": change("history", None),
+    "a history out of order": change("history", [[2, 2.0, 2.0], [1, 2.0, 2.0]]),
+    "a step twice in the history": change("history", [[1, 2.0, 2.0], [1, 2.0, 2.0]]),
+    "a history before the first step": change("history", [[0, 2.0, 2.0]]),
+    "a history after the last step": change("history", [[5, 2.0, 2.0]]),
+    "a record too short": change("history", [[1, 2.0]]),
+    "a record with text": change("history", [[1, 2.0, "2.0"]]),
+    "weights that are NaN": element("parameters/layer0/w_h", np.nan),
+    "weights that are infinite": element("parameters/output/b", np.inf),
+    "a slot that is NaN": element("optimizer/mean/output/w", np.nan),
+    "a square below 0": element("optimizer/square_mean/output/w", -1),
+    "a state that is NaN": element("state/layer0/hidden", np.nan),
+    "a state that is infinite": element("state/layer0/cell", -np.inf),
+    "weights of another shape": array("parameters/layer0/w_h", np.transpose),
+    "weights of another type": array("parameters/output/b", lambda b: b.astype("<f8")),
+    "missing weights": array("parameters/output/b", lambda b: None),
+    "weights of no use": array("parameters/layer1/b", lambda b: b),
+    "an unsorted vocabulary": array("vocabulary/codepoints", lambda codes: codes[::-1].copy()),
+    "a character twice": array("vocabulary/codepoints", lambda codes: np.sort(np.append(codes[1:], codes[-1]))),
+    "a character that is a surrogate": element("vocabulary/codepoints", 0xD800),
+    "a character beyond Unicode": element("vocabulary/codepoints", 0x110000),
+}
+
+
+def test_rewriting_the_contents_gives_the_file(saved: Path, tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "run.h5", *contents(saved))
+    assert (tmp_path / "run.h5").read_bytes() == saved.read_bytes()
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_a_checkpoint_that_cannot_be_is_refused(saved: Path, tmp_path: Path, what: str) -> None:
+    path = tmp_path / "run.h5"
+    arrays, facts = contents(saved)
+    IMPOSSIBLE[what](arrays, facts)
+    checkpoint.write(path, arrays, facts)
+    with pytest.raises(CheckpointError) as error:
+        Run.load(path)
+    assert str(error.value).startswith(f"{path}: not a valid checkpoint: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("some text")
+    for path in (tmp_path / "notes.txt", tmp_path / "missing.h5", tmp_path):
+        with pytest.raises(CheckpointError):
+            Run.load(path)
+
+
+# Fine-tuning
+
+@pytest.mark.parametrize("embedding_size", [0, 3])
+def test_another_text_keeps_what_belongs_to_each_character(start: Callable[..., Run], embedding_size: int) -> None:
+    old = start(embedding_size=embedding_size)
+    old.model.parameters.flat[...] = generator(9, "check").standard_normal(old.model.parameters.flat.shape)
+    text = Corpus("zab Ωcd ω\n" * 40, ["other.txt"])
+    run, fresh = Run.start_from(old, text, TrainConfig(steps=4, batch_size=2, seq_len=8, threads=1))
+    assert fresh == [c for c in "zΩω" if c not in old.vocabulary]
+    assert "Ω" in fresh
+    assert (run.step, run.history, run.vocabulary, run.config.steps) == (0, [], text.vocabulary, 4)
+    rows = "embedding/w" if embedding_size else "layer0/w_x"
+    for character in run.vocabulary.characters:
+        same = character not in fresh
+        to, of = run.vocabulary.id(character), old.vocabulary.id(character) if same else 0
+        assert np.array_equal(run.model.parameters[rows][to], old.model.parameters[rows][of]) == same
+        assert np.array_equal(run.model.parameters["output/w"][:, to], old.model.parameters["output/w"][:, of]) == same
+        assert run.model.parameters[rows][to].any()
+    np.testing.assert_array_equal(run.model.parameters["layer0/w_h"], old.model.parameters["layer0/w_h"])
+    assert not any(slot.flat.any() for slot in run.optimizer.slots.values())
+
+
+def test_a_run_can_be_sent_to_another_process(start: Callable[..., Run], corpus: Corpus) -> None:
+    run = start(steps=6)
+    trainer = Trainer(run, corpus)
+    for _ in range(3):
+        trainer.step()
+    assert pickle.loads(pickle.dumps(run)).to_bytes() == run.to_bytes()

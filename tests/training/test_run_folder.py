@@ -1,0 +1,410 @@
+"""charrnn.training.run_folder"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from charrnn import Corpus, Run, Trainer
+from charrnn.errors import CharRNNError, ConfigError, RunError
+from charrnn.mpi import Ranks
+from charrnn.storage import container as checkpoint
+from charrnn.training.metrics_table import Metrics
+from charrnn.training.run_folder import Keeper, RunFolder, StopSignals, checkpoint_at
+
+Start = Callable[..., Run]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def keep(run: Run, corpus: Corpus, folder: RunFolder, stop_at: int | None = None, worse_after: int | None = None
+         ) -> tuple[Keeper, list[str]]:
+    """Train a run in its folder, with a signal in the step ``stop_at``; returns the keeper and its warnings.
+
+    After the step ``worse_after`` the learning rate is so high that the loss only gets worse.
+    """
+    stop, warnings = StopSignals(), []
+    trainer = Trainer(run, corpus)
+    take = trainer.step
+
+    def step() -> Any:
+        if run.step + 1 == stop_at:
+            stop.received = signal.SIGINT
+        if run.step == worse_after:
+            run.config = replace(run.config, learning_rate=1000.0)
+        return take()
+
+    trainer.step = step
+    keeper = Keeper(run, trainer, folder, lambda step: None, warnings.append)
+    keeper.train(stop)
+    return keeper, warnings
+
+
+def rows(folder: RunFolder) -> list[tuple[str, ...]]:
+    """The table, but for times and speeds."""
+    with folder.metrics.open(newline="") as file:
+        return [tuple(value for name, value in row.items() if name not in ("seconds", "characters_per_second"))
+                for row in csv.DictReader(file)]
+
+
+def state(folder: RunFolder) -> tuple[bytes, bytes | None, list]:
+    return folder.last.read_bytes(), folder.best.read_bytes() if folder.best.exists() else None, rows(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.make()
+    return folder
+
+
+# Names
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/a", "a/", "a\0b"])
+def test_a_name_that_is_a_path_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="name: "):
+        RunFolder.at(tmp_path, name)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["notes-lstm-256", "two words", "é", "a.b", "..."])
+def test_any_name_of_one_folder_is_taken_and_nothing_is_made_yet(tmp_path: Path, name: str) -> None:
+    folder = RunFolder.at(tmp_path / "checkpoints", name)
+    assert folder.path == tmp_path / "checkpoints" / name
+    assert not os.listdir(tmp_path)
+    folder.make()
+    assert folder.path.is_dir()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("file", ["best.h5", "last.h5", "metrics.csv"])
+def test_a_run_is_not_replaced_unless_that_is_asked_for(tmp_path: Path, file: str) -> None:
+    path = tmp_path / "run"
+    path.mkdir()
+    for name in (file, "notes.txt"):
+        (path / name).write_text("kept")
+    with pytest.raises(RunError, match=f"{path}: .*--overwrite"):
+        RunFolder.at(tmp_path, "run")
+    folder = RunFolder.at(tmp_path, "run", overwrite=True)
+    assert (path / file).read_text() == "kept"
+    folder.make()
+    assert (path / file).read_text() == "kept"
+
+
+def test_a_run_that_is_replaced_stays_whole_until_the_other_is_saved(
+        start: Start, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.make()
+    keep(start(steps=4, eval_every=2), corpus, folder)
+    before = state(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_pieces", raise_no_space)
+        keep(start(steps=4, eval_every=2, seed=2), corpus, folder)
+    assert state(folder) == before
+    keep(start(steps=3, eval_every=9, validation=0), corpus, folder)
+    assert not folder.best.exists()
+    assert Run.load(folder.last).step == 3
+    assert [int(row["step"]) if isinstance(row, dict) else int(row[0]) for row in rows(folder)] == [1, 2, 3]
+
+
+def raise_no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("kept")
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match="is a file"):
+            RunFolder.at(tmp_path, "run", overwrite)
+    with pytest.raises(RunError, match="is no folder"):
+        RunFolder.at(tmp_path / "run", "name").make()
+    assert (tmp_path / "run").read_text() == "kept"
+
+
+# Finding a checkpoint
+
+def test_of_a_folder_best_or_last_is_taken_or_else_the_other(tmp_path: Path) -> None:
+    best, last = tmp_path / "best.h5", tmp_path / "last.h5"
+    last.touch()
+    assert checkpoint_at(tmp_path) == checkpoint_at(tmp_path, "last") == last
+    best.touch()
+    assert (checkpoint_at(tmp_path), checkpoint_at(tmp_path, "last")) == (best, last)
+    last.unlink()
+    assert checkpoint_at(tmp_path, "last") == best
+
+
+def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    for name in ("best.h5", "last.h5", "state.h5"):
+        (tmp_path / name).touch()
+        assert checkpoint_at(tmp_path / name) == checkpoint_at(tmp_path / name, "last") == tmp_path / name
+
+
+def test_where_there_is_no_checkpoint_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no such run or checkpoint"):
+        checkpoint_at(tmp_path / "missing")
+    with pytest.raises(RunError, match="neither best"):
+        checkpoint_at(tmp_path)
+
+
+def test_the_folder_of_a_checkpoint_is_known_by_its_name(tmp_path: Path) -> None:
+    assert RunFolder.of(tmp_path).path == tmp_path
+    assert RunFolder.of(tmp_path / "best.h5").path == tmp_path
+    assert RunFolder.of(tmp_path / "last.h5").path == tmp_path
+    assert RunFolder.of(tmp_path / "state.h5") is None
+
+
+# Training in a folder
+
+def test_a_training_leaves_best_last_and_a_row_for_each_step(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+    run = start(steps=7, eval_every=3)
+    keep(run, corpus, folder)
+    assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv"]
+    assert Run.load(folder.last).step == 7
+    assert Run.load(folder.best).step == run.best.step
+    assert [int(row[0]) for row in rows(folder)] == [1, 2, 3, 4, 5, 6, 7]
+    assert [float(row[3]) for row in rows(folder) if row[3]] == [
+        pytest.approx(record.validation_loss, abs=1e-6) for record in run.history]
+
+
+def test_best_is_the_state_at_the_best_evaluation(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+    run = start(steps=6, eval_every=1)
+    keep(run, corpus, folder, worse_after=3)
+    best = Run.load(folder.best)
+    assert best.step == run.best.step <= 3
+    assert Trainer(best, corpus).evaluate().nats == run.best.validation_loss
+
+
+def test_without_validation_there_is_no_best(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+    keep(start(validation=0), corpus, folder)
+    assert sorted(os.listdir(folder.path)) == ["last.h5", "metrics.csv"]
+
+
+def killed_at(patch: pytest.MonkeyPatch, moment: int) -> None:
+    """The process is killed at a moment when something is to be written for good (``fsync``), counted from 0."""
+    moments = iter(range(moment))
+
+    def fsync(_: int) -> None:
+        if next(moments, None) is None:
+            raise Killed
+
+    patch.setattr(os, "fsync", fsync)
+
+
+NEVER = 10**9
+STOPS = st.lists(st.tuples(st.sampled_from(["signal", "killed"]), st.integers(0, 14)), min_size=1, max_size=4)
+
+
+@hypothesis_settings(max_examples=30)
+@given(stops=STOPS, steps=st.integers(1, 12), eval_every=st.integers(1, 6), validation=st.sampled_from([0.0, 0.2]),
+       minutes=st.sampled_from([5, 1e-9]), rate=st.sampled_from([0.01, 2.0]))
+def test_stopped_at_any_moment_and_resumed_it_ends_in_the_same_files(
+        start: Start, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory, stops: list, steps: int, eval_every: int,
+        validation: float, minutes: float, rate: float) -> None:
+    values = {"steps": steps, "eval_every": eval_every, "validation": validation, "learning_rate": rate, "warmup": 0,
+              "checkpoint_minutes": minutes}
+    whole, cut = (RunFolder(tmp_path_factory.mktemp("run")) for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, NEVER)
+        keep(start(**values), corpus, whole)
+        for how, moment in [*stops, ("signal", 0)]:
+            killed_at(patch, moment if how == "killed" else NEVER)
+            run = Run.load(cut.last) if cut.last.exists() else start(**values)
+            try:
+                keep(run, corpus, cut, run.step + moment if how == "signal" and moment else None)
+            except Killed:
+                pass
+            else:
+                assert Run.load(cut.last).step == run.step  # a signal, or the end: all is saved
+    assert state(cut) == state(whole)
+
+
+def test_killed_at_each_moment_of_writing_and_resumed_it_ends_in_the_same_files(
+        start: Start, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = RunFolder(tmp_path / "whole")
+    whole.make()
+    killed_at(monkeypatch, NEVER)
+    keep(start(steps=6, eval_every=2), corpus, whole)
+    moment, killed = 0, True
+    while killed:
+        cut = RunFolder(tmp_path / str(moment))
+        cut.make()
+        killed_at(monkeypatch, moment)
+        try:
+            keep(start(steps=6, eval_every=2), corpus, cut)
+            killed = False
+        except Killed:
+            moment += 1
+        killed_at(monkeypatch, NEVER)
+        keep(Run.load(cut.last) if cut.last.exists() else start(steps=6, eval_every=2), corpus, cut)
+        assert state(cut) == state(whole)
+    assert moment == 18  # each time metrics.csv, and last.h5 and best.h5 with their folder: at the start without best.h5
+
+
+def test_a_signal_ends_training_after_the_step_under_way_without_an_evaluation(
+        start: Start, corpus: Corpus, folder: RunFolder) -> None:
+    run = start(steps=10, eval_every=5)
+    keep(run, corpus, folder, stop_at=3)
+    assert run.step == Run.load(folder.last).step == 3
+    assert run.history == []
+    assert not folder.best.exists()
+
+
+def test_a_finished_run_is_saved_again_as_it_was(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+    keep(start(), corpus, folder)
+    before = state(folder)
+    keep(Run.load(folder.last), corpus, folder)
+    assert state(folder) == before
+
+
+def test_a_best_file_that_is_gone_comes_back_where_this_state_is_the_best(
+        start: Start, corpus: Corpus, folder: RunFolder) -> None:
+    run = start(eval_every=1)
+    keep(run, corpus, folder)
+    assert run.best.step == run.step
+    before = state(folder)
+    folder.best.unlink()
+    keep(Run.load(folder.last), corpus, folder)
+    assert state(folder) == before
+
+
+def test_temporary_files_of_killed_writers_go(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+    for name in ("best.h5", "last.h5"):
+        (folder.path / f".{name}.999999999-0123abcd.tmp").touch()
+    keep(start(validation=0), corpus, folder)
+    assert sorted(os.listdir(folder.path)) == ["last.h5", "metrics.csv"]
+
+
+# When the disk is full
+
+def full_disk(patch: pytest.MonkeyPatch, when: Callable[[], bool]) -> None:
+    """Nothing can be written for good ``when`` that is so."""
+    def fsync(_: int) -> None:
+        if when():
+            raise OSError(28, "No space left on device")
+
+    patch.setattr(os, "fsync", fsync)
+
+
+def test_training_goes_on_with_a_warning_and_saves_when_there_is_room_again(
+        start: Start, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"steps": 8, "eval_every": 2, "learning_rate": 0.02}
+    whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "run")
+    whole.make()
+    folder.make()
+    keep(start(**values), corpus, whole)
+    run = start(**values)
+    full_disk(monkeypatch, lambda: run.step == 4)
+    keeper, warnings = keep(run, corpus, folder)
+    assert len(warnings) == 1
+    assert "step 4 cannot be saved (No space left on device)" in warnings[0]
+    assert "the last save is of step 2" in warnings[0]
+    assert not keeper.unsaved
+    assert state(folder) == state(whole)
+
+
+def test_a_run_that_could_not_be_saved_at_its_end_says_so(
+        start: Start, corpus: Corpus, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(steps=4, eval_every=2)
+    full_disk(monkeypatch, lambda: run.step > 2)
+    keeper, warnings = keep(run, corpus, folder)
+    assert keeper.unsaved
+    assert warnings
+    assert Run.load(folder.last).step == 2
+    assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv"]
+
+
+def test_a_best_state_that_could_not_be_saved_at_once_is_not_lost(
+        start: Start, corpus: Corpus, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``best.h5`` is what the run's history says is best, whatever happened in between."""
+    run = start(steps=6, eval_every=1)
+    full_disk(monkeypatch, lambda: run.step == 3)
+    keeper, _ = keep(run, corpus, folder, worse_after=3)
+    assert run.best.step == 3
+    assert not keeper.unsaved
+    assert Run.load(folder.best).step == run.best.step
+
+
+# A new run from an old state
+
+def test_a_new_run_takes_over_the_table_and_the_best_state(start: Start, corpus: Corpus, tmp_path: Path) -> None:
+    old, new = RunFolder(tmp_path / "old"), RunFolder(tmp_path / "new")
+    old.make()
+    keep(start(steps=9, eval_every=2), corpus, old, stop_at=3)
+    before, run = state(old), Run.load(old.last)
+    new.begin_with(run, old)
+    assert (new.best.read_bytes(), run.since) == (old.best.read_bytes(), 0)
+    Metrics(new.metrics, 1).flush()
+    assert rows(new) == rows(old)[:1]
+    assert state(old) == before
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_the_best_counts_anew_where_the_old_best_state_is_not_at_hand(
+        start: Start, corpus: Corpus, tmp_path: Path, other: bool) -> None:
+    old, new = RunFolder(tmp_path / "old"), RunFolder(tmp_path / "new")
+    old.make()
+    keep(start(steps=9, eval_every=2), corpus, old, stop_at=3)
+    run = Run.load(old.last)
+    if other:  # a best state, but of another run
+        keep(start(steps=9, eval_every=2, seed=5), corpus, old, stop_at=3)
+    new.begin_with(run, old if other else None)
+    assert not new.best.exists()
+    assert (run.since, run.best, len(run.history)) == (3, None, 1)
+
+
+@pytest.mark.parametrize("name", ["best.h5", "metrics.csv"])
+def test_a_new_run_that_cannot_take_over_what_it_needs_leaves_nothing(
+        start: Start, corpus: Corpus, tmp_path: Path, name: str) -> None:
+    old, new = RunFolder(tmp_path / "old"), RunFolder(tmp_path / "new")
+    old.make()
+    keep(start(steps=9, eval_every=2), corpus, old, stop_at=3)
+    run = Run.load(old.last)
+    (old.path / name).unlink()
+    (old.path / name).mkdir()  # neither a checkpoint nor a table
+    with contextlib.suppress(CharRNNError, OSError):
+        new.begin_with(run, old)
+        keep(run, corpus, new)
+    assert not new.exists() or (Run.load(new.best).step, Run.load(new.last).step) == (run.best.step, 9)
+
+
+# Signals
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_noted_and_a_second_one_ends_the_program(number: int) -> None:
+    before = signal.getsignal(number)
+    with StopSignals() as stop:
+        assert stop.received is None
+        signal.raise_signal(number)
+        assert stop.received == number
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(("here", "there", "agreed"), [(None, None, None), (2, None, 2), (None, 15, 15), (2, 15, 2)])
+def test_a_signal_to_one_rank_stops_all(here: int | None, there: int | None, agreed: int | None) -> None:
+    class TwoRanks(Ranks):
+        def all(self, value: int | None) -> list:
+            return [value, there]
+
+    for number in (0, 1):
+        job = TwoRanks()
+        job.number = number
+        stop = StopSignals(job)
+        stop.received = here
+        assert stop.agreed() == (agreed is not None)
+        assert stop.received == agreed

@@ -1,0 +1,206 @@
+"""Sweeps: every combination, each a run like any other; stopped and gone on with; in this process and over ranks."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from test_ranks import TEXT, needs_mpi, under_mpi
+
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.errors import ConfigError, RunError
+from charrnn.text.corpus import Corpus
+from charrnn.training.run import Run
+from charrnn.training.sweep import combinations, parse_grid, sweep, train_one
+from charrnn.training.trainer import Trainer
+
+MODEL = {"cell": "gru", "hidden_size": 5}
+TRAIN = {"steps": 12, "batch_size": 4, "seq_len": 8, "threads": 1}
+COMMAND = ["sweep", "text.txt", "--grid", "hidden-size=6,7", "--grid", "learning-rate=3e-3,0.1", "--batch-size", "4",
+           "--seq-len", "8", "--threads", "1", "--name", "all"]
+
+
+def test_a_grid_is_read_by_the_kinds_of_its_settings():
+    assert parse_grid(["hidden-size=8,16", "learning_rate=1e-3", "cell=rnn, gru", "stateful=yes,no"]) == {
+        "hidden_size": [8, 16], "learning_rate": [0.001], "cell": ["rnn", "gru"], "stateful": [True, False]}
+
+
+@pytest.mark.parametrize("texts", [["hidden-size"], ["hidden-size="], ["hidden-size=8,x"], ["size=8"], ["=8"],
+                                   ["stateful=2"],
+                                   ["hidden-size=8", "hidden_size=9"], ["hidden-size=8,8"], ["learning-rate=0.1,1e-1"]])
+def test_what_is_no_grid_is_refused(texts):
+    with pytest.raises(ConfigError, match="grid"):
+        parse_grid(texts)
+
+
+def test_every_combination_is_there_once_with_all_other_settings():
+    todo = combinations({"hidden_size": [8, 16], "learning_rate": [0.1, 0.01, 1e-3]}, MODEL, TRAIN)
+    assert [(each.model_config.hidden_size, each.train_config.learning_rate) for each in todo] == [
+        (8, 0.1), (8, 0.01), (8, 0.001), (16, 0.1), (16, 0.01), (16, 0.001)]
+    assert {(each.model_config.cell, each.train_config.steps) for each in todo} == {("gru", 12)}
+    assert [each.name for each in todo][:2] == ["hidden-size=8_learning-rate=0.1", "hidden-size=8_learning-rate=0.01"]
+
+
+def test_a_value_out_of_range_is_refused_before_anything_is_trained():
+    with pytest.raises(ConfigError, match="hidden_size"):
+        combinations({"hidden_size": [8, 0]}, MODEL, TRAIN)
+
+
+def test_each_is_the_run_that_it_would_be_alone(tmp_path):
+    corpus = Corpus(TEXT)
+    todo = combinations({"hidden_size": [5, 6]}, MODEL, TRAIN)
+    seen = []
+    results = list(sweep(corpus, todo, tmp_path, lambda run, step: seen.append(step.number)))
+    assert seen == [*range(1, 13)] * 2
+    for result, size in zip(results, (5, 6)):
+        run = Run.start(corpus, ModelConfig("gru", size), TrainConfig(**TRAIN))
+        for _ in Trainer(run, corpus):
+            pass
+        assert result.loss == run.best.validation_loss
+        assert (tmp_path / f"hidden-size={size}" / "last.h5").read_bytes() == run.to_bytes()
+
+
+def test_what_is_finished_is_not_trained_again_and_what_is_not_goes_on(tmp_path):
+    corpus = Corpus(TEXT)
+    (only,) = combinations({"hidden_size": [5]}, MODEL, TRAIN)
+    whole = train_one(corpus, only, tmp_path / "whole")
+    run = Run.start(corpus, only.model_config, only.train_config)
+    trainer = Trainer(run, corpus)
+    for _ in range(7):
+        trainer.step()
+    (tmp_path / "part" / only.name).mkdir(parents=True)
+    run.save(tmp_path / "part" / only.name / "last.h5")
+    steps = []
+    assert train_one(corpus, only, tmp_path / "part", lambda run, step: steps.append(step.number)) == whole
+    assert steps == [8, 9, 10, 11, 12]
+    again = train_one(corpus, only, tmp_path / "part", lambda run, step: steps.append(step.number))
+    assert again == whole._replace(was_finished=True)
+    assert not whole.was_finished
+    assert len(steps) == 5
+
+
+@pytest.mark.parametrize(("text", "change"), [(TEXT[1:], {}), (TEXT, {"seed": 2}), (TEXT, {"steps": 13}),
+                                             (TEXT, {"eval_every": 5})])
+def test_another_training_in_the_folder_is_not_taken_for_this_one(text, change, tmp_path):
+    (only,) = combinations({"hidden_size": [5]}, MODEL, TRAIN)
+    train_one(Corpus(TEXT), only, tmp_path)
+    (other,) = combinations({"hidden_size": [5]}, MODEL, {**TRAIN, **change})
+    with pytest.raises(RunError, match="other settings or another text"):
+        train_one(Corpus(text), other, tmp_path)
+
+
+def test_a_training_that_fails_does_not_end_the_sweep(tmp_path):
+    settings = {**TRAIN, "optimizer": "sgd", "clip_norm": 0.0, "recover": False}
+    todo = combinations({"learning_rate": [1e30, 0.1]}, MODEL, settings)
+    failed, good = sweep(Corpus(TEXT), todo, tmp_path)
+    assert "ends in no numbers" in failed.error
+    assert failed.loss is None
+    assert good.loss > 0
+
+
+def charrnn(*arguments, cwd, code=0):
+    result = subprocess.run([sys.executable, "-m", "charrnn", *arguments], capture_output=True, text=True, cwd=cwd)
+    assert result.returncode == code, result.stderr
+    return result
+
+
+def files(folder):
+    return {path.parent.name: path.read_bytes() for path in folder.glob("checkpoints/all/*/last.h5")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder and the table of a sweep that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "text.txt").write_text(TEXT)
+    return folder, charrnn(*COMMAND, "--steps", "60", cwd=folder).stdout
+
+
+def test_the_table_is_sorted_by_what_was_reached(whole):
+    folder, table = whole
+    header, *rows = table.splitlines()
+    assert header.split() == ["hidden-size", "learning-rate", "steps", "validation", "nats/char", "bits/char", "run"]
+    losses = [float(row.split()[3]) for row in rows]
+    assert len(losses) == 4
+    assert losses == sorted(losses)
+    for row in rows:
+        *_, loss, bits, name = row.split()
+        run = Run.load(folder / "checkpoints" / "all" / name / "last.h5")
+        assert loss == f"{run.best.validation_loss:.4f}"
+        assert float(bits) == pytest.approx(run.best.validation_loss / 0.693147, abs=6e-4)
+
+
+def test_the_same_command_again_only_shows_the_table(whole):
+    folder, table = whole
+    before = files(folder)
+    again = charrnn(*COMMAND, "--steps", "60", cwd=folder)
+    assert again.stdout == table
+    assert again.stderr.count("finished before") == 4
+    assert files(folder) == before
+
+
+def test_a_killed_sweep_goes_on_where_it_was(whole, tmp_path):
+    _, table = whole
+    (tmp_path / "text.txt").write_text(TEXT)
+    command = [sys.executable, "-m", "charrnn", *COMMAND, "--steps", "60", "--checkpoint-every", "7"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not len(files(tmp_path)) >= 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert 1 <= len(files(tmp_path)) <= 4
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.stdout == table, again.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_sweep_with_its_code_and_what_was_done_is_kept(number, tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    process = subprocess.Popen([sys.executable, "-m", "charrnn", *COMMAND, "--steps", "100000"], cwd=tmp_path,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not files(tmp_path) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 128 + number, errors
+    assert "stopped after step" in errors
+    assert "the same command goes on" in errors
+    (name,) = files(tmp_path)
+    assert 0 < Run.load(tmp_path / "checkpoints" / "all" / name / "last.h5").step < 100000
+
+
+@needs_mpi
+@pytest.mark.parametrize("runner", ["mpi4py", "mpi4py.futures"])
+def test_ranks_take_the_trainings_in_turn(runner, whole, tmp_path):
+    folder, table = whole
+    (tmp_path / "text.txt").write_text(TEXT)
+    result = under_mpi(3, "-m", "charrnn", *COMMAND, "--steps", "60", cwd=tmp_path, runner=runner)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == table
+    assert files(tmp_path) == files(folder)
+
+
+def test_trainings_with_and_without_validation_are_no_sweep():
+    with pytest.raises(ConfigError, match="cannot be compared"):
+        combinations({"validation": [0.0, 0.1]}, MODEL, TRAIN)
+    assert len(combinations({"validation": [0.0]}, MODEL, TRAIN)) == 1
+
+
+def test_steps_in_the_grid_stand_in_the_table_once(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    table = charrnn("sweep", "text.txt", "--grid", "steps=3,5", "--hidden-size", "4", "--batch-size", "4", "--seq-len", "8",
+                    cwd=tmp_path).stdout
+    header, *rows = table.splitlines()
+    assert header.split()[:2] == ["steps", "validation"]
+    assert {row.split()[0] for row in rows} == {"3", "5"}
+
+
+def test_a_sweep_does_not_go_into_the_folder_of_a_run(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    charrnn("train", "text.txt", "--steps", "2", "--hidden-size", "4", "--name", "all", cwd=tmp_path)
+    result = charrnn(*COMMAND, "--steps", "2", cwd=tmp_path, code=2)
+    assert result.stderr == "Error: --name: is that of a run, checkpoints/all; give the sweep another\n"
