@@ -23,7 +23,7 @@ TEXT = "".join("to be, or not to be: that is the question" [k * k % 41] for k in
 
 PROGRAM = """
 import json, sys
-from test_ranks import a_run, take
+from test_mpi import a_run, take
 from charrnn import Run
 from charrnn.mpi import ranks
 
@@ -74,7 +74,7 @@ def on_ranks(count, tmp_path, stop=50, **settings):
 @pytest.mark.parametrize(("count", "settings", "tolerance"), [
     (2, {"cell": "lstm"}, 1e-9), (3, {"cell": "gru"}, 1e-9), (6, {"cell": "rnn"}, 1e-9),
     (2, {"dtype": "float32", "optimizer": "sgd", "learning_rate": 0.1}, 1e-5)])
-def test_ranks_give_what_one_process_gives(count, settings, tolerance, tmp_path):
+def test_mpi_give_what_one_process_gives(count, settings, tolerance, tmp_path):
     """Six ranks for five streams: one has nothing to do but to keep up."""
     run, corpus = a_run(**settings)
     take(run, corpus, 50)
