@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from charrnn import Corpus, Run, Trainer
 from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.mpi import Ranks
-from charrnn.storage import container as checkpoint
+from charrnn.storage import atomic
 from charrnn.training.metrics_table import Metrics
 from charrnn.training.run_folder import Keeper, RunFolder, StopSignals, checkpoint_at
 
@@ -112,7 +112,7 @@ def test_a_run_that_is_replaced_stays_whole_until_the_other_is_saved(
     keep(start(steps=4, eval_every=2), corpus, folder)
     before = state(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_pieces", raise_no_space)
+        patch.setattr(atomic, "write_pieces", raise_no_space)
         keep(start(steps=4, eval_every=2, seed=2), corpus, folder)
     assert state(folder) == before
     keep(start(steps=3, eval_every=9, validation=0), corpus, folder)

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from test_ranks import TEXT, needs_mpi, under_mpi
+from test_mpi import TEXT, needs_mpi, under_mpi
 
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import ConfigError, RunError
