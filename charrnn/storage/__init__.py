@@ -1,1 +1,1 @@
-"""Trustworthy files: arrays and metadata in one HDF5 file, and atomic replacement. Imports the ground modules only."""
+"""Files: replaced atomically; arrays and metadata in one HDF5 file. Imports only modules that belong to no package."""

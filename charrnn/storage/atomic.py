@@ -1,25 +1,36 @@
-"""Replace a file as a whole: at every moment it is either the old one or the new one."""
+"""Replace files atomically: at every moment a path leads to the complete old file or to the complete new one."""
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
+import platform
+import re
 import secrets
+import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
+OWNER = r"([0-9a-f]{6})-([0-9]{1,10})"
+"""Matches what ``owner`` returns: the host and the process id."""
+
+_DAY = 86_400
+_NAME = re.compile(rf"{OWNER}-[0-9a-f]{{8}}\.tmp")
 _being_written: set[str] = set()
 
 
-def write_pieces(path: str | Path, pieces: Iterable[bytes | memoryview]) -> None:
-    """Replace the file at ``path`` as a whole: at every moment it is either the old one or the new one.
+def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """Replace the file at ``path`` by one that contains ``pieces``, atomically.
 
-    The ``pieces`` come from ``to_bytes`` or ``to_pieces``. A symbolic link stays a link. Raises OSError where it cannot
-    be written; then the old file stays.
+    The pieces are written to a temporary file in the same folder, which is then renamed. If ``path`` is a symbolic link,
+    the file that it leads to is replaced. Leftovers of killed writers are removed. Raises OSError if the file cannot be
+    written; then, as after an exception from ``pieces``, the old file is unchanged and the temporary file removed.
     """
     target = Path(os.path.realpath(path))
     remove_leftovers(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{owner()}-{secrets.token_hex(4)}.tmp")
     _being_written.add(temporary.name)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -38,7 +49,7 @@ def write_pieces(path: str | Path, pieces: Iterable[bytes | memoryview]) -> None
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a power cut, where the system can."""
+    """Flush the entries of a folder to the disk, if the system can: only then does the new name survive a power failure."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -52,16 +63,49 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of writers of ``path`` that were killed."""
-    for name in glob.glob(f".{glob.escape(path.name)}.*.tmp", root_dir=path.parent):
-        owner = name[len(path.name) + 2:].partition("-")[0]
-        if owner.isdecimal() and (name not in _being_written if int(owner) == os.getpid() else not is_running(int(owner))):
+    """Remove the temporary files of killed writers of ``path``."""
+    prefix = f".{path.name}."
+    for name in glob.glob(f"{glob.escape(prefix)}*.tmp", root_dir=path.parent):
+        match = _NAME.fullmatch(name, len(prefix))
+        if match is None:
+            continue
+        is_own = f"{match[1]}-{match[2]}" == owner()
+        if name not in _being_written if is_own else is_abandoned(path.parent / name, match[1], int(match[2])):
             (path.parent / name).unlink(missing_ok=True)
 
 
-def is_running(process: int) -> bool:
-    """Whether there is a process of this number, as far as can be known."""
-    if os.name == "nt":  # where os.kill is no question
+def owner() -> str:
+    """Return the part of the name of a temporary file that identifies this process: host identifier and process id."""
+    return f"{_host()}-{os.getpid()}"
+
+
+def is_abandoned(path: Path, host: str, process: int) -> bool:
+    """Whether the process that writes a temporary file is known or assumed to be dead.
+
+    Machines and containers can share a folder, and process ids mean nothing on another host. So a file of this host is
+    abandoned if its process is not running, and a file of another host if it was modified more than a day ago.
+    """
+    if host == _host():
+        return not _is_running(process)
+    try:
+        return path.stat().st_mtime < time.time() - _DAY
+    except OSError:
+        return False
+
+
+@cache
+def _host() -> str:
+    """Return six hexadecimal digits for this machine, or for this container: what shares process ids with this process."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return hashlib.sha256(f"{platform.node()}\0{namespace}".encode("utf-8", "surrogateescape")).hexdigest()[:6]
+
+
+def _is_running(process: int) -> bool:
+    """Whether a process with this id exists; True if that is unknown."""
+    if os.name == "nt":  # os.kill would end it
         return True
     try:
         os.kill(process, 0)

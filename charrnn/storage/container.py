@@ -1,12 +1,25 @@
-"""Named arrays and facts <-> one HDF5 file. Knows no model.
+"""Save named arrays and metadata in one file, and load them. Knows no model.
 
-A file is an HDF5 image (plain contiguous datasets and nothing else, which any HDF5 tool opens), followed by a footer
-of 64 bytes::
+A file is an ordinary HDF5 file with a footer of 80 bytes behind it. The dataset ``/meta`` contains a JSON object::
 
-    magic  8   version  4   zero  4   length of the image  8   SHA-256 of the image  32   end mark  8
+    {"format": "charrnn", "format_version": 2, "charrnn": version of the program that wrote the file,
+     "arrays": {name: [dtype, shape, offset in bytes]}, "metadata": {...}}
 
-The digest finds accidental damage. It is no signature: whoever means harm can make a new one, so the content is held
-against what it may be, step by step, before it is used.
+The footer contains little-endian integers, all of 8 bytes except the version and the zero::
+
+    offset  size  content
+         0     8  magic: "charrnn" and a zero byte
+         8     4  format version
+        12     4  zero
+        16     8  length of the HDF5 file: the offset of the footer
+        24     8  offset of the text of /meta
+        32     8  length of the text of /meta
+        40    32  SHA-256 of all bytes before it
+        72     8  end mark
+
+h5py lays out the file when it is saved. Loading finds everything by the footer and the index in ``/meta`` and never
+passes a file to the HDF5 library, which crashes or hangs on some hostile files. The SHA-256 detects accidental damage
+only. Anyone can compute it for a modified file, so each part of a file is validated before the next one is used.
 """
 
 from __future__ import annotations
@@ -14,190 +27,257 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import os
 import stat
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.errors import CheckpointError
-from charrnn.storage.atomic import write_pieces
-from charrnn.storage.hdf5 import SIGNATURE, Image, Stored, layout
+from charrnn import __version__
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.storage.atomic import replace_file
+from charrnn.storage.layout import META, Layout, Stored, check_index, lay_out
+from charrnn.storage.layout import Manifest as Manifest
 
 FORMAT = "charrnn"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
-_FOOTER = struct.Struct("<8sIIQ32s8s")
-_MAGIC, _END = b"charrnn\x00", b"end\r\n\x1a\n\x00"
-_META = "meta"
+_HEAD = struct.Struct("<8sIIQQQ")
+_TAIL = struct.Struct("<32s8s")
+_FOOTER_SIZE = _HEAD.size + _TAIL.size
+_MAGIC = b"charrnn\x00"
+_END = b"end\r\n\x1a\n\x00"
+_BLOCK = 2**20
 _LARGEST_FILE = 2**31
 _LARGEST_META = 12 * 2**20
 _MOST_VALUES = 2**19
-_BLOCK = 2**20
+_LONGEST_INTEGER = 20
 
-Manifest = dict[str, tuple[str, tuple[int, ...]]]
-"""The dtype (``"<f4"``, ``"<f8"``, ``"<u4"``) and the shape of each array."""
+Expected = Callable[[dict[str, Any]], Manifest]
+"""Validate metadata and return the arrays that belong to it. Raise ValueError, TypeError or KeyError if it is invalid."""
 
 
-def to_bytes(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
-    """The whole file; the same arrays and facts give the same bytes. ``facts`` hold what JSON can.
+def to_bytes(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
+    """Return a file as bytes. The same arrays and metadata give the same bytes.
 
-    Raises OSError for more than ``read`` would take.
+    ``metadata`` contains what JSON can represent, without NaN and infinities. Raises OSError if ``read`` would refuse the
+    file for its size, and ValueError or TypeError for a dtype or metadata that cannot be stored.
     """
     plain = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in arrays.items()}
-    data = b"".join(to_pieces({name: (array.dtype.str, array.shape) for name, array in plain.items()}, facts,
-                              {name: [array] for name, array in plain.items()}))
-    if len(data) - _FOOTER.size > _LARGEST_FILE:
+    manifest = {name: (f"<{array.dtype.kind}{array.dtype.itemsize}", array.shape) for name, array in plain.items()}
+    data = b"".join(to_pieces(manifest, metadata, {name: [array] for name, array in plain.items()}))
+    if len(data) - _FOOTER_SIZE > _LARGEST_FILE:
         raise OSError(errno.EFBIG, "larger than a checkpoint can be")
     return data
 
 
-def to_pieces(manifest: Manifest, facts: Mapping[str, Any], blocks: Mapping[str, Iterable[np.ndarray]]
+def to_pieces(manifest: Manifest, metadata: Mapping[str, Any], blocks: Mapping[str, Iterable[np.ndarray]]
               ) -> Iterator[bytes | memoryview]:
-    """The whole file piece by piece, for arrays that come in ``blocks``. Raises OSError for too many facts."""
-    listed = {name: [dtype, list(shape)] for name, (dtype, shape) in manifest.items()}
-    meta = {"format": FORMAT, "format_version": FORMAT_VERSION, "arrays": listed, "facts": facts}
+    """Yield a file piece by piece, for arrays of any size.
+
+    ``blocks`` contains the values of each array, in blocks of the array's dtype; they are taken one by one, array by
+    array in the order of the offsets. Raises OSError for too much metadata, and ValueError for an unsupported dtype or
+    blocks that do not add up to the size of the array.
+    """
+    layout = lay_out(manifest, lambda index: _to_json(index, metadata))
+    digest = hashlib.sha256()
+    for piece in _content(layout, blocks):
+        digest.update(piece)
+        yield piece
+    yield _TAIL.pack(digest.digest(), _END)
+
+
+def write(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+    """Save arrays and metadata at ``path``. See ``to_bytes`` and ``replace_file``."""
+    replace_file(path, [to_bytes(arrays, metadata)])
+
+
+def read(path: str | Path, expected: Expected, largest: int | None = None, partial: bool = False,
+         mapped: Collection[str] = (), verify: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Load the arrays and the metadata of a file.
+
+    ``expected`` validates the metadata and returns the arrays that belong to it; if ``partial``, the file may contain
+    others, which are ignored. No memory is allocated for an array before its size has been found in the file. ``largest``
+    limits the size of the file in bytes (default: 2 GiB). Arrays that are ``mapped`` are returned as read-only memory
+    maps. With ``verify=False`` the SHA-256 is not compared.
+
+    Raises CheckpointError if the file does not exist, cannot be read or is invalid.
+    """
+    with reported(path), _open(path) as file:
+        metadata, index = _load(file, path, expected, largest, partial, verify)
+        arrays = {name: _array(file, stored, name in mapped) for name, stored in index.items()}
+    return arrays, metadata
+
+
+def read_metadata(path: str | Path, expected: Expected, largest: int | None = None, partial: bool = False
+                  ) -> dict[str, Any]:
+    """Load only the metadata of a file. Validates what ``read`` does, except the SHA-256. Raises CheckpointError."""
+    with reported(path), _open(path) as file:
+        metadata, _ = _load(file, path, expected, largest, partial, verify=False)
+    return metadata
+
+
+def _to_json(index: Mapping[str, Any], metadata: Mapping[str, Any]) -> bytes:
+    """Return the text of /meta. Raises OSError if ``_parse`` would refuse it for its size."""
+    meta = {"format": FORMAT, "format_version": FORMAT_VERSION, "charrnn": __version__, "arrays": index,
+            "metadata": metadata}
     text = json.dumps(meta, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
     if len(text) > _LARGEST_META or text.count(b",") > _MOST_VALUES:
         raise OSError(errno.EFBIG, "larger than a checkpoint can be")
-    digest, length = hashlib.sha256(), 0
-    for place in layout({_META: ("|u1", (len(text),)), **manifest}):
-        for piece in _filled(place, text, blocks):
-            digest.update(piece)
-            length += len(piece)
+    return text
+
+
+def _content(layout: Layout, blocks: Mapping[str, Iterable[np.ndarray]]) -> Iterator[bytes | memoryview]:
+    """Yield what the SHA-256 covers: the HDF5 file with its values, and the beginning of the footer."""
+    image, extents, text = layout
+    position = 0
+    for name, (offset, size) in sorted(extents.items(), key=lambda item: item[1]):
+        yield image.between(position, offset)
+        position = offset + size
+        if name == META:
+            yield text
+            continue
+        left = size
+        for block in blocks[name]:
+            piece = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
+            left -= len(piece)
             yield piece
-    yield _FOOTER.pack(_MAGIC, FORMAT_VERSION, 0, length, digest.digest(), _END)
+        if left:
+            raise ValueError(f"/{name}: {size - left:,} bytes of values instead of {size:,}")
+    yield image.between(position, image.size)
+    yield _HEAD.pack(_MAGIC, FORMAT_VERSION, 0, image.size, *extents[META])
 
 
-def _filled(place: bytes | str, text: bytes, blocks: Mapping[str, Iterable[np.ndarray]]) -> Iterable[bytes | memoryview]:
-    if isinstance(place, bytes):
-        return [place]
-    if place == _META:
-        return [text]
-    return (np.ascontiguousarray(block).reshape(-1).view(np.uint8).data for block in blocks[place])
+class _Footer(NamedTuple):
+    """The length of the HDF5 file, and (offset, length) of the text of /meta, in bytes."""
+
+    length: int
+    meta: tuple[int, int]
 
 
-def write(path: str | Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-    """Save arrays and facts at ``path``. See ``write_pieces``."""
-    write_pieces(path, [to_bytes(arrays, facts)])
-
-
-def read(path: str | Path, describe: Callable[[dict[str, Any]], Manifest], largest: int | None = None,
-         mapped: Collection[str] = (), verify: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and facts of a checkpoint.
-
-    ``describe`` is handed the facts, judges them, and says which arrays belong to them; ValueError, TypeError or
-    KeyError from it are taken as its verdict. Nothing of a size that the file names by itself is allocated before that.
-    Arrays that are ``mapped`` are left in the file, as memory maps. Without ``verify`` the digest is not looked at.
-    Raises CheckpointError for whatever is not a whole, valid checkpoint, FileNotFoundError included.
-    """
+@contextmanager
+def reported(path: str | Path) -> Iterator[None]:
+    """Turn whatever the content of a file can cause into a CheckpointError of one line."""
     try:
-        with _open(path) as file:
-            image = Image(file, _check_footer(file, largest or _LARGEST_FILE, verify))
-            facts, listed = _parse(image.read(_meta(image)))
-            expected = describe(facts)
-            if listed != {name: [dtype, list(shape)] for name, (dtype, shape) in expected.items()}:
-                raise ValueError("its list of arrays does not fit its configuration")
-            stored = image.find_all([_META, *expected])
-            for name, (dtype, shape) in expected.items():
-                _check(name, stored[name], dtype, shape)
-            arrays = {name: (image.map if name in mapped else image.read)(stored[name]) for name in expected}
+        yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as a checkpoint: {reason[0].lower()}{reason[1:]}") from None
     except MemoryError:
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint: it takes more memory than there is") from None
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, struct.error) as error:
-        reason = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-        raise CheckpointError(f"{path}: not a valid checkpoint: {reason[:300]}") from None
-    return arrays, facts
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint: out of memory") from None
+    except (ValueError, ConfigError) as error:
+        raise CheckpointError(f"{path}: not a valid checkpoint: {str(error)[:300]}") from None
 
 
 def _open(path: str | Path) -> BufferedReader:
-    """The file, unless it is something that could block or never end."""
+    """Open a regular file; anything else could block or never end."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is not a regular file")
+            raise ValueError("not a regular file")
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _check_footer(file: BufferedReader, largest: int, verify: bool) -> int:
-    """The length of the image, whose digest is right, if that is verified."""
-    size = file.seek(0, os.SEEK_END) - _FOOTER.size
-    if size < len(SIGNATURE):
-        raise ValueError("it is too short")
-    if size > largest:
-        raise ValueError(f"it is larger than {largest:,} bytes")
-    file.seek(size)
-    magic, version, zero, length, digest, end = _FOOTER.unpack(file.read(_FOOTER.size))
-    if magic != _MAGIC or end != _END or zero != 0:
-        raise ValueError("it does not end as one; it was cut, changed, or is another kind of file")
+def _load(file: BufferedReader, path: str | Path, expected: Expected, largest: int | None, partial: bool,
+          verify: bool) -> tuple[dict[str, Any], dict[str, Stored]]:
+    """Validate a file step by step. Returns its metadata and its arrays."""
+    footer, digest = _read_footer(file, path, largest or _LARGEST_FILE)
+    if verify:
+        _check_digest(file, footer.length + _HEAD.size, digest)
+    file.seek(footer.meta[0])
+    meta = _parse(file.read(footer.meta[1]))
+    try:
+        manifest = expected(meta["metadata"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        reason = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+        writer = f" (written by charrnn {meta['charrnn'][:20]}, this is {__version__})"
+        writer = "" if meta["charrnn"] == __version__ else writer
+        raise ValueError(f"{reason[:250]}{writer}") from None
+    return meta["metadata"], check_index(meta["arrays"], manifest, partial, footer.length, footer.meta)
+
+
+def _read_footer(file: BufferedReader, path: str | Path, largest: int) -> tuple[_Footer, bytes]:
+    """Return the footer and the SHA-256 that it contains."""
+    length = file.seek(0, os.SEEK_END) - _FOOTER_SIZE
+    file.seek(max(0, length))
+    data = file.read(_FOOTER_SIZE)
+    is_old = data[16:24] == _MAGIC  # the footer of format 1 is 16 bytes shorter
+    if len(data) != _FOOTER_SIZE or not data.endswith(_END) or not (is_old or data.startswith(_MAGIC)):
+        raise ValueError("invalid footer: the file is truncated, modified or not a checkpoint")
+    version = 1 if is_old else int.from_bytes(data[8:12], "little")
     if version != FORMAT_VERSION:
-        raise ValueError(f"its format is version {version}, and this program knows {FORMAT_VERSION}")
+        advice = "retrain the model" if version < FORMAT_VERSION else "update charrnn"
+        raise CheckpointError(f"{path}: unsupported format version {version} (this is charrnn {__version__}, which reads "
+                              f"{FORMAT_VERSION}); {advice}")
+    _, _, zero, noted_length, meta_offset, meta_length = _HEAD.unpack(data[:_HEAD.size])
+    if zero != 0 or noted_length != length:
+        raise ValueError("invalid footer: the file is truncated or modified")
+    if length > largest:
+        raise ValueError(f"larger than {largest:,} bytes")
+    if meta_length > _LARGEST_META:
+        raise ValueError(f"/{META}: larger than {_LARGEST_META:,} bytes")
+    if meta_offset + meta_length > length:
+        raise ValueError(f"/{META}: outside the file")
+    return _Footer(length, (meta_offset, meta_length)), data[_HEAD.size:-len(_END)]
+
+
+def _check_digest(file: BufferedReader, size: int, digest: bytes) -> None:
+    """Raise ValueError unless ``digest`` is the SHA-256 of the first ``size`` bytes."""
     file.seek(0)
-    if length != size or file.read(len(SIGNATURE)) != SIGNATURE:
-        raise ValueError("its length or its beginning is wrong; it was cut or changed")
-    if not verify:
-        return size
-    file.seek(0)
-    found, left = hashlib.sha256(), size
-    while left > 0 and (block := file.read(min(_BLOCK, left))):
+    found = hashlib.sha256()
+    while size > 0 and (block := file.read(min(_BLOCK, size))):
         found.update(block)
-        left -= len(block)
-    if left or found.digest() != digest:
-        raise ValueError("its content does not match its digest; it was damaged")
-    return size
+        size -= len(block)
+    if size or found.digest() != digest:
+        raise ValueError("SHA-256 mismatch: the file is damaged")
 
 
-def _meta(image: Image) -> Stored:
-    """The dataset of the facts."""
-    stored = image.find(_META)
-    shape = stored.shape or ()
-    if len(shape) != 1 or shape[0] > _LARGEST_META:
-        raise ValueError(f"/{_META} is no text, or a too long one")
-    _check(_META, stored, "|u1", shape)
-    return stored
+def _parse(text: bytes) -> dict[str, Any]:
+    """Return the JSON object in /meta. Raises ValueError if it is invalid or would take much more memory than its text."""
+    def no_constant(constant: str) -> None:
+        raise ValueError(f"{constant} in the metadata")
 
-
-def _check(name: str, stored: Stored, dtype: str, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless the array is of this type and shape, and there."""
-    if stored.type != dtype:
-        raise ValueError(f"/{name} is not of type {dtype}")
-    if stored.shape != shape:
-        raise ValueError(f"/{name} is not of shape {shape}")
-    if stored.place is None or stored.size != math.prod(shape) * np.dtype(dtype).itemsize:
-        raise ValueError(f"/{name} is not stored whole")
-
-
-def _parse(text: np.ndarray) -> tuple[dict[str, Any], Any]:
-    """The facts, and the list of arrays as it stands."""
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} stands among its facts")
-
-    def short(digits: str) -> int:
-        if len(digits) > 20:  # early Pythons take for ever over very long ones
-            raise ValueError("a number among its facts is too long")
+    def to_integer(digits: str) -> int:
+        if len(digits) > _LONGEST_INTEGER:  # old versions of Python take quadratic time
+            raise ValueError("integer with too many digits in the metadata")
         return int(digits)
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) != len(pairs):
-            raise ValueError("a name stands twice among its facts")
+            raise ValueError("duplicate key in the metadata")
         return found
 
-    if np.count_nonzero(text == ord(",")) > _MOST_VALUES:  # each would take many times its room in memory
-        raise ValueError("its facts are too many")
-    meta = json.loads(text.tobytes().decode("utf-8"), parse_int=short, parse_constant=refuse, object_pairs_hook=unique)
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT or meta.get("format_version") != FORMAT_VERSION:
-        raise ValueError("its facts are of another format")
-    if set(meta) != {"format", "format_version", "arrays", "facts"} or not isinstance(meta["facts"], dict):
-        raise ValueError("its facts are incomplete")
-    return meta["facts"], meta["arrays"]
+    if text.count(b",") > _MOST_VALUES:
+        raise ValueError("too many values in the metadata")
+    try:
+        meta = json.loads(text.decode(), parse_int=to_integer, parse_constant=no_constant, object_pairs_hook=to_dict)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"invalid JSON in the metadata: {error}") from None
+    except RecursionError:
+        raise ValueError("nesting too deep in the metadata") from None
+    if not isinstance(meta, dict) or set(meta) != {"format", "format_version", "charrnn", "arrays", "metadata"}:
+        raise ValueError("missing or unknown keys in the metadata")
+    if meta["format"] != FORMAT or meta["format_version"] != FORMAT_VERSION or type(meta["charrnn"]) is not str:
+        raise ValueError("invalid format or version in the metadata")
+    if type(meta["metadata"]) is not dict:
+        raise ValueError("metadata is not a JSON object")
+    return meta
+
+
+def _array(file: BufferedReader, stored: Stored, mapped: bool) -> np.ndarray:
+    """Return the values of an array, read or mapped."""
+    if mapped and stored.size:
+        return np.memmap(file, stored.dtype, "r", stored.offset, stored.shape)
+    array = np.empty(stored.shape, stored.dtype)
+    file.seek(stored.offset)
+    if file.readinto(array.reshape(-1).view(np.uint8).data) != stored.size:
+        raise ValueError("the file became shorter while it was read")
+    return array

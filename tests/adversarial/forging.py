@@ -1,125 +1,96 @@
-"""What forged checkpoints are made with: what whoever means harm can do to a valid one, digest and checksums and all."""
+"""Tools to change a checkpoint the way an attacker can: with the right SHA-256, and without the code that writes files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cache
 from io import BytesIO
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 
-from charrnn.storage.hdf5 import checksum, layout
-
-FOOTER = struct.Struct("<8sIIQ32s8s")
-MAGIC, END = b"charrnn\x00", b"end\r\n\x1a\n\x00"
-LIBVER = ("v110", "v110")
-
-
-def signed(image: bytes) -> bytes:
-    """An image with the footer that belongs to it."""
-    return image + FOOTER.pack(MAGIC, 1, 0, len(image), hashlib.sha256(image).digest(), END)
+HEAD = struct.Struct("<8sIIQQQ")
+MAGIC = b"charrnn\x00"
+END = b"end\r\n\x1a\n\x00"
+FOOTER_SIZE = 80
 
 
 def image_of(data: bytes) -> bytes:
-    return data[:-FOOTER.size]
+    """Return the HDF5 file in front of the footer."""
+    return data[:-FOOTER_SIZE]
+
+
+def meta_of(data: bytes) -> tuple[int, int]:
+    """Return the offset and the length of /meta."""
+    offset, length = struct.unpack_from("<QQ", data, len(data) - FOOTER_SIZE + 24)
+    return offset, length
+
+
+def signed(image: bytes, meta: tuple[int, int] = (0, 0), magic: bytes = MAGIC, version: int = 2, zero: int = 0,
+           length: int | None = None, digest: bytes | None = None, end: bytes = END) -> bytes:
+    """Return an image with a footer; by default with the right length and SHA-256."""
+    content = image + HEAD.pack(magic, version, zero, len(image) if length is None else length, *meta)
+    return content + (hashlib.sha256(content).digest() if digest is None else digest) + end
+
+
+def resigned(data: bytes) -> bytes:
+    """Return a file with the right SHA-256."""
+    return data[:-40] + hashlib.sha256(data[:-40]).digest() + data[-8:]
+
+
+def of_format_1(image: bytes) -> bytes:
+    """Return an image with the footer of format 1."""
+    return image + struct.pack("<8sIIQ32s8s", MAGIC, 1, 0, len(image), hashlib.sha256(image).digest(), END)
 
 
 def contents(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of a checkpoint, and all that its /meta says; the caller's own."""
-    arrays, text = _contents(data)
-    return {name: array.copy() for name, array in arrays.items()}, json.loads(text)
+    """Return the arrays of a checkpoint, found by its index, and all of /meta; the caller may change both."""
+    offset, length = meta_of(data)
+    meta = json.loads(data[offset:offset + length])
+    return {name: np.frombuffer(data, dtype, int(np.prod(shape)), offset).reshape(shape).copy()
+            for name, (dtype, shape, offset) in meta["arrays"].items()}, meta
 
 
-@cache
-def _contents(data: bytes) -> tuple[dict[str, np.ndarray], bytes]:
-    arrays = {}
-
-    def note(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = item[()]
-
-    with h5py.File(BytesIO(image_of(data))) as file:
-        file.visititems(note)
-    return arrays, arrays.pop("meta").tobytes()
-
-
-def forged(arrays: Mapping[str, np.ndarray], meta: Any) -> bytes:
-    """A checkpoint of these arrays and this /meta: text, or what JSON makes of it."""
+def with_meta(data: bytes, meta: Any) -> bytes:
+    """Return a file with another /meta, behind all the rest: bytes as they are, or anything else as JSON."""
     text = meta if isinstance(meta, bytes) else json.dumps(meta).encode()
-    return signed(to_image({**arrays, "meta": np.frombuffer(text, np.uint8)}))
+    return signed(image_of(data) + text, (len(data) - FOOTER_SIZE, len(text)))
 
 
-def copied(data: bytes, into: h5py.File) -> None:
-    """Make the arrays of a checkpoint in a file that h5py writes."""
-    arrays, meta = contents(data)
-    for name, array in {**arrays, "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}.items():
-        into.create_dataset(name, data=array, track_times=False)
-
-
-@contextmanager
-def written(path: Path, **options: Any) -> Iterator[h5py.File]:
-    """A new HDF5 file that h5py writes, and that is signed then."""
-    image = BytesIO()
-    with h5py.File(image, "w", **{"libver": LIBVER, **options}) as file:
-        yield file
-    path.write_bytes(signed(image.getvalue()))
-
-
-class Header(NamedTuple):
-    """Where an object header, or a further chunk of one, has its messages: kind, start of the content, length."""
-
-    start: int
-    end: int
-    messages: list[tuple[int, int, int]]
+def with_arrays(data: bytes, arrays: Mapping[str, np.ndarray], meta: Any) -> bytes:
+    """Return a file with other arrays: in place if they have as many bytes, else behind all the rest and so in the
+    index, if ``meta`` has one."""
+    image, index = bytearray(image_of(data)), meta.get("arrays") if isinstance(meta, dict) else None
+    before = contents(data)[1]["arrays"]
+    for name, array in arrays.items():
+        dtype, shape, offset = before.get(name, ("<u1", [0], 0))
+        if array.nbytes > np.dtype(dtype).itemsize * np.prod(shape):
+            offset = len(image) + -len(image) % 8
+            image.extend(bytes(offset - len(image)))
+        image[offset:offset + array.nbytes] = np.ascontiguousarray(array).tobytes()
+        if isinstance(index, dict):
+            index[name] = [f"<{array.dtype.kind}{array.dtype.itemsize}", list(array.shape), offset]
+    return with_meta(signed(bytes(image)), meta)
 
 
 @cache
-def headers(image: bytes) -> list[Header]:
-    """All object headers in an image whose checksums are right, the superblock first."""
-    found = [Header(0, 44, [])]
-    place = image.find(b"OHDR\x02")
-    while place >= 0:
-        flags = image[place + 5]
-        start = place + 6 + (16 if flags & 32 else 0) + (4 if flags & 16 else 0)
-        width = 1 << (flags & 3)
-        _add_header(found, image, place, start + width, int.from_bytes(image[start:start + width], "little"), flags)
-        place = image.find(b"OHDR\x02", place + 1)
-    return found
+def hdf5_places(data: bytes) -> tuple[int, ...]:
+    """Return the offsets of all bytes of an image that belong neither to an array nor to /meta, but to HDF5."""
+    free = np.ones(len(data) - FOOTER_SIZE, bool)
+    arrays, meta = contents(data)
+    extents = [(meta["arrays"][name][2], array.nbytes) for name, array in arrays.items()]
+    for start, size in [meta_of(data), *extents]:
+        free[start:start + size] = False
+    return tuple(np.flatnonzero(free).tolist())
 
 
-def _add_header(found: list[Header], image: bytes, place: int, start: int, size: int, flags: int) -> None:
-    end, messages = start + size, []
-    if end + 4 > len(image) or checksum(image[place:end]) != struct.unpack_from("<I", image, end)[0]:
-        return
-    found.append(Header(place, end, messages))
-    head = 6 if flags & 4 else 4
-    while start + head <= end:
-        kind, length = struct.unpack_from("<BH", image, start)
-        messages.append((kind, start + head, length))
-        if kind == 16 and length == 16:
-            more, extent = struct.unpack_from("<QQ", image, start + head)
-            _add_header(found, image, more, more + 4, extent - 8, flags)
-        start += head + length
-
-
-def with_checksums(image: bytes, like: bytes) -> bytes:
-    """``image`` with the checksums of all headers that are in ``like``."""
-    mended = bytearray(image)
-    for header in headers(like):
-        if header.end + 4 <= len(image) and image[header.start:header.end] != like[header.start:header.end]:
-            struct.pack_into("<I", mended, header.end, checksum(bytes(mended[header.start:header.end])))
-    return bytes(mended)
-
-
-def to_image(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """An HDF5 file that holds ``arrays``, of the types that ``layout`` knows; a "/" in a name makes a group."""
-    pieces = layout({name: (array.dtype.str, array.shape) for name, array in arrays.items()})
-    return b"".join(np.ascontiguousarray(arrays[piece]).reshape(-1).view(np.uint8).data if isinstance(piece, str) else piece
-                    for piece in pieces)
+def edited(data: bytes, edit: Callable[[h5py.File], Any]) -> bytes:
+    """Return a file whose HDF5 half h5py has changed with ``edit``; the index and /meta are those of before."""
+    image = BytesIO(image_of(data))
+    with h5py.File(image, "r+", libver=("earliest", "v110")) as file:
+        edit(file)
+    return signed(image.getvalue(), meta_of(data))

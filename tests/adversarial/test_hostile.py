@@ -10,9 +10,11 @@ import pytest
 
 pytest.importorskip("resource", reason="the limits of the child process need it")
 
-from forging import contents, copied, forged, image_of, signed, written
-from fuzzing import LOADED, REFUSED, Judge, Verdict, originals
-from hostile import HOSTILE
+from forging import contents, resigned, with_arrays, with_meta
+from fuzzing import LOADED, REFUSED, Judge, Verdict
+from hostile import TRICKS
+from hostile_metadata import HOSTILE
+from mutating import originals
 
 from charrnn.errors import CheckpointError
 from charrnn.storage import container as checkpoint
@@ -37,30 +39,38 @@ def test_hostile(name: str, tmp_path: Path, valid: bytes, judge: Judge) -> None:
     assert verdict.what == REFUSED, verdict
 
 
+@pytest.mark.parametrize("name", TRICKS)
+def test_tricks_of_hdf5(name: str, tmp_path: Path, valid: bytes, judge: Judge) -> None:
+    """What loads are the bytes that the index names, and nothing of ``secret.txt`` or ``other.h5``."""
+    TRICKS[name](tmp_path / "run.h5", valid)
+    verdict = judge.judge(tmp_path / "run.h5")
+    assert not verdict.failed, verdict
+    if verdict.what == LOADED:
+        indexed = contents((tmp_path / "run.h5").read_bytes())[0]
+        loaded = Run.load(tmp_path / "run.h5")._arrays()
+        assert {name: array.tobytes() for name, array in loaded.items()} == {
+            name: array.tobytes() for name, array in indexed.items()}
+
+
 # The same tools without malice: what they make is refused for what was done, and not for how it was made
 
 def test_a_new_digest_alone_is_fine(tmp_path: Path, valid: bytes, judge: Judge) -> None:
-    (tmp_path / "run.h5").write_bytes(signed(image_of(valid)))
+    assert resigned(valid) == valid
+    (tmp_path / "run.h5").write_bytes(with_meta(valid, contents(valid)[1]))
     assert judge.judge(tmp_path / "run.h5") == Verdict(LOADED)
 
 
 def test_another_weight_alone_is_fine(tmp_path: Path, valid: bytes, judge: Judge) -> None:
     arrays, meta = contents(valid)
     arrays["parameters/output/w"][0, 0] = np.float32(1.5)
-    (tmp_path / "run.h5").write_bytes(forged(arrays, meta))
+    (tmp_path / "run.h5").write_bytes(with_arrays(valid, arrays, meta))
     assert judge.judge(tmp_path / "run.h5") == Verdict(LOADED)
 
 
-def test_other_facts_alone_are_fine(tmp_path: Path, valid: bytes, judge: Judge) -> None:
+def test_other_metadata_alone_is_fine(tmp_path: Path, valid: bytes, judge: Judge) -> None:
     arrays, meta = contents(valid)
-    meta["facts"]["train"]["steps"] = 10**6
-    (tmp_path / "run.h5").write_bytes(forged(arrays, meta))
-    assert judge.judge(tmp_path / "run.h5") == Verdict(LOADED)
-
-
-def test_what_h5py_writes_is_fine(tmp_path: Path, valid: bytes, judge: Judge) -> None:
-    with written(tmp_path / "run.h5") as file:
-        copied(valid, file)
+    meta["metadata"]["train"]["steps"] = 10**6
+    (tmp_path / "run.h5").write_bytes(with_arrays(valid, arrays, meta))
     assert judge.judge(tmp_path / "run.h5") == Verdict(LOADED)
 
 

@@ -644,7 +644,7 @@ def _child() -> None:
     """``torturing.py PLAN ...`` does what ``charrnn ...`` does, but reports its steps to the pipe that the plan names,
     and while it trains, the plan befalls it; no file of it grows beyond the plan's ``limit``."""
     from charrnn.cli import main
-    from charrnn.training.run_folder import Keeper
+    from charrnn.training.keeper import Keeper
     from charrnn.training.trainer import Trainer
 
     plan = json.loads(sys.argv.pop(1))

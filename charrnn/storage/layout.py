@@ -1,0 +1,174 @@
+"""Decide where arrays are stored in a file, and validate where a file says they are.
+
+h5py lays out the file. HDF5 writes its metadata only; the values of arrays never pass through it.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Manifest = dict[str, tuple[str, tuple[int, ...]]]
+"""The dtype ("<f2", "<f4", "<f8", "<u1", "<u2", "<u4" or "<u8") and the shape of each array."""
+
+META = "meta"
+"""The dataset that contains the text."""
+
+ALIGNMENT = 8
+"""All offsets are multiples of it, in bytes."""
+
+_DTYPES = {"<f2", "<f4", "<f8", "<u1", "<u2", "<u4", "<u8"}
+_PAGE = 4096
+
+
+class Recorder(io.RawIOBase):
+    """A file for HDF5 to write to. Keeps only the pages that are written, so the space of array values costs nothing."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._position = 0
+        self._pages: defaultdict[int, bytearray] = defaultdict(lambda: bytearray(_PAGE))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        for page, in_page, in_data in self._runs(len(view)):
+            page[in_page] = view[in_data]
+        self.size = max(self.size, self._position)
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        for page, in_page, in_data in self._runs(len(view)):
+            view[in_data] = page[in_page]
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        self.size = self._position if size is None else size
+        return self.size
+
+    def between(self, start: int, stop: int) -> bytes:
+        """Return the bytes from ``start`` to ``stop``; those that were never written are zero."""
+        data = bytearray(stop - start)
+        self.seek(start)
+        self.readinto(data)
+        return bytes(data)
+
+    def _runs(self, size: int) -> Iterator[tuple[bytearray, slice, slice]]:
+        """Move on by ``size`` bytes: yield each page on the way, the bytes in it, and their place in the whole."""
+        done = 0
+        while done < size:
+            number, start = divmod(self._position, _PAGE)
+            stop = min(_PAGE, start + size - done)
+            yield self._pages[number], slice(start, stop), slice(done, done + stop - start)
+            done += stop - start
+            self._position += stop - start
+
+
+class Layout(NamedTuple):
+    """An HDF5 file without values: what HDF5 wrote, (offset, size) of each dataset that is not empty, the text of /meta."""
+
+    image: Recorder
+    extents: dict[str, tuple[int, int]]
+    text: bytes
+
+
+def lay_out(manifest: Manifest, to_text: Callable[[dict[str, list[Any]]], bytes]) -> Layout:
+    """Lay out an HDF5 file with these arrays, and with the text that ``to_text`` makes of the index in ``/meta``.
+
+    The index contains [dtype, shape, offset in bytes] of each array; the offset of an empty array is 0. The same
+    arguments give the same bytes. Raises ValueError for an unsupported dtype.
+    """
+    with ThreadPoolExecutor(1) as pool:  # only the main thread gets a KeyboardInterrupt, which breaks HDF5's callbacks
+        return pool.submit(_lay_out, manifest, to_text).result()
+
+
+def _lay_out(manifest: Manifest, to_text: Callable[[dict[str, list[Any]]], bytes]) -> Layout:
+    from h5py import File, h5d, h5p, h5s, h5t
+
+    settings = h5p.create(h5p.DATASET_CREATE)
+    settings.set_layout(h5d.CONTIGUOUS)
+    settings.set_alloc_time(h5d.ALLOC_TIME_EARLY)  # so that a dataset has its offset at once
+    settings.set_fill_time(h5d.FILL_TIME_NEVER)
+    settings.set_obj_track_times(False)
+    links = h5p.create(h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    image = Recorder()
+    index: dict[str, list[Any]] = {}
+    extents: dict[str, tuple[int, int]] = {}
+    # HDF5 1.12 to 2.0 give the same bytes with these bounds, and different ones with all newer bounds
+    with File(image, "w", libver=("earliest", "v110"), track_order=False, alignment_threshold=1,
+              alignment_interval=ALIGNMENT) as file:
+
+        def create(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> int:
+            space = h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
+            dataset = h5d.create(file.id, name.encode(), h5t.py_create(dtype), space, settings, links)
+            size = math.prod(shape) * dtype.itemsize
+            if size == 0:  # HDF5 gives it no offset
+                return 0
+            extents[name] = dataset.get_offset(), size
+            return extents[name][0]
+
+        for name, (dtype, shape) in sorted(manifest.items()):
+            if dtype not in _DTYPES:
+                raise ValueError(f"/{name}: unsupported dtype {dtype}")
+            index[name] = [dtype, list(shape), create(name, np.dtype(dtype), shape)]
+        text = to_text(index)
+        create(META, np.dtype(f"S{len(text)}"), ())  # last, so that the offsets do not depend on the length of the text
+    return Layout(image, extents, text)
+
+
+class Stored(NamedTuple):
+    """An array in a file; ``offset`` and ``size`` are in bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+
+
+def check_index(index: Any, manifest: Manifest, partial: bool, length: int, meta: tuple[int, int]) -> dict[str, Stored]:
+    """Validate the index of a file of ``length`` bytes whose ``/meta`` has this offset and length. Returns its arrays.
+
+    Raises ValueError unless the index contains the arrays of ``manifest``, and no others unless it is ``partial``, with
+    their dtypes and shapes, and each of them is inside the file and overlaps neither another one nor ``/meta``.
+    """
+    if not isinstance(index, dict) or not index.keys() >= manifest.keys() or not (partial or len(index) == len(manifest)):
+        raise ValueError("the index does not contain the arrays that the metadata describes")
+    arrays: dict[str, Stored] = {}
+    extents = [(*meta, META)]
+    for name, (dtype, shape) in manifest.items():
+        entry = index[name]
+        if not isinstance(entry, list) or len(entry) != 3 or type(entry[2]) is not int:
+            raise ValueError(f"/{name}: invalid entry in the index")
+        if entry[0] != dtype:
+            raise ValueError(f"/{name}: dtype is not {dtype}")
+        if entry[1] != list(shape):
+            raise ValueError(f"/{name}: shape is not {shape}")
+        offset, size = entry[2], math.prod(shape) * np.dtype(dtype).itemsize
+        if offset % ALIGNMENT:
+            raise ValueError(f"/{name}: offset is not a multiple of {ALIGNMENT}")
+        if offset < 0 or offset + size > length:
+            raise ValueError(f"/{name}: outside the file")
+        arrays[name] = Stored(dtype, shape, offset, size)
+        if size:
+            extents.append((offset, size, name))
+    for (offset, size, name), (following, _, other) in pairwise(sorted(extents)):
+        if offset + size > following:
+            raise ValueError(f"/{name}: overlaps /{other}")
+    return arrays

@@ -1,0 +1,183 @@
+"""charrnn.storage.atomic"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charrnn.storage import atomic
+from charrnn.storage.atomic import replace_file
+
+HOST = atomic.owner().partition("-")[0]
+OTHER = "000000" if HOST != "000000" else "111111"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "run.h5"
+    replace_file(path, [b"old ", memoryview(b"file")])
+    return path
+
+
+def test_a_file_contains_the_pieces(path: Path) -> None:
+    assert path.read_bytes() == b"old file"
+    replace_file(path, [])
+    assert path.read_bytes() == b""
+
+
+def test_a_symbolic_link_stays_one(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "links" / "latest.h5"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    replace_file(link, [b"new"])
+    assert link.is_symlink()
+    assert path.read_bytes() == b"new"
+    assert os.listdir(link.parent) == ["latest.h5"]
+
+
+def test_permissions_are_those_of_any_new_file(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_file_and_folder_are_flushed_around_the_renaming(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name, call in (("fsync", os.fsync), ("replace", os.replace)):
+        monkeypatch.setattr(os, name, lambda *arguments, name=name, call=call: (calls.append(name), call(*arguments)))
+    replace_file(path, [b"new"])
+    assert calls == ["fsync", "replace", "fsync"]
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+        path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(type(error)):
+            replace_file(path, [b"new"])
+    assert path.read_bytes() == b"old file"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_an_exception_from_the_pieces_leaves_the_old_file_and_nothing_else(path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"some"
+        raise ValueError("and no more")
+
+    with pytest.raises(ValueError, match="and no more"):
+        replace_file(path, pieces())
+    assert path.read_bytes() == b"old file"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(path: Path, python: Callable) -> None:
+    pytest.importorskip("resource")
+    program = (f"import resource; from charrnn.storage.atomic import replace_file\n"
+               f"resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+               f"try: replace_file({str(path)!r}, [bytes(9999)])\n"
+               f"except OSError as error: print(error.strerror)")
+    done = python("-c", program)
+    assert (done.code, done.out, done.err) == (0, "File too large\n", "")
+    assert path.read_bytes() == b"old file"
+    assert os.listdir(path.parent) == [path.name]
+
+
+# Leftovers
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(path: Path, python: Callable, moment: str) -> None:
+    program = (f"import os, signal; from charrnn.storage.atomic import replace_file\n"
+               f"os.{moment} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+               f"replace_file({str(path)!r}, [b'new'])")
+    assert python("-c", program).code == -signal.SIGKILL
+    assert path.read_bytes() == b"old file"
+    assert len(os.listdir(path.parent)) == 2
+    replace_file(path, [b"new"])
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen]:
+    """A process that lives until its input ends."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+
+
+def test_what_a_living_process_writes_is_kept_until_it_is_dead(path: Path, process: subprocess.Popen) -> None:
+    leftover = path.with_name(f".{path.name}.{HOST}-{process.pid}-0123abcd.tmp")
+    leftover.touch()
+    os.utime(leftover, (0, 0))
+    replace_file(path, [b"new"])
+    assert leftover.exists()
+    process.communicate(b"\n")
+    replace_file(path, [b"new"])
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize(("age", "is_kept"), [(0, True), (23.9, True), (24.1, False), (-1000, True)])
+def test_what_another_host_writes_is_kept_for_a_day(path: Path, age: float, is_kept: bool) -> None:
+    """Its process id means nothing here: neither a living process nor this one."""
+    for process in (999_999_999, os.getpid()):
+        leftover = path.with_name(f".{path.name}.{OTHER}-{process}-0123abcd.tmp")
+        leftover.touch()
+        os.utime(leftover, (time.time() - age * 3600,) * 2)
+        replace_file(path, [b"new"])
+        assert leftover.exists() == is_kept
+
+
+def test_two_writes_in_one_process_leave_each_other_alone(path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"outer"
+        replace_file(path, [b"inner"])
+        assert len(os.listdir(path.parent)) == 2
+
+    replace_file(path, pieces())
+    assert path.read_bytes() == b"outer"
+
+
+def test_what_an_earlier_process_with_this_id_left_is_removed(path: Path) -> None:
+    leftover = path.with_name(f".{path.name}.{atomic.owner()}-0123abcd.tmp")
+    leftover.touch()
+    replace_file(path, [b"new"])
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize("name", [
+    f".other.h5.{HOST}-999999999-0123abcd.tmp", ".run.h5.backup.tmp", f"run.h5.{HOST}-999999999-0123abcd.tmp",
+    f".run.h5.{HOST}-999999999-0123abcd.txt", f".run.h5.{HOST}--1-0123abcd.tmp", ".run.h5.999999999-0123abcd.tmp",
+    f".run.h5.x.{HOST}-999999999-0123abcd.tmp", f".run.h5.{HOST}-x-0123abcd.tmp"])
+def test_other_files_are_kept(path: Path, name: str) -> None:
+    (path.parent / name).touch()
+    replace_file(path, [b"new"])
+    assert (path.parent / name).exists()
+
+
+def test_a_name_that_looks_like_a_pattern_matches_only_itself(tmp_path: Path) -> None:
+    names = [f".{name}.{HOST}-999999999-0123abcd.tmp" for name in ("a.h5", "[ab].h5")]
+    for name in names:
+        (tmp_path / name).touch()
+    replace_file(tmp_path / "[ab].h5", [b"new"])
+    assert [(tmp_path / name).exists() for name in names] == [True, False]
+
+
+def test_the_host_is_that_of_all_processes_on_it_and_of_no_other(python: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = python("-c", "import os; from charrnn.storage import atomic; print(atomic.owner(), os.getpid())").out.split()
+    assert owners == [f"{HOST}-{owners[1]}", owners[1]]
+    found = set()
+    for name, namespace in (("a", "pid:[1]"), ("b", "pid:[1]"), ("a", "pid:[2]")):
+        monkeypatch.setattr("platform.node", lambda name=name: name)
+        monkeypatch.setattr(os, "readlink", lambda path, namespace=namespace: namespace)
+        found.add(atomic._host.__wrapped__())
+    assert len(found) == 3
