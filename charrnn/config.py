@@ -1,6 +1,6 @@
-"""ModelConfig and TrainConfig: every setting with its default, its range and its help, once.
+"""TextConfig, ModelConfig and TrainConfig: every setting with its default, its range and its help, once.
 
-The command line builds its options from here, a checkpoint stores the two as plain facts. Needs no NumPy.
+The command line makes its options of them, and files store them as plain values. Needs no NumPy.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, TypeVar
@@ -16,45 +16,48 @@ from typing import Any, TypeVar
 from charrnn.errors import ConfigError
 
 DEFAULT_MINUTES = 2.0
-"""The length of a training for which neither ``epochs``, ``steps`` nor ``minutes`` is given."""
+"""The length of a training if neither ``epochs``, ``steps`` nor ``minutes`` is given."""
 
 LEARNING_RATES = {"adam": 0.015, "rmsprop": 0.003, "adagrad": 0.05, "sgd": 1.0}
 """The default learning rate of each optimizer, for an LSTM."""
 
-CELL_RATES = {"lstm": 1.0, "gru": 0.5, "rnn": 0.2}
-"""What share of it suits each cell."""
+CELL_NAMES = ["lstm", "gru", "rnn"]
+"""The names of the cells, each a module of ``nn/cells/``; ``nn.cells.register`` adds one at run time."""
 
 MANY_CHARACTERS, EMBEDDING_SIZE = 1000, 128
-"""From how many different characters on a model has an embedding by itself, and of which size."""
+"""With more distinct characters than ``MANY_CHARACTERS``, a model has an embedding of ``EMBEDDING_SIZE`` by default."""
 
 VALIDATION, MOST_VALIDATION = 0.1, 1_000_000
-"""The share of a text that is kept for validation where none is given, and the most characters of it."""
+"""The default fraction of a text that is kept for validation, and the largest number of its characters."""
 
 CHOSEN = ("hidden_size", "dropout", "weight_drop")
-"""The settings of a model that are chosen for a text where no hidden size is named."""
+"""The settings of a model that are chosen for a text if no hidden size is given."""
 
 BASELINE_ORDER = 4
-"""Characters of context from which counting predicts the next one, where a model is held against it."""
+"""Characters of context of the n-gram baseline that a trained model is compared with."""
 
 SAMPLE_LENGTH = 1000
 """Characters that the ``sample`` command writes by default."""
 
-Config = TypeVar("Config", "Reading", "ModelConfig", "TrainConfig")
+Config = TypeVar("Config", "TextConfig", "ModelConfig", "TrainConfig")
 
 
 def _setting(kind: type, default: Any, text: str, *, least: float | None = None, above: float | None = None,
-             below: float | None = None, most: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A field with its help and its range: ``least`` <= value <= ``most``, ``above`` < value < ``below``.
+             below: float | None = None, most: float | None = None, choices: Sequence[str] = (),
+             absent: Any = dataclasses.MISSING) -> Any:
+    """Return a field with its help and its range: ``least`` <= value <= ``most``, ``above`` < value < ``below``.
 
-    A setting whose default is None may be None.
+    A setting whose default is None may be None. ``absent`` is the value for files that were written before the setting
+    existed, if that is not the default.
     """
-    return field(default=default, metadata={"kind": kind, "help": text, "range": {
-        "least": least, "above": above, "below": below, "most": most, "choices": choices}})
+    return field(default=default, metadata={
+        "kind": kind, "help": text, "absent": default if absent is dataclasses.MISSING else absent,
+        "range": {"least": least, "above": above, "below": below, "most": most, "choices": choices}})
 
 
 def check_range(name: str, value: Any, kind: type[Any], *, least: float | None = None, above: float | None = None,
-                below: float | None = None, most: float | None = None, choices: tuple[str, ...] = ()) -> None:
-    """Raise ConfigError for ``name`` unless ``value`` is of ``kind`` and in the range."""
+                below: float | None = None, most: float | None = None, choices: Sequence[str] = ()) -> None:
+    """Raise ConfigError for ``name`` unless ``value`` is of type ``kind`` and in the range."""
     if kind is float and type(value) is int:
         value = float(value) if abs(value) < 2**63 else math.inf
     if type(value) is not kind:
@@ -88,9 +91,11 @@ def _check(config: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How files become text, and text becomes ids. Raises ConfigError for a value out of range, or what does not go
-    together."""
+class TextConfig:
+    """How files become text, and text becomes ids.
+
+    Raises ConfigError for a value out of range, or for settings that cannot be combined.
+    """
 
     encoding: str = _setting(str, "utf-8", "Encoding of the text, by any name that Python knows.")
     errors: str = _setting(
@@ -122,7 +127,7 @@ class Reading:
             raise ConfigError("encoding", f"must be a text encoding that Python knows, such as utf-8, latin-1 or utf-16, "
                                           f"not {self.encoding!r}") from None
         for name in ("encoding", "errors", "normalize", "lowercase"):
-            if self.level == "byte" and getattr(self, name) != getattr(Reading, name):
+            if self.level == "byte" and getattr(self, name) != getattr(TextConfig, name):
                 raise ConfigError(name, "is about characters, and --level byte reads none; leave one of them out")
         if self.lines and self.reset_at_files:
             raise ConfigError("reset_at_files", "goes not with --lines, where each line has a fresh state; leave it out")
@@ -134,7 +139,7 @@ class Reading:
 class ModelConfig:
     """The shape of a model. Raises ConfigError for a value out of range."""
 
-    cell: str = _setting(str, "lstm", "Recurrent cell.", choices=("lstm", "gru", "rnn"))
+    cell: str = _setting(str, "lstm", "Recurrent cell.", choices=CELL_NAMES)
     hidden_size: int = _setting(int, 256, "Hidden units of each layer.", least=1, most=2**16)
     layers: int = _setting(int, 1, "Recurrent layers, one upon the other.", least=1, most=100)
     dropout: float = _setting(
@@ -150,7 +155,7 @@ class ModelConfig:
         _check(self)
 
     def for_vocabulary(self, size: int) -> ModelConfig:
-        """The same with nothing left open, for so many different characters."""
+        """Return a copy with every default resolved for a vocabulary of ``size`` characters."""
         if self.embedding_size is not None:
             return self
         return dataclasses.replace(self, embedding_size=EMBEDDING_SIZE if size > MANY_CHARACTERS else 0)
@@ -160,9 +165,8 @@ class ModelConfig:
 class TrainConfig:
     """How a model is trained. Raises ConfigError for a value out of range.
 
-    At most one of ``epochs``, ``steps`` and ``minutes`` is given; with none, ``minutes`` is ``DEFAULT_MINUTES``.
-    ``Run.start`` fixes what is left open (None) here, so that the config of a run that is under way says exactly
-    what it does.
+    At most one of ``epochs``, ``steps`` and ``minutes`` may be given; with none, training takes ``DEFAULT_MINUTES``.
+    ``Run.start`` and ``Run.plan`` fix what is left open, so that the config of a run says exactly what it does.
     """
 
     batch_size: int = _setting(int, 32, "Streams of text that are read side by side.", least=1, most=2**16)
@@ -217,7 +221,7 @@ class TrainConfig:
         given = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(given[1], f"cannot be given together with {given[0]}; give one of them")
-        validation = validation_share(self.validation, 1, 1)
+        validation = validation_fraction(self.validation, 1, 1)
         if validation + self.test >= 1:
             raise ConfigError("test", f"must be below {1 - validation:g}, what validation leaves, not {self.test:g}")
         if self.patience is not None and self.validation == 0:
@@ -225,27 +229,41 @@ class TrainConfig:
 
     @property
     def budget(self) -> float | None:
-        """Minutes that the training may take, or None where its length is given in steps or epochs."""
+        """Minutes that the training may take, or None if its length is given in steps or epochs."""
         if self.epochs is None and self.steps is None and self.minutes is None:
             return DEFAULT_MINUTES
         return self.minutes
 
 
-def validation_share(share: float | None, characters: int, different: int) -> float:
-    """The share of a text of so many characters, so many of them different, that is kept for validation: that which is
-    given, or the default. The more different ones, the longer an evaluation takes."""
-    most = MOST_VALIDATION * min(1.0, MANY_CHARACTERS / max(1, different))
-    return min(VALIDATION, most / max(1, characters)) if share is None else share
+def validation_fraction(fraction: float | None, characters: int, distinct: int) -> float:
+    """Return the fraction of a text that is kept for validation: the given one, or the default if it is None.
+
+    The default is smaller for long texts, and for those with many ``distinct`` characters, whose evaluation takes longer.
+    """
+    most = MOST_VALIDATION * min(1.0, MANY_CHARACTERS / max(1, distinct))
+    return min(VALIDATION, most / max(1, characters)) if fraction is None else fraction
 
 
-def to_facts(config: Reading | ModelConfig | TrainConfig) -> dict[str, Any]:
-    """The config as plain values, for a checkpoint."""
+FORMER_SETTINGS: dict[tuple[str, str], Callable[[Any], dict[str, Any]]] = {}
+"""Settings that were removed or renamed: (class name, setting) -> a function of the stored value, which returns the
+settings that replace it."""
+
+
+def to_dict(config: TextConfig | ModelConfig | TrainConfig) -> dict[str, Any]:
+    """Return the settings as plain values, for a file."""
     return dataclasses.asdict(config)
 
 
-def from_facts(kind: type[Config], facts: Mapping[str, Any]) -> Config:
-    """A config from plain values. Raises ConfigError where a name is unknown or missing, or a value out of range."""
-    names = {item.name for item in dataclasses.fields(kind)}
-    for name in sorted(names ^ set(facts)):
-        raise ConfigError(name, "is missing" if name in names else "is not known")
-    return kind(**facts)
+def from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """Make a config of the settings in a file.
+
+    A setting that is missing takes its ``absent`` value. Raises ValueError for an unknown setting, ConfigError for a value
+    out of range.
+    """
+    fields = {item.name: item.metadata["absent"] for item in dataclasses.fields(kind)}
+    for name, value in values.items():
+        former = FORMER_SETTINGS.get((kind.__name__, name))
+        if name not in fields and former is None:
+            raise ValueError(f"unknown setting {name!r}")
+        fields.update({name: value} if former is None else former(value))
+    return kind(**fields)

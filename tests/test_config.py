@@ -7,18 +7,19 @@ import sys
 import pytest
 
 from charrnn.config import (
-    CELL_RATES,
+    CELL_NAMES,
     DEFAULT_MINUTES,
     EMBEDDING_SIZE,
+    FORMER_SETTINGS,
     LEARNING_RATES,
     MOST_VALIDATION,
     ModelConfig,
-    Reading,
+    TextConfig,
     TrainConfig,
     check_range,
-    from_facts,
-    to_facts,
-    validation_share,
+    from_dict,
+    to_dict,
+    validation_fraction,
 )
 from charrnn.errors import ConfigError
 from charrnn.nn.cells import CELLS
@@ -30,7 +31,7 @@ NOT_FLOAT = (True, "0.5", [0.5], 1j)
 NOT_TEXT = (3, True, b"lstm", ["lstm"], "", "LSTM")
 
 REFUSED = {
-    Reading: {
+    TextConfig: {
         "encoding": (3, True, b"utf-8", ["utf-8"], "", "no-such", "rot13", "undefined", "utf-8\0", None),
         "errors": (*NOT_TEXT, "surrogateescape", None),
         "level": (*NOT_TEXT, "word", None),
@@ -80,11 +81,12 @@ REFUSED_CASES = [(kind, name, value) for kind, fields in REFUSED.items() for nam
                  for value in values]
 
 TAKEN = [
-    (Reading, "encoding", ("utf-8", "utf-16", "cp1252")), (Reading, "errors", ("strict", "replace", "ignore")),
-    (Reading, "level", ("char", "byte")), (Reading, "normalize", ("none", "NFC", "NFKC")),
-    (Reading, "lowercase", (True, False)), (Reading, "min_count", (1, 2, 2**62)), (Reading, "lines", (True, False)),
-    (Reading, "shuffle_seed", (0, 2**62)), (Reading, "reset_at_files", (True, False)),
-    (Reading, "glob", ("*", "a/*.py", "..")),
+    (TextConfig, "encoding", ("utf-8", "utf-16", "cp1252")), (TextConfig, "errors", ("strict", "replace", "ignore")),
+    (TextConfig, "level", ("char", "byte")), (TextConfig, "normalize", ("none", "NFC", "NFKC")),
+    (TextConfig, "lowercase", (True, False)), (TextConfig, "min_count", (1, 2, 2**62)),
+    (TextConfig, "lines", (True, False)),
+    (TextConfig, "shuffle_seed", (0, 2**62)), (TextConfig, "reset_at_files", (True, False)),
+    (TextConfig, "glob", ("*", "a/*.py", "..")),
     (ModelConfig, "hidden_size", (1, 2**16)), (ModelConfig, "layers", (1, 100)), (ModelConfig, "dropout", (0, 0.5, 0.9999)),
     (ModelConfig, "weight_drop", (0, 0.5, 0.9999)),
     (ModelConfig, "embedding_size", (0, 1, 2**16)), (ModelConfig, "cell", ("lstm", "gru", "rnn")),
@@ -102,7 +104,7 @@ TAKEN = [
 TAKEN_CASES = [(kind, name, value) for kind, name, values in TAKEN for value in values]
 
 
-@pytest.mark.parametrize("kind", [Reading, ModelConfig, TrainConfig])
+@pytest.mark.parametrize("kind", [TextConfig, ModelConfig, TrainConfig])
 def test_no_setting_is_left_out_of_these_tables(kind):
     names = {item.name for item in dataclasses.fields(kind)}
     assert set(REFUSED[kind]) == names
@@ -197,19 +199,19 @@ def test_regularisation_is_off_by_default():
     assert TrainConfig().weight_decay == 0
 
 
-@pytest.mark.parametrize("kind", [Reading, ModelConfig, TrainConfig])
+@pytest.mark.parametrize("kind", [TextConfig, ModelConfig, TrainConfig])
 def test_every_setting_has_help(kind):
     assert all(item.metadata["help"].endswith(".") for item in dataclasses.fields(kind))
 
 
-@pytest.mark.parametrize("config", [Reading(), ModelConfig(), TrainConfig()])
+@pytest.mark.parametrize("config", [TextConfig(), ModelConfig(), TrainConfig()])
 def test_a_config_cannot_be_changed(config):
     for item in dataclasses.fields(config):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(config, item.name, getattr(config, item.name))
 
 
-CONFIGS = [Reading(), Reading("latin-1", "replace", "char", "NFKC", True, 3, True, 0, False, "*.py"),
+CONFIGS = [TextConfig(), TextConfig("latin-1", "replace", "char", "NFKC", True, 3, True, 0, False, "*.py"),
            ModelConfig(), ModelConfig("gru", 7, 3, 0.25, 5), TrainConfig(),
            TrainConfig(batch_size=3, steps=9, optimizer="sgd", learning_rate=0.1, validation=0, seed=2**63 - 1, threads=2),
            TrainConfig(epochs=1, stateful=False, test=0.3, patience=4)]
@@ -217,31 +219,51 @@ CONFIGS = [Reading(), Reading("latin-1", "replace", "char", "NFKC", True, 3, Tru
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_config_comes_back_from_its_facts(config):
-    facts = to_facts(config)
-    assert from_facts(type(config), facts) == config
-    assert from_facts(type(config), json.loads(json.dumps(facts))) == config
+    facts = to_dict(config)
+    assert from_dict(type(config), facts) == config
+    assert from_dict(type(config), json.loads(json.dumps(facts))) == config
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_facts_must_be_complete(config):
-    for name in to_facts(config):
-        facts = to_facts(config)
-        del facts[name]
-        with pytest.raises(ConfigError, match="missing") as caught:
-            from_facts(type(config), facts)
-        assert caught.value.field == name
+def test_a_setting_that_a_file_lacks_takes_its_default(config):
+    values = to_dict(config)
+    for item in dataclasses.fields(config):
+        rest = {name: value for name, value in values.items() if name != item.name}
+        try:
+            expected = dataclasses.replace(config, **{item.name: item.default})
+        except ConfigError:  # the default does not go together with the others
+            continue
+        assert from_dict(type(config), rest) == expected
+
+
+def test_a_setting_that_a_file_lacks_takes_the_value_declared_for_such_files(monkeypatch):
+    """A new setting with a new behaviour by default: files written before keep the old behaviour."""
+    (item,) = (item for item in dataclasses.fields(ModelConfig) if item.name == "layers")
+    monkeypatch.setattr(item, "metadata", {**item.metadata, "absent": 7})
+    assert from_dict(ModelConfig, {"cell": "gru"}) == ModelConfig(cell="gru", layers=7)
+    assert from_dict(ModelConfig, {"layers": 2}) == ModelConfig(layers=2)
+    assert ModelConfig().layers == 1
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_facts_that_are_not_known_are_refused(config):
-    with pytest.raises(ConfigError, match="not known") as caught:
-        from_facts(type(config), {**to_facts(config), "attention": 1})
-    assert caught.value.field == "attention"
+def test_an_unknown_setting_is_refused(config):
+    with pytest.raises(ValueError, match=r"^unknown setting 'attention'$"):
+        from_dict(type(config), {**to_dict(config), "attention": 1})
+
+
+def test_a_setting_that_was_renamed_or_removed_is_converted(monkeypatch):
+    monkeypatch.setitem(FORMER_SETTINGS, ("TrainConfig", "bptt"), lambda value: {"seq_len": value})
+    monkeypatch.setitem(FORMER_SETTINGS, ("TrainConfig", "nesterov"), lambda value: {})
+    assert from_dict(TrainConfig, {"bptt": 12, "nesterov": True, "steps": 3}) == TrainConfig(seq_len=12, steps=3)
+    with pytest.raises(ConfigError, match="seq_len: must be at least 1"):
+        from_dict(TrainConfig, {"bptt": 0})
+    with pytest.raises(ValueError, match="unknown setting 'bptt'"):
+        from_dict(ModelConfig, {"bptt": 12})
 
 
 def test_facts_are_checked_like_arguments():
     with pytest.raises(ConfigError) as caught:
-        from_facts(ModelConfig, {**to_facts(ModelConfig()), "layers": True})
+        from_dict(ModelConfig, {**to_dict(ModelConfig()), "layers": True})
     assert caught.value.field == "layers"
 
 
@@ -262,29 +284,30 @@ def test_it_is_imported_without_numpy(module):
 
 def test_every_cell_has_its_place_in_the_choices_and_its_learning_rate():
     (cell,) = [item for item in dataclasses.fields(ModelConfig) if item.name == "cell"]
-    assert set(cell.metadata["range"]["choices"]) == set(CELLS) == set(CELL_RATES)
+    assert set(cell.metadata["range"]["choices"]) == set(CELLS) == set(CELL_NAMES)
+    assert {name: kind.LEARNING_RATE_FACTOR for name, kind in CELLS.items()} == {"lstm": 1.0, "gru": 0.5, "rnn": 0.2}
 
 
 # Reading
 
 @pytest.mark.parametrize(("name", "known"), [("UTF8", "utf-8"), ("latin-1", "iso8859-1"), ("UTF_16", "utf-16")])
 def test_an_encoding_goes_by_one_name(name, known):
-    assert Reading(encoding=name) == Reading(encoding=known)
-    assert Reading(encoding=name).encoding == known
+    assert TextConfig(encoding=name) == TextConfig(encoding=known)
+    assert TextConfig(encoding=name).encoding == known
 
 
 @pytest.mark.parametrize("given", [{"encoding": "latin-1"}, {"errors": "ignore"}, {"normalize": "NFC"},
                                    {"lowercase": True}])
 def test_what_is_about_characters_goes_not_with_bytes(given):
     with pytest.raises(ConfigError, match="--level byte") as caught:
-        Reading(level="byte", **given)
+        TextConfig(level="byte", **given)
     assert caught.value.field in given
-    assert Reading(level="byte", encoding="UTF8", min_count=2, lines=True)
+    assert TextConfig(level="byte", encoding="UTF8", min_count=2, lines=True)
 
 
 def test_lines_and_files_are_not_both_documents():
     with pytest.raises(ConfigError, match="--lines") as caught:
-        Reading(lines=True, reset_at_files=True)
+        TextConfig(lines=True, reset_at_files=True)
     assert caught.value.field == "reset_at_files"
 
 
@@ -300,13 +323,13 @@ def test_many_characters_have_an_embedding(size, embedding):
 @pytest.mark.parametrize(("characters", "different", "share"), [
     (1, 1, 0.1), (0, 0, 0.1), (10**7, 1000, 0.1), (10**8, 9, 0.01), (10**7, 10**4, 0.01), (10**6, 10**4, 0.1)])
 def test_the_share_of_validation_falls_for_long_texts_and_for_many_characters(characters, different, share):
-    assert validation_share(None, characters, different) == pytest.approx(share)
-    assert validation_share(0.3, characters, different) == 0.3
-    assert validation_share(0.0, characters, different) == 0.0
-    assert validation_share(None, characters, different) * characters <= MOST_VALIDATION
+    assert validation_fraction(None, characters, different) == pytest.approx(share)
+    assert validation_fraction(0.3, characters, different) == 0.3
+    assert validation_fraction(0.0, characters, different) == 0.0
+    assert validation_fraction(None, characters, different) * characters <= MOST_VALIDATION
 
 
-def test_an_open_validation_share_counts_as_a_tenth_and_serves_patience():
+def test_an_open_validation_fraction_counts_as_a_tenth_and_serves_patience():
     assert TrainConfig(patience=1).validation is None
     with pytest.raises(ConfigError) as caught:
         TrainConfig(test=0.9)

@@ -16,6 +16,8 @@ def test_what_is_not_printable_is_written_as_escapes() -> None:
 
 def test_a_message_is_one_line_whatever_it_names(tmp_path: Path) -> None:
     assert str(ConfigError("a\nb", "is not known")) == "a\\nb: is not known"
+    (tmp_path / "a\nb\x1b.h5").write_text("")
     with pytest.raises(CheckpointError) as error:
         Run.load(tmp_path / "a\nb\x1b.h5")
-    assert str(error.value) == f"{tmp_path}/a\\nb\\x1b.h5: cannot be read as a checkpoint: no such file or directory"
+    assert str(error.value) == (f"{tmp_path}/a\\nb\\x1b.h5: not a valid checkpoint: invalid footer: the file is truncated, "
+                                f"modified or not a checkpoint")
