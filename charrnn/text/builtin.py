@@ -1,4 +1,4 @@
-"""Texts that every Python carries, so that they need no file and no network. They differ a little between its versions."""
+"""Texts that come with Python, so that they need no file and no network. They differ a little between its versions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from charrnn.errors import CorpusError
 _NOT_THE_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 
-class BuiltIn(NamedTuple):
-    """A text of the running interpreter; ``size`` is about its bytes; ``read`` raises CorpusError where
-    there is none."""
+class BuiltinText(NamedTuple):
+    """A text of the running interpreter. ``size`` is approximate, in bytes; ``read`` raises CorpusError if the text is
+    missing."""
 
     what: str
     size: int
@@ -50,8 +50,8 @@ def _text_of(path: Path) -> str:
         return ""
 
 
-BUILT_IN = {
-    "python-reference": BuiltIn("the language reference that comes with Python", 480_000, _reference),
-    "python-source": BuiltIn("the source of Python's standard library", 12_000_000, _source),
+BUILTIN_TEXTS = {
+    "python-reference": BuiltinText("the language reference that comes with Python", 480_000, _reference),
+    "python-source": BuiltinText("the source of Python's standard library", 12_000_000, _source),
 }
-"""By the name that stands in for a file: ``charrnn train python-source``."""
+"""By the name that can be given instead of a file: ``charrnn train python-source``."""

@@ -1,4 +1,4 @@
-"""Lines in an order that is drawn, for texts of any length."""
+"""Lines in random order, for texts of any length."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ _BLOCK = 2**20
 
 
 class Lines:
-    """The lines of a text that comes in ``blocks`` of ids, in an order drawn by ``seed``; empty ones are left out.
+    """The lines of a text that comes in ``blocks`` of ids, in a random order that follows from ``seed``.
 
-    Each line is thrown on one of some heaps, and then heap after heap is shuffled: every order is as likely as any other,
-    and only a heap is held in memory, about 2**24 of the ``characters``. The heaps lie in the file ``spool``, and ``sizes``
-    of the lines in another. ``end`` is the id of a line's end. Raises OSError where there is no room.
+    Empty lines are left out. Each line is put on one of several heaps, and then each heap is shuffled. So every order is
+    equally likely, and only one heap of about 2**24 characters is in memory at a time. ``spool`` is a file for the heaps,
+    ``sizes`` one for the lengths of the lines, ``end`` the id of the newline, ``characters`` the length of the text. Raises
+    OSError if a file cannot be written.
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], end: int, seed: int, characters: int, spool: IO[bytes],
                  sizes: IO[bytes]) -> None:
         self._end, self._seed, self._spool, self._sizes = end, seed, spool, sizes
         self._heaps = max(1, min(_MOST_HEAPS, -(-characters // _HEAP)))
-        self._parts: list[np.ndarray] = []  # of each part of the spool, how much of it belongs to which heap
+        self._parts: list[np.ndarray] = []  # for each part of the spool, the characters of each heap
         self.count, self.characters = 0, 1
         rng, rest = generator(seed, "lines"), []
         for block in blocks:
@@ -37,9 +38,9 @@ class Lines:
                 text = np.concatenate(rest)
                 ends = np.flatnonzero(text == end) + 1
                 rest = [text[ends[-1]:].copy()]
-                self._throw(text, np.append(0, ends[:-1]), np.diff(ends, prepend=0), rng)
+                self._distribute(text, np.append(0, ends[:-1]), np.diff(ends, prepend=0), rng)
 
-    def _throw(self, text: np.ndarray, first: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> None:
+    def _distribute(self, text: np.ndarray, first: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> None:
         first, sizes = first[sizes > 1], sizes[sizes > 1]
         heap = (rng.random(len(sizes)) * self._heaps).astype(np.int64)
         order = np.argsort(heap, kind="stable")
@@ -49,7 +50,7 @@ class Lines:
         self.characters += int(sizes.sum())
 
     def ids(self) -> Iterator[np.ndarray]:
-        """An end of a line, then the lines, each with its end, block by block."""
+        """Yield a newline, then the lines, each with its newline, in blocks."""
         yield np.array([self._end], self._dtype)
         parts = np.array(self._parts)
         places = np.cumsum(parts.reshape(-1)).reshape(parts.shape) - parts
@@ -66,7 +67,7 @@ class Lines:
                 yield _gathered(text, first[start:stop], sizes[start:stop])
 
     def starts(self) -> Iterator[np.ndarray]:
-        """Where the lines start, each at the end of the one before it; after ``ids``."""
+        """Yield the indices at which lines start: at the newline before each. To be called after ``ids``."""
         self._sizes.seek(0)
         done = 0
         while data := self._sizes.read(8 * _BLOCK):
@@ -80,6 +81,6 @@ class Lines:
 
 
 def _gathered(text: np.ndarray, first: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The pieces of ``text`` that begin at ``first`` and are of ``sizes``, one after the other."""
+    """Return the concatenation of the pieces of ``text`` that start at ``first`` and have these ``sizes``."""
     shift = first - (np.cumsum(sizes) - sizes)
     return text[np.arange(int(sizes.sum())) + np.repeat(shift, sizes)]

@@ -1,36 +1,35 @@
-"""Files -> text, block by block: what names name, packed or not, in any encoding."""
+"""Named files -> bytes, block by block: folders, compressed files, standard input."""
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import io
 import os
 import stat
 import sys
-import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-from charrnn.config import Reading
+from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
 
 STANDARD_INPUT = "-"
 """Name of the text that is read from standard input."""
 
 _BLOCK = 2**20
-_PACKED = (".gz", ".bz2", ".xz")
-_NAMED = 5
-_FARTHEST = 4096
-"""How many characters before its end a block is cut at the latest, where it can be cut there at all."""
+_COMPRESSED = (".gz", ".bz2", ".xz")
+_NAMES_SHOWN = 5
 
 
-def find(sources: Sequence[str | Path], glob: str = Reading.glob) -> list[str | Path]:
-    """The files that ``sources`` name, in their order: of a folder those in and below it whose names match ``glob``,
-    sorted by path; a packed one matches by its name without .gz, .bz2 or .xz. Raises CorpusError where there are none."""
+def find_files(sources: Sequence[str | Path], glob: str = TextConfig.glob) -> list[str | Path]:
+    """Return the files that ``sources`` name, in their order.
+
+    A folder gives the files in and below it whose names match ``glob``, sorted by path; a compressed file is matched
+    by its name without .gz, .bz2 or .xz. Raises CorpusError if a folder contains none.
+    """
     return [file for source in sources for file in _files(source, glob)]
 
 
@@ -39,65 +38,67 @@ def _files(source: str | Path, glob: str) -> list[str | Path]:
         raise CorpusError("an empty name names no text; name a text file")
     if str(source) == STANDARD_INPUT or not os.path.isdir(source):
         return [source]
+
     def refuse(error: OSError) -> None:
         raise CorpusError(f"{error.filename}: cannot be read ({error.strerror}); name the files themselves") from None
 
     found = (Path(folder, name) for folder, _, names in os.walk(source, onerror=refuse) for name in names)
     files: list[str | Path] = sorted(
         path for path in found
-        if (path.with_suffix("") if path.suffix in _PACKED else path).match(glob) and os.path.isfile(path))
+        if (path.with_suffix("") if path.suffix in _COMPRESSED else path).match(glob) and os.path.isfile(path))
     if not files:
         raise CorpusError(f"{source}: no {glob} in this folder or below it; name a text file, or give another --glob")
     return files
 
 
-def blocks(path: str | Path, digest: Any = None, on_bytes: Callable[[int], None] | None = None, unpack: bool = True
+def read_blocks(path: str | Path, digest: Any = None, on_bytes: Callable[[int], None] | None = None, decompress: bool = True
            ) -> Iterator[bytes]:
-    """The bytes of a file, unpacked by the end of its name, or of standard input for ``-``, block by block.
+    """Read the bytes of a file, or of standard input for ``-``, block by block; decompress by the suffix of its name.
 
-    ``digest`` takes in what is read as it lies in the file, ``on_bytes`` is called with how many bytes that was. Raises
-    CorpusError for a file that is missing, no regular file, unreadable, or packed badly.
+    ``digest`` is updated with the bytes as the file contains them, and ``on_bytes`` is called with their number. Raises
+    CorpusError if the file does not exist, is not a regular file, cannot be read or is corrupt.
     """
     try:
         with _open(path) as raw:
-            watched = _Watched(raw, digest or hashlib.sha256(), on_bytes or (lambda count: None))
-            file = _unpacked(watched, PurePath(path).suffix) if unpack and str(path) != STANDARD_INPUT else watched
+            digesting = _DigestingFile(raw, digest or hashlib.sha256(), on_bytes or (lambda count: None))
+            suffix = PurePath(path).suffix if decompress and str(path) != STANDARD_INPUT else ""
+            file = _decompressed(digesting, suffix)
             while block := file.read(_BLOCK):
                 yield block
-            while file is not watched and watched.read(_BLOCK):  # what stands behind an archive is of the file, too
+            while file is not digesting and digesting.read(_BLOCK):  # bytes after the archive belong to the digest
                 pass
     except FileNotFoundError:
-        raise CorpusError(f"{name_of(path)}: no such file; name a text file") from None
+        raise CorpusError(f"{display_name(path)}: no such file; name a text file") from None
     except (EOFError, zlib.error) as error:
         raise CorpusError(f"{path}: cannot be unpacked ({str(error)[:100]}); see that it is whole") from None
     except ImportError:
         raise CorpusError(f"{path}: this Python cannot unpack such files; unpack it first") from None
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is None:  # that of gzip and bz2
+        if isinstance(error, OSError) and error.errno is None:  # raised by gzip and bz2
             raise CorpusError(f"{path}: cannot be unpacked ({str(error)[:100]}); see that it is whole") from None
         reason = getattr(error, "strerror", None) or error
-        raise CorpusError(f"{name_of(path)}: cannot be read ({reason}); name a text file") from None
+        raise CorpusError(f"{display_name(path)}: cannot be read ({reason}); name a text file") from None
 
 
-def name_of(path: str | Path) -> str:
-    """What a message calls it."""
+def display_name(path: str | Path) -> str:
+    """Return the name of a file as messages show it."""
     return "standard input" if str(path) == STANDARD_INPUT else str(path)
 
 
-def listed(names: Sequence[str | Path]) -> str:
-    """Names in a message: all of a few, else the first."""
-    if len(names) <= _NAMED:
+def join_names(names: Sequence[str | Path]) -> str:
+    """Return names for a message: all if there are few, otherwise the first and the number of the others."""
+    if len(names) <= _NAMES_SHOWN:
         return ", ".join(map(str, names))
     return f"{names[0]} and {len(names) - 1:,} more"
 
 
-def is_packed(path: str | Path) -> bool:
-    """Whether a file is to be unpacked."""
-    return PurePath(path).suffix in _PACKED
+def is_compressed(path: str | Path) -> bool:
+    """Return whether the name of a file says that it is compressed."""
+    return PurePath(path).suffix in _COMPRESSED
 
 
-def size_of(path: str | Path) -> int:
-    """The bytes of a file; 0 where that cannot be known."""
+def file_size(path: str | Path) -> int:
+    """Return the size of a file in bytes, or 0 if it is not known."""
     try:
         return os.stat(path).st_size if str(path) != STANDARD_INPUT else 0
     except (OSError, ValueError):
@@ -114,47 +115,8 @@ def _open(path: str | Path) -> AbstractContextManager[Any]:
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
-def texts(blocks: Iterable[bytes], name: str, reading: Reading) -> Iterator[str]:
-    """The text of ``blocks`` of bytes, without a leading byte order mark, in the form that ``reading`` asks for; line ends
-    stay as they are, but for lines that are documents.
-
-    Raises CorpusError, with ``name`` and the offset of the fault, for bytes that are not of the encoding.
-    """
-    return shaped(_decoded(blocks, name, reading), reading)
-
-
-def decode(data: bytes, name: str, reading: Reading | None = None) -> str:
-    """The text of ``data``; see ``texts``."""
-    return "".join(texts([data], name, reading or Reading()))
-
-
-def _decoded(blocks: Iterable[bytes], name: str, reading: Reading) -> Iterator[str]:
-    if reading.level == "byte":
-        yield from (block.decode("latin-1") for block in blocks)
-        return
-    decoder = codecs.getincrementaldecoder(reading.encoding)(reading.errors)
-    count, is_start = 0, True
-    try:
-        for block in blocks:
-            if not count and (reading.encoding, reading.errors) == ("utf-8", "strict") and (other := _recognise(block)):
-                raise CorpusError(f"{name}: is {other.upper()}, not UTF-8; try --encoding {other}")
-            count += len(block)
-            text = decoder.decode(block)
-            if is_start and text:
-                text, is_start = text.removeprefix("\ufeff"), False
-            yield text
-        yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:  # its object is what was left of the block before, and the block
-        place = count - len(error.object) + error.start
-        raise CorpusError(
-            f"{name}: not {reading.encoding.upper()} at byte {place:,} (0x{error.object[error.start]:02x}); try "
-            f"--encoding {'latin-1' if reading.encoding == 'utf-8' else 'utf-8'}, or --errors replace") from None
-    except UnicodeError as error:
-        raise CorpusError(f"{name}: not {reading.encoding.upper()} ({error}); try another --encoding") from None
-
-
-class _Watched(io.RawIOBase):
-    """A raw file; what is read from it goes into a digest, and is counted."""
+class _DigestingFile(io.RawIOBase):
+    """A raw file whose bytes go into a digest and are counted as they are read."""
 
     def __init__(self, raw: BinaryIO, digest: Any, on_bytes: Callable[[int], None]) -> None:
         self._raw, self._digest, self._on_bytes = raw, digest, on_bytes
@@ -169,7 +131,7 @@ class _Watched(io.RawIOBase):
         return data
 
 
-def _unpacked(file: Any, suffix: str) -> Any:
+def _decompressed(file: Any, suffix: str) -> Any:
     if suffix == ".gz":
         import gzip
 
@@ -186,7 +148,7 @@ def _unpacked(file: Any, suffix: str) -> Any:
 
 
 class _Lzma:
-    """Its library's own error is no OSError as those of the others are."""
+    """An lzma file that raises EOFError for corrupt data; its own error is not an OSError, unlike that of gzip and bz2."""
 
     def __init__(self, file: Any, error: type[Exception]) -> None:
         self._file, self._error = file, error
@@ -197,75 +159,3 @@ class _Lzma:
         except self._error as error:
             raise EOFError(str(error)) from None
         return data
-
-
-def _recognise(head: bytes) -> str | None:
-    """The name of a wide encoding that a file with this beginning is in: by its byte order mark, or by NUL in every
-    second byte."""
-    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return "utf-32"
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    if len(head) >= 4 and len(head) % 2 == 0:
-        head = head[:1000]
-        for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
-            if head[first::2].count(0) > 0.7 * len(head) / 2 and head[1 - first::2].count(0) < 0.1 * len(head) / 2:
-                return name
-    return None
-
-
-def shaped(blocks: Iterable[str], reading: Reading) -> Iterator[str]:
-    """The text in its normal form and in small letters, where that is asked for; every line with its end, where lines are
-    documents. What belongs together may lie in two blocks, so that each is cut where nothing does."""
-    if reading.normalize == "none" and not reading.lowercase and not reading.lines:
-        yield from blocks
-        return
-    rest, last = "", "\n"
-    for block in blocks:
-        text = rest + block
-        cut = _cut(text, reading.lowercase)
-        text, rest = text[:cut], text[cut:]
-        if text:
-            text = _shape(text, reading)
-            last = text[-1:] or last
-            yield text
-    rest = _shape(rest, reading)
-    if reading.lines and not (rest or last).endswith("\n"):
-        rest += "\n"
-    yield rest
-
-
-def shape(text: str, reading: Reading) -> str:
-    """A text by itself in the form that ``reading`` asks for; bytes as the characters that stand for them."""
-    return text.encode("utf-8", "surrogateescape").decode("latin-1") if reading.level == "byte" else _shape(text, reading)
-
-
-def _shape(text: str, reading: Reading) -> str:
-    if reading.lines:
-        text = text.replace("\r\n", "\n")
-    if reading.normalize != "none":
-        text = unicodedata.normalize("NFC" if reading.normalize == "NFC" else "NFKC", text)
-    return text.lower() if reading.lowercase else text
-
-
-def _cut(text: str, in_words: bool = False) -> int:
-    """A place where ``text`` can be cut so that normal form and small letters of both parts are those of the whole:
-    after a line's end, or before a blank; else before a character that does not compose with what stands before it, and
-    if words matter (``in_words``) is in none."""
-    if place := text.rfind("\n") + 1:
-        return place
-    if (place := text.rfind(" ")) > 0:
-        return place
-    for place in range(len(text) - 1, max(0, len(text) - _FARTHEST), -1):
-        first = unicodedata.normalize("NFKD", text[place])[0]
-        if unicodedata.category(first)[0] != "M" and not "\u1160" <= first <= "\u11ff" \
-                and not (in_words and (_is_in_words(first) or _is_in_words(text[place]))):  # parts of Hangul compose, too
-            return place
-    if len(text) <= 4 * _BLOCK:
-        return 0
-    return _cut(text) if in_words else len(text)
-
-
-def _is_in_words(character: str) -> bool:
-    """Whether a capital sigma before it may be in the middle of a word: then its small one is not the final one."""
-    return f"A\u03a3{character}A".lower()[1] != "\u03c2"

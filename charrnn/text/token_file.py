@@ -1,12 +1,11 @@
-"""Token files: the ids of a long text, kept in the user's cache folder, and read where they lie.
+"""Token files: the ids of a long text, kept in the user's cache folder and used as memory maps.
 
-A token file is written and judged as a checkpoint is (``checkpoint``), and made anew whenever it does not fit: another
-source, other options, damage. Nothing is lost with it.
+A token file has the format of a checkpoint (``charrnn.storage.container``). It is written again whenever it does not
+match: for another source, other options, or damage. Nothing is lost if it is deleted.
 """
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import json
 import os
@@ -19,21 +18,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config import Reading, from_facts, to_facts
+from charrnn.config import TextConfig, from_dict, to_dict
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.storage import atomic
 from charrnn.storage import container as checkpoint
-from charrnn.text.files import STANDARD_INPUT, blocks
+from charrnn.text.files import STANDARD_INPUT, read_blocks
 from charrnn.text.tokens import Tokens
 from charrnn.text.vocabulary import CODE_POINTS, Vocabulary
 
 _KIND = "tokens"
 _LARGEST = 2**46
-_KINDS = {"kind": str, "sources": list, "reading": dict, "files": str, "times": str, "content": str, "fingerprint": str,
+_TYPES = {"kind": str, "sources": list, "text": dict, "files": str, "times": str, "content": str, "fingerprint": str,
           "characters": int, "vocabulary": int, "starts": int, "folded": str}
 _NAME = re.compile(r"(?!\.).+-[0-9a-f]{16}\.h5", re.DOTALL)
-_OWNER = re.compile(r"\..+-[0-9a-f]{16}\.h5\.([0-9]{1,9})-[0-9a-f]+\.tmp|standard-input-([0-9]{1,9})-[0-9a-f]{8}\.h5",
-                    re.DOTALL)
+_TEMPORARY = re.compile(r"(?:\.(?:.+-[0-9a-f]{16}|standard-input-.+)\.h5\.|standard-input-)"
+                        rf"{atomic.OWNER}-[0-9a-f]{{8}}\.(?:tmp|h5)", re.DOTALL)
 _YOUNG = 2.0
 """Seconds within which a file may change again and keep its time."""
 
@@ -41,17 +40,17 @@ _BLOCK = 2**22
 
 
 class Kept(NamedTuple):
-    """What a token file holds: the ids and where documents start among them as memory maps, and its facts."""
+    """The content of a token file: the ids and the positions at which documents start, as memory maps, and its metadata."""
 
     path: Path
     ids: np.ndarray
     starts: np.ndarray
     vocabulary: Vocabulary
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 def folder() -> Path:
-    """Where token files lie: CHARRNN_CACHE, or this system's place for what can be made again."""
+    """Return the folder of token files: CHARRNN_CACHE, or the cache folder of this system."""
     if place := os.environ.get("CHARRNN_CACHE"):
         return Path(place)
     from platformdirs import user_cache_path
@@ -60,7 +59,7 @@ def folder() -> Path:
 
 
 def made_folder() -> Path:
-    """The same, which is there now. Raises CorpusError where it cannot be."""
+    """Return that folder, creating it if needed. Raises CorpusError if that fails."""
     try:
         folder().mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -69,27 +68,25 @@ def made_folder() -> Path:
 
 
 def no_room(error: OSError) -> CorpusError:
-    """What to say where a token file cannot be written."""
+    """Return the error for a token file that cannot be written."""
     return CorpusError(f"{folder()}: no token file can be written there ({error.strerror or error}); see that it is a "
                        f"folder with room, or name another in CHARRNN_CACHE")
 
 
-def path_of(sources: Sequence[str | Path], reading: Reading) -> Path:
+def path_of(sources: Sequence[str | Path], text_config: TextConfig) -> Path:
     """The token file of these sources, read in this way."""
-    what = json.dumps([[os.path.abspath(source) for source in sources], to_facts(reading)], sort_keys=True)
+    what = json.dumps([[os.path.abspath(source) for source in sources], to_dict(text_config)], sort_keys=True)
     stem = Path(os.path.abspath(sources[0])).stem or "text"
     return folder() / f"{stem[:40]}-{hashlib.sha256(what.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.h5"
 
 
 def temporary_path() -> Path:
-    """A token file for a text that cannot be read again; it goes when this process ends."""
-    path = folder() / f"standard-input-{os.getpid()}-{secrets.token_hex(4)}.h5"
-    atexit.register(path.unlink, missing_ok=True)
-    return path
+    """Return the path of a token file for a text that cannot be read again. Its corpus deletes it."""
+    return folder() / f"standard-input-{atomic.owner()}-{secrets.token_hex(4)}.h5"
 
 
 class Stamps(NamedTuple):
-    """Digests of the names and sizes, and of the times of files, and whether one may change without a trace in them."""
+    """Digests of the names and sizes of files, and of their times. If ``young``, a file may change and keep its time."""
 
     files: str
     times: str
@@ -97,7 +94,7 @@ class Stamps(NamedTuple):
 
     @classmethod
     def of(cls, files: Sequence[str | Path]) -> Stamps:
-        """Of those that are there."""
+        """Return the stamps of the files that exist."""
         sizes, times, newest = hashlib.sha256(), hashlib.sha256(), 0.0
         for file in files:
             if str(file) == STANDARD_INPUT or not os.path.exists(file):
@@ -109,37 +106,41 @@ class Stamps(NamedTuple):
         return cls(sizes.hexdigest(), times.hexdigest(), newest > time.time() - _YOUNG)
 
 
-def save(path: Path, tokens: Tokens, sources: Sequence[str], reading: Reading, stamps: Stamps, content: str) -> None:
-    """Write a token file, whole or not at all. Raises OSError, and what ``Tokens.ids`` does."""
+def save(path: Path, tokens: Tokens, sources: Sequence[str], text_config: TextConfig, stamps: Stamps, content: str) -> None:
+    """Write a token file atomically. Raises OSError if it cannot be written, and what ``Tokens.ids`` raises."""
     ids = tokens.ids()
     vocabulary = tokens.vocabulary
-    facts = {"kind": _KIND, "sources": [os.path.abspath(source) for source in sources], "reading": to_facts(reading),
-             "files": stamps.files, "times": "" if stamps.young else stamps.times, "content": content,
-             "fingerprint": tokens.fingerprint, "characters": ids.characters, "vocabulary": len(vocabulary),
-             "starts": ids.documents, "folded": tokens.folded}
-    atomic.write_pieces(path, checkpoint.to_pieces(_describe(facts), facts, {
+    metadata = {
+        "kind": _KIND, "sources": [os.path.abspath(source) for source in sources], "text": to_dict(text_config),
+        "files": stamps.files, "times": "" if stamps.young else stamps.times, "content": content,
+        "fingerprint": tokens.fingerprint, "characters": ids.characters, "vocabulary": len(vocabulary),
+        "starts": ids.documents, "folded": tokens.folded}
+    atomic.replace_file(path, checkpoint.to_pieces(_expected_arrays(metadata), metadata, {
         "ids": ids.blocks, "starts": ids.starts, "vocabulary/codepoints": [vocabulary.codepoints]}))
 
 
 def load(path: Path, verify: bool = True) -> Kept:
-    """What a token file holds. Raises CheckpointError for a file that is no whole, valid one; only for one that this
-    process has just written there is no need to ``verify`` what it holds."""
-    arrays, facts = checkpoint.read(path, _describe, _LARGEST, mapped=("ids", "starts"), verify=verify)
+    """Load a token file. Raises CheckpointError if it is invalid.
+
+    Use ``verify=False`` only for a file that this process has just written: neither its SHA-256 nor its values are
+    checked then.
+    """
+    arrays, metadata = checkpoint.read(path, _expected_arrays, _LARGEST, mapped=("ids", "starts"), verify=verify)
     if verify:
-        _check(path, arrays, facts)
-    return Kept(path, arrays["ids"], arrays["starts"].view(np.int64), Vocabulary(arrays["vocabulary/codepoints"]), facts)
+        _check(path, arrays, metadata)
+    return Kept(path, arrays["ids"], arrays["starts"].view(np.int64), Vocabulary(arrays["vocabulary/codepoints"]), metadata)
 
 
-def _check(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+def _check(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     try:
         vocabulary = Vocabulary(arrays["vocabulary/codepoints"])
         for block in _read(path, arrays["ids"]):  # not through the map, whose pages would count as memory of this process
             if int(block.max()) >= len(vocabulary):
-                raise ValueError("it holds ids that are none")
+                raise ValueError("/ids: not less than the size of the vocabulary")
         last = -1
         for block in _read(path, arrays["starts"]):
-            if int(block[0]) <= last or np.any(block[1:] <= block[:-1]) or int(block[-1]) >= facts["characters"]:
-                raise ValueError("its documents are not in order")
+            if int(block[0]) <= last or np.any(block[1:] <= block[:-1]) or int(block[-1]) >= metadata["characters"]:
+                raise ValueError("/starts: not increasing, or beyond the end")
             last = int(block[-1])
     except (ValueError, OSError) as error:
         raise CheckpointError(f"{path}: not a valid token file: {error}") from None
@@ -155,54 +156,55 @@ def _read(path: Path, array: np.ndarray) -> Iterator[np.ndarray]:
             yield np.fromfile(file, array.dtype, min(_BLOCK, len(array) - first))
 
 
-def fitting(path: Path, files: Sequence[str | Path], reading: Reading) -> Kept | None:
-    """What the token file holds, if there is one and it is that of ``files`` as they are now, read in this way: by their
-    sizes, their times, and where times differ by their content."""
+def load_if_current(path: Path, files: Sequence[str | Path], text_config: TextConfig) -> Kept | None:
+    """Load the token file if it exists, is valid, and belongs to ``files`` as they are now and to these options; else
+    return None. Files are compared by their sizes and times, and if the times differ, by their content."""
     try:
-        facts = facts_of(path)
+        metadata = metadata_of(path)
         stamps = Stamps.of(files)
-        if facts["files"] != stamps.files or facts["reading"] != to_facts(reading):
+        if metadata["files"] != stamps.files or metadata["text"] != to_dict(text_config):
             return None
-        if facts["times"] != stamps.times:
+        if metadata["times"] != stamps.times:
             digest = hashlib.sha256()
             for file in files:
-                for _ in blocks(file, digest, unpack=False):
+                for _ in read_blocks(file, digest, decompress=False):
                     pass
-            if facts["content"] != digest.hexdigest():
+            if metadata["content"] != digest.hexdigest():
                 return None
         return load(path)
     except (CheckpointError, OSError):
         return None
 
 
-def facts_of(path: Path) -> dict[str, Any]:
-    """What a token file says of itself. Raises CheckpointError for a file that is none."""
-    return checkpoint.read(path, _describe, _LARGEST, mapped=("ids", "starts"), verify=False)[1]
+def metadata_of(path: Path) -> dict[str, Any]:
+    """Load the metadata of a token file. Raises CheckpointError if the file is not a token file."""
+    return checkpoint.read_metadata(path, _expected_arrays, _LARGEST)
 
 
-def listed() -> list[Path]:
+def token_files() -> list[Path]:
     """The files in the cache folder that are named as token files, sorted; another's files are left alone."""
     return sorted(path for path in folder().glob("*.h5") if _NAME.fullmatch(path.name) and path.is_file())
 
 
-def left_behind() -> list[Path]:
-    """What processes that were killed have left in the cache folder: files half written, or of a standard input."""
-    found = ((path, _OWNER.fullmatch(path.name)) for path in folder().glob("*"))
+def abandoned_files() -> list[Path]:
+    """Return the files in the cache folder that killed processes have left: temporary files, and those of a standard
+    input."""
+    found = ((path, _TEMPORARY.fullmatch(path.name)) for path in folder().glob("*"))
     return sorted(path for path, name in found
-                  if name and path.is_file() and not atomic.is_running(int(name[1] or name[2])))
+                  if name and path.is_file() and atomic.is_abandoned(path, name[1], int(name[2])))
 
 
-def _describe(facts: dict[str, Any]) -> checkpoint.Manifest:
-    """The arrays that belong to the facts of a token file. Raises ValueError for facts that cannot be."""
-    if set(facts) != set(_KINDS) or any(type(facts[name]) is not kind for name, kind in _KINDS.items()) \
-            or facts["kind"] != _KIND or not all(type(source) is str for source in facts["sources"]):
-        raise ValueError("it is no token file")
-    size, vocabulary, starts = facts["characters"], facts["vocabulary"], facts["starts"]
+def _expected_arrays(metadata: dict[str, Any]) -> checkpoint.Manifest:
+    """Return the arrays that belong to the metadata of a token file. Raises ValueError if the metadata is invalid."""
+    if set(metadata) != set(_TYPES) or any(type(metadata[name]) is not kind for name, kind in _TYPES.items()) \
+            or metadata["kind"] != _KIND or not all(type(source) is str for source in metadata["sources"]):
+        raise ValueError("not a token file")
+    size, vocabulary, starts = metadata["characters"], metadata["vocabulary"], metadata["starts"]
     if not (1 <= vocabulary <= CODE_POINTS + 1 and 1 <= size < _LARGEST and 0 <= starts <= size):
-        raise ValueError("it has an impossible size")
+        raise ValueError("size out of range")
     try:
-        from_facts(Reading, facts["reading"])
+        from_dict(TextConfig, metadata["text"])
     except ConfigError as error:
         raise ValueError(str(error)) from None
-    dtype = np.min_scalar_type(vocabulary - 1).newbyteorder("<").str
+    dtype = f"<u{np.min_scalar_type(vocabulary - 1).itemsize}"
     return {"ids": (dtype, (size,)), "starts": ("<u8", (starts,)), "vocabulary/codepoints": ("<u4", (vocabulary,))}

@@ -1,4 +1,4 @@
-"""Text -> ids, for texts of any length: what is to be known of the whole text first, then its ids block by block."""
+"""Text -> ids, for texts of any length: first the vocabulary and the fingerprint, then the ids, block by block."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from charrnn.config import Reading
+from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
 from charrnn.text.documents import Lines
 from charrnn.text.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary
 
 SMALL = 2**24
-"""Bytes of a text that are held in memory."""
+"""Bytes of a text that are kept in memory."""
 
-_KINDS = {1: "<u1", 2: "<u2", 4: "<u4"}
+_DTYPES = {1: "<u1", 2: "<u2", 4: "<u4"}
 
 
 class Ids(NamedTuple):
-    """A text as ids, block by block, and then the places where documents start, if that matters, and how many there are
-    of either."""
+    """A text as ids: blocks of them, then blocks of the indices at which documents start, and the number of both."""
 
     characters: int
     documents: int
@@ -34,34 +33,39 @@ class Ids(NamedTuple):
 
 
 class Tokens:
-    """A text that is taken in block by block (``add``, and ``seam`` where a file begins), and then given out as ids.
+    """A text that is added block by block (``add``; ``seam`` at the start of each file) and then returned as ids.
 
-    The blocks are kept as code points in as few bytes as they need, in memory, or where they are many in a file without
-    a name in ``folder()``, unless ``again()`` gives the same text once more. ``vocabulary`` is what the text is written
-    in, by default its own characters; ``name`` is for messages.
+    The blocks are kept as code points of 1, 2 or 4 bytes, in memory, or for a long text in a temporary file in
+    ``folder()``, unless ``again()`` yields the same text a second time. ``vocabulary`` is by default that of the text;
+    ``name`` is for messages.
     """
 
-    def __init__(self, reading: Reading, folder: Callable[[], Path] | None = None, vocabulary: Vocabulary | None = None,
-                 name: str = "the text", again: Callable[[], Iterator[str]] | None = None) -> None:
-        self._reading, self._folder, self._given, self._name = reading, folder, vocabulary, name
-        self._again, self.is_small = again, True
+    def __init__(self, text_config: TextConfig, folder: Callable[[], Path] | None = None,
+                 vocabulary: Vocabulary | None = None, name: str = "the text",
+                 again: Callable[[], Iterator[str]] | None = None) -> None:
+        self._config = text_config
+        self._folder = folder
+        self._given = vocabulary
+        self._name = name
+        self._again = again
+        self.is_small = True
+        self.characters = 0
         self._spool: IO[bytes] = io.BytesIO()
         self._more: list[IO[bytes]] = []
-        self._blocks: list[tuple[int, int]] = []  # width and characters
+        self._blocks: list[tuple[int, int]] = []  # bytes per code point, and characters
         self._digest = hashlib.sha256()
-        self._counts = np.zeros(CODE_POINTS, np.int64) if reading.min_count > 1 else None
+        self._counts = np.zeros(CODE_POINTS, np.int64) if text_config.min_count > 1 else None
         self._present = np.zeros(CODE_POINTS, bool)
-        self._known = b""  # those below 256 that are present
+        self._known = b""  # the code points below 256 that are present
         self._seams: list[int] = []
-        self.characters = 0
 
     def seam(self) -> None:
-        """The next block begins a file."""
+        """Note that the next block starts a file."""
         if not self._seams or self._seams[-1] < self.characters:
             self._seams.append(self.characters)
 
     def add(self, text: str) -> None:
-        """Take in the next block. Raises OSError where there is no room for it, ValueError for half a character."""
+        """Add a block. Raises OSError if it cannot be stored, ValueError for a surrogate."""
         if not text:
             return
         encoded = text.encode("utf-8")
@@ -82,32 +86,32 @@ class Tokens:
             if new := data.translate(None, self._known):
                 self._known += bytes(set(new))
         else:
-            points = np.frombuffer(data, _KINDS[width])
+            points = np.frombuffer(data, _DTYPES[width])
             self._present[points] = True
             if self._counts is not None:
                 counts = np.bincount(points)
                 self._counts[:len(counts)] += counts
 
     def close(self) -> None:
-        """Let go of the text."""
+        """Delete the copy of the text."""
         for file in (self._spool, *self._more):
             file.close()
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The characters, sorted; those that are too rare are the unknown."""
+        """The distinct characters, sorted; those that are too rare become the unknown one."""
         if self._given is not None:
             return self._given
         present = self._all_present()
         if self._counts is not None:
-            present &= self._counts >= self._reading.min_count
-        if self._reading.lines:
+            present &= self._counts >= self._config.min_count
+        if self._config.lines:
             present[ord("\n")] = False
         points = np.flatnonzero(present)
         if self._counts is not None and not len(points):
-            raise CorpusError(f"{self._name}: no character stands there {self._reading.min_count:,} times; give a lower "
+            raise CorpusError(f"{self._name}: no character stands there {self._config.min_count:,} times; give a lower "
                               f"--min-count")
-        if self._reading.lines:
+        if self._config.lines:
             points = np.union1d(points, [ord("\n")])
         return Vocabulary(points if self._counts is None else np.append(points, UNKNOWN))
 
@@ -118,7 +122,7 @@ class Tokens:
 
     @property
     def folded(self) -> str:
-        """The different characters that became the unknown one."""
+        """The distinct characters that were replaced by the unknown one."""
         present = self._all_present()
         unknown = self.vocabulary.unknown is not None
         present[self.vocabulary.codepoints[:-1] if unknown else self.vocabulary.codepoints] = False
@@ -126,37 +130,37 @@ class Tokens:
 
     @property
     def _starts(self) -> list[int]:
-        """Where files start that are not empty."""
+        """The indices at which files start that are not empty."""
         return [seam for seam in self._seams if seam < self.characters]
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the text in UTF-8; where more than the text makes the ids what they are, of that digest with it."""
-        text, reading = self._digest.hexdigest(), self._reading
-        more = {"level": reading.level, "min_count": reading.min_count,
-                "lines": reading.shuffle_seed if reading.lines else None,
-                "files": reading.reset_at_files and self._starts}
+        """The SHA-256 of the text in UTF-8; if settings shape the ids too, of that digest and these settings."""
+        text, text_config = self._digest.hexdigest(), self._config
+        more = {"level": text_config.level, "min_count": text_config.min_count,
+                "lines": text_config.shuffle_seed if text_config.lines else None,
+                "files": text_config.reset_at_files and self._starts}
         if more == {"level": "char", "min_count": 1, "lines": None, "files": False}:
             return text
         return hashlib.sha256(json.dumps([text, more]).encode()).hexdigest()
 
     def ids(self) -> Ids:
-        """The text as ids.
+        """Return the text as ids.
 
-        Lines are documents that begin with the end of the line before, and end with their own. Raises CorpusError where
-        there are none, VocabularyError for a character that is not in a vocabulary that was given, OSError.
+        A line is a document that starts with the newline of the line before it and ends with its own. Raises CorpusError
+        if there are no lines, VocabularyError for a character that is not in the given vocabulary, OSError.
         """
-        if self._reading.lines:
-            lines = Lines(self._in_order(), self.vocabulary.id("\n"), self._reading.shuffle_seed, self.characters,
+        if self._config.lines:
+            lines = Lines(self._in_order(), self.vocabulary.id("\n"), self._config.shuffle_seed, self.characters,
                           self._file(), self._file())
             if not lines.count:
                 raise CorpusError(f"{self._name}: no line has a character; give a text with a document in each line")
             return Ids(lines.characters, lines.count, lines.ids(), lines.starts())
-        starts = np.array(self._starts if self._reading.reset_at_files else [], np.uint64)
+        starts = np.array(self._starts if self._config.reset_at_files else [], np.uint64)
         return Ids(self.characters, len(starts), self._in_order(), iter([starts]))
 
     def _file(self) -> IO[bytes]:
-        """Room for as much as the text takes."""
+        """Return a file for another copy of the text."""
         file = io.BytesIO() if self.is_small else tempfile.TemporaryFile(dir=self._folder and self._folder())  # noqa: SIM115
         self._more.append(file)
         return file
@@ -171,7 +175,7 @@ class Tokens:
             if width == 1:
                 yield vocabulary.encode_latin(data, first)
             else:
-                yield vocabulary.encode_points(np.frombuffer(data, _KINDS[width]), first)
+                yield vocabulary.encode_points(np.frombuffer(data, _DTYPES[width]), first)
             first += len(data) // width
 
     def _kept(self) -> Iterator[tuple[bytes, int]]:
@@ -181,7 +185,7 @@ class Tokens:
 
 
 def _narrowest(text: str) -> tuple[bytes, int]:
-    """The code points of ``text`` in as few bytes each as all fit into, and how many these are."""
+    """Return the code points of ``text`` in as few bytes as the largest needs, and that number of bytes."""
     try:
         return text.encode("latin-1"), 1
     except UnicodeEncodeError:

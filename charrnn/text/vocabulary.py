@@ -10,32 +10,31 @@ import numpy as np
 from charrnn.errors import VocabularyError
 
 CODE_POINTS = 0x110000
-"""Unicode's code points are 0 to this, less one."""
+"""The number of Unicode code points."""
 
 UNKNOWN = CODE_POINTS
-"""Stands, as the last of them, among the code points of a vocabulary that takes any character."""
+"""The last "code point" of a vocabulary that has an unknown character."""
 
 REPLACEMENT = "\ufffd"
-"""How an unknown character is written."""
+"""The text of the unknown character."""
 
 
 def code_points(text: str) -> np.ndarray:
-    """The code points of ``text``, (len(text),) of uint32."""
+    """Return the code points of ``text``, (len(text),) of uint32."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-def describe(character: str) -> str:
-    """A character in words: ``'é' (U+00E9, LATIN SMALL LETTER E WITH ACUTE)``."""
+def describe_character(character: str) -> str:
+    """Return a character in words: ``'é' (U+00E9, LATIN SMALL LETTER E WITH ACUTE)``."""
     name = unicodedata.name(character, "")
     return f"{character!r} (U+{ord(character):04X}{', ' + name if name else ''})"
 
 
 class Vocabulary:
-    """Sorted, unique characters; the id of a character is its place among them.
+    """Sorted, distinct characters; the id of a character is its index.
 
-    ``codepoints`` is (V,) of uint32, strictly ascending; ValueError if it is not, or is empty, or holds what is no
-    Unicode character. ``UNKNOWN`` may be the last: then ``unknown`` is the id of all characters that are not there,
-    else None.
+    ``codepoints`` is (V,) of uint32, strictly increasing. ``UNKNOWN`` may be the last one: then ``unknown`` is the id of
+    all characters that are not in the vocabulary, otherwise it is None. Raises ValueError if the code points are invalid.
     """
 
     def __init__(self, codepoints: np.ndarray) -> None:
@@ -57,7 +56,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
-        """The vocabulary of a text. Raises ValueError for an empty one."""
+        """Return the vocabulary of a text. Raises ValueError if it is empty."""
         present = np.zeros(CODE_POINTS, dtype=bool)
         present[code_points(text)] = True
         return cls(np.flatnonzero(present))
@@ -82,27 +81,40 @@ class Vocabulary:
         """The smallest unsigned dtype that holds every id."""
         return np.min_scalar_type(len(self) - 1)
 
+    @property
+    def start(self) -> int:
+        """The id that a model reads first if there is no prime: that of the newline, or 0 if there is none."""
+        return self._ids.get("\n", 0)
+
     def id(self, character: str) -> int:
-        """The id of one character that stands in it. Raises KeyError for another."""
+        """Return the id of a character. Raises KeyError if it is not in the vocabulary."""
         return self._ids[character]
 
     def missing(self, text: str) -> list[str]:
-        """The different characters of ``text`` that do not stand in it, sorted."""
+        """Return the distinct characters of ``text`` that are not in the vocabulary, sorted."""
         return sorted(character for character in set(text) if character not in self._ids)
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of ``text``, (len(text),), in the smallest unsigned dtype.
+        """Return the ids of ``text``, (len(text),), in the smallest unsigned dtype.
 
-        Raises VocabularyError, which names the first character that has no id.
+        Raises VocabularyError for the first character that has no id.
         """
         return self.encode_points(code_points(text))
 
+    def encode_known(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of ``text``, and which of its characters are known, (len(text),) each.
+
+        An unknown character has the id ``unknown``, or len(self) if there is none.
+        """
+        ids = self._table[code_points(text)]
+        return ids, ids != (len(self) if self.unknown is None else self.unknown)
+
     def encode_points(self, points: np.ndarray, first: int = 0) -> np.ndarray:
-        """As ``encode``, of code points (N,) that begin at character ``first`` of their text."""
+        """Return the ids of code points (N,), which start at character ``first`` of their text."""
         return self._known(self._table[points], points, first).astype(self.dtype, copy=False)
 
     def encode_latin(self, data: bytes, first: int = 0) -> np.ndarray:
-        """As ``encode_points``, of code points below 256, a byte each; the fastest way."""
+        """Return the ids of code points below 256, one byte each; this is the fastest way."""
         points = np.frombuffer(data, np.uint8)
         if len(self) > 255:
             return self.encode_points(points, first)
@@ -111,13 +123,14 @@ class Vocabulary:
     def _known(self, ids: np.ndarray, points: np.ndarray, first: int) -> np.ndarray:
         if self.unknown is None and len(ids) and int(ids.max()) == len(self):
             place = int(np.argmax(ids == len(self)))
-            raise VocabularyError(f"{describe(chr(points[place]))} at character {first + place:,} does not stand in the "
-                                  f"training text, which has {len(self):,} different characters; leave it out or replace "
-                                  f"it, or train with --min-count 2, which knows a place for such")
+            character = describe_character(chr(points[place]))
+            raise VocabularyError(f"{character} at character {first + place:,} does not stand in the training text, which "
+                                  f"has {len(self):,} different characters; leave it out or replace it, or train with "
+                                  f"--min-count 2, which knows a place for such")
         return ids
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text of ``ids``, the inverse of ``encode``. Raises IndexError for an id that is none."""
+        """Return the text of ``ids``, the inverse of ``encode``. Raises IndexError if an id is out of range."""
         ids = np.asarray(ids)
         if ids.size and int(ids.min()) < 0:
             raise IndexError(f"an id of {ids.min()}")
@@ -130,7 +143,7 @@ class Vocabulary:
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """Code point -> id, (CODE_POINTS,); where there is none that of the unknown, or V."""
+        """Code point -> id, (CODE_POINTS,): for other characters the id of the unknown one, or V."""
         if self.unknown is not None:
             table = np.full(CODE_POINTS, self.unknown, self.dtype)
             table[self.codepoints[:-1]] = np.arange(self.unknown)

@@ -12,9 +12,9 @@ import pytest
 
 from charrnn import Corpus
 from charrnn.errors import CorpusError
-from charrnn.text.builtin import BUILT_IN
+from charrnn.text.builtin import BUILTIN_TEXTS
 
-SOURCE = BUILT_IN["python-source"]
+SOURCE = BUILTIN_TEXTS["python-source"]
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def put(folder: Path, **files: bytes) -> None:
         (folder / f"{name}.py").write_bytes(data)
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", BUILTIN_TEXTS)
 def test_a_built_in_text_is_about_as_large_as_is_said_and_the_same_each_time(name: str) -> None:
-    text = BUILT_IN[name].read()
-    assert 0.5 < len(text.encode()) / BUILT_IN[name].size < 2
-    assert BUILT_IN[name].read() == text
+    text = BUILTIN_TEXTS[name].read()
+    assert 0.5 < len(text.encode()) / BUILTIN_TEXTS[name].size < 2
+    assert BUILTIN_TEXTS[name].read() == text
 
 
 def test_the_source_is_that_of_the_running_interpreter() -> None:
@@ -60,18 +60,18 @@ def test_a_python_without_its_texts_says_so_in_a_line(library: Path, monkeypatch
         SOURCE.read()
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     with pytest.raises(CorpusError, match="python-reference: this Python does not carry"):
-        Corpus.open(["python-reference"])
+        Corpus.read("python-reference")
 
 
 def test_the_source_is_a_corpus_by_its_name_alone(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(library, a=b"import this\n")
     monkeypatch.chdir(library)
-    corpus = Corpus.open(["python-source"])
+    corpus = Corpus.read("python-source")
     assert (corpus.name, corpus.sources, len(corpus)) == ("python-source", ("python-source",), 12)
     with pytest.raises(CorpusError, match="python-source: no such file"):
-        Corpus.open(["python-source", "a.py"])
+        Corpus.read("python-source", "a.py")
     (library / "python-source").write_text("mine")
-    assert len(Corpus.open(["python-source"])) == 4
+    assert len(Corpus.read("python-source")) == 4
 
 
 def test_a_run_on_the_source_says_so_and_goes_on_with_it(library: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:

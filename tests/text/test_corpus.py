@@ -13,17 +13,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import Reading
+from charrnn.config import TextConfig
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.text.corpus import BUILT_IN, Corpus
-from charrnn.text.files import blocks, decode, name_of, texts
+from charrnn.text.corpus import DEFAULT_CORPUS, Corpus
+from charrnn.text.decoding import decode, decode_blocks
+from charrnn.text.files import display_name, read_blocks
 
 PROPERTY = settings(max_examples=60)
 BOM = b"\xef\xbb\xbf"
 
 
 def read_text(path):
-    return "".join(texts(blocks(path), name_of(path), Reading()))
+    return "".join(decode_blocks(read_blocks(path), display_name(path), TextConfig()))
 
 
 def text_of(corpus):
@@ -50,7 +51,7 @@ def error_of(call, *arguments):
 @PROPERTY
 @given(st.text(min_size=1, max_size=80))
 def test_the_ids_are_the_text(text):
-    corpus = Corpus(text)
+    corpus = Corpus.from_text(text)
     assert text_of(corpus) == text
     assert len(corpus) == len(text)
     assert len(corpus.vocabulary) == len(set(text))
@@ -142,7 +143,7 @@ def test_an_empty_file_beside_others_does_no_harm(tmp_path):
 
 
 def test_no_text_is_refused():
-    assert "empty" in error_of(Corpus, "")
+    assert "empty" in error_of(Corpus.from_text, "")
 
 
 def test_a_missing_file_is_refused(tmp_path):
@@ -163,7 +164,7 @@ def test_a_path_that_no_file_can_have_is_refused():
 
 def test_a_text_with_surrogates_is_refused():
     with pytest.raises(CorpusError):
-        Corpus("text with \udcff")
+        Corpus.from_text("text with \udcff")
 
 
 def test_the_built_in_corpus_needs_no_file_and_no_network(monkeypatch, tmp_path):
@@ -172,41 +173,41 @@ def test_the_built_in_corpus_needs_no_file_and_no_network(monkeypatch, tmp_path)
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.chdir(tmp_path)
-    corpus = Corpus.built_in()
+    corpus = Corpus.read(DEFAULT_CORPUS)
     assert 350_000 < len(corpus) < 900_000
     assert 80 < len(corpus.vocabulary) < 256
-    assert corpus.sources == (BUILT_IN,)
-    assert corpus.name == BUILT_IN
+    assert corpus.sources == (DEFAULT_CORPUS,)
+    assert corpus.name == DEFAULT_CORPUS
     assert not list(tmp_path.iterdir())
 
 
 def test_the_built_in_corpus_is_the_reference_topic_by_topic():
     from pydoc_data.topics import topics
 
-    text = text_of(Corpus.built_in())
+    text = text_of(Corpus.read(DEFAULT_CORPUS))
     assert len(text) == sum(map(len, topics.values())) + 2 * (len(topics) - 1)
     assert all(topic in text for topic in topics.values())
-    assert Corpus.built_in().fingerprint == hashlib.sha256(text.encode()).hexdigest()
+    assert Corpus.read(DEFAULT_CORPUS).fingerprint == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_the_built_in_corpus_has_its_topics_in_the_order_of_their_names(monkeypatch):
     monkeypatch.setattr("pydoc_data.topics.topics", {"while": "third", "assert": "first", "for": "second"})
-    assert text_of(Corpus.built_in()) == "first\n\nsecond\n\nthird"
+    assert text_of(Corpus.read(DEFAULT_CORPUS)) == "first\n\nsecond\n\nthird"
 
 
 def test_open_takes_the_built_in_corpus_for_its_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert Corpus.open([BUILT_IN]).sources == (BUILT_IN,)
-    assert Corpus.open(Corpus.built_in().sources).fingerprint == Corpus.built_in().fingerprint
+    assert Corpus.read(DEFAULT_CORPUS).sources == (DEFAULT_CORPUS,)
+    assert Corpus.read(*Corpus.read(DEFAULT_CORPUS).sources).fingerprint == Corpus.read(DEFAULT_CORPUS).fingerprint
 
 
 def test_what_is_much_larger_than_it_should_be_is_refused_unread(tmp_path, monkeypatch):
     with open(tmp_path / "huge.txt", "wb") as file:
         file.truncate(2**40)
-    monkeypatch.setattr("charrnn.text.corpus.blocks", None)  # to read it would fail
+    monkeypatch.setattr("charrnn.text.corpus.read_blocks", None)  # to read it would fail
     for source in (tmp_path, tmp_path / "huge.txt"):
         with pytest.raises(CorpusError, match="much larger than the 1,000 characters"):
-            Corpus.open([str(source)], characters=1000)
+            Corpus.read(str(source), expected=1000)
 
 
 def test_an_empty_name_names_nothing():
@@ -215,30 +216,30 @@ def test_an_empty_name_names_nothing():
 
 def test_open_takes_a_file_of_that_name_where_there_is_one(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / BUILT_IN).write_bytes(b"mine")
-    assert text_of(Corpus.open([BUILT_IN])) == "mine"
+    (tmp_path / DEFAULT_CORPUS).write_bytes(b"mine")
+    assert text_of(Corpus.read(DEFAULT_CORPUS)) == "mine"
 
 
 def test_open_reads_the_files_it_is_given(tmp_path):
     a, b = write(tmp_path, a=b"a", b=b"b")
-    assert text_of(Corpus.open([str(a), str(b)])) == "ab"
+    assert text_of(Corpus.read(str(a), str(b))) == "ab"
 
 
 @PROPERTY
 @given(st.text(min_size=1, max_size=40))
 def test_the_fingerprint_is_the_sha256_of_the_text_in_utf8(text):
-    assert Corpus(text).fingerprint == hashlib.sha256(text.encode()).hexdigest()
+    assert Corpus.from_text(text).fingerprint == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_the_fingerprint_does_not_depend_on_how_the_text_is_stored(tmp_path):
     whole, start, end = write(tmp_path, whole=BOM + b"one two", start=b"one ", end=b"two")
-    assert Corpus.read(whole).fingerprint == Corpus.read(start, end).fingerprint == Corpus("one two").fingerprint
+    assert Corpus.read(whole).fingerprint == Corpus.read(start, end).fingerprint == Corpus.from_text("one two").fingerprint
 
 
 @pytest.mark.parametrize(("source", "name"), [("a/novel.txt", "novel"), ("notes", "notes"), ("x.tar.gz", "x.tar")])
 def test_its_name_is_the_stem_of_the_first_source(source, name):
-    assert Corpus("text", [source, "other.txt"]).name == name
-    assert Corpus("text").name == "text"
+    assert Corpus.from_text("text", [source, "other.txt"]).name == name
+    assert Corpus.from_text("text").name == "text"
 
 
 @pytest.mark.parametrize(("length", "shares", "sizes"), [
@@ -246,23 +247,23 @@ def test_its_name_is_the_stem_of_the_first_source(source, name):
     (1000, (0.0, 0.0), (1000, 0, 0)), (1000, (0.0, 0.25), (750, 0, 250)), (1000, (0.5, 0.25), (250, 500, 250)),
     (20, (0.1, 0.1), (16, 2, 2))])
 def test_the_parts_have_their_shares(length, shares, sizes):
-    corpus = Corpus("ab" * (length // 2))
-    assert tuple(map(len, corpus.split(*shares))) == sizes
+    corpus = Corpus.from_text("ab" * (length // 2))
+    assert tuple(map(len, corpus.split(*shares).parts)) == sizes
 
 
 @PROPERTY
 @given(st.integers(2, 3000), st.floats(0, 0.98), st.floats(0, 0.98))
 def test_the_parts_follow_each_other_and_cover_the_text(length, validation, test):
     test = min(test, 0.99 - validation)
-    corpus = Corpus("".join(map(chr, range(32, 32 + length))))
+    corpus = Corpus.from_text("".join(map(chr, range(32, 32 + length))))
     try:
         parts = corpus.split(validation, test)
     except ConfigError as error:
         share = {"validation": validation, "test": test}[error.field]
         assert 0 < share * length < 3
         return
-    assert np.array_equal(np.concatenate(parts), corpus.ids)
-    assert all(np.shares_memory(part, corpus.ids) for part in parts if len(part))
+    assert np.array_equal(np.concatenate([part.ids for part in parts.parts]), corpus.ids)
+    assert all(np.shares_memory(part.ids, corpus.ids) for part in parts.parts if len(part))
     assert abs(len(parts.validation) - validation * length) < 1 + 1e-6
     assert abs(len(parts.test) - test * length) < 1 + 1e-6
     assert len(parts.validation) > 0 or not validation
@@ -274,7 +275,7 @@ def test_the_parts_follow_each_other_and_cover_the_text(length, validation, test
     (1, (0.1, 0.0), "validation"), (1000, (0.0001, 0.0), "validation")])
 def test_a_part_with_nothing_to_predict_is_refused(length, shares, field):
     with pytest.raises(ConfigError) as caught:
-        Corpus("x" * length).split(*shares)
+        Corpus.from_text("x" * length).split(*shares)
     assert caught.value.field == field
     assert f"{length:,} characters" in str(caught.value)
 
@@ -284,7 +285,7 @@ def test_a_part_with_nothing_to_predict_is_refused(length, shares, field):
     ((0.1, 1.5), "test"), ((0.1, -0.5), "test"), ((0.1, math.nan), "test"), ((0.6, 0.6), "test"), ((0.5, 0.5), "test")])
 def test_shares_out_of_range_are_refused_by_name(shares, field):
     with pytest.raises(ConfigError) as caught:
-        Corpus("ab" * 50).split(*shares)
+        Corpus.from_text("ab" * 50).split(*shares)
     assert caught.value.field == field
 
 
@@ -296,8 +297,8 @@ def test_a_text_in_another_encoding_is_read(tmp_path, encoding, text):
     (path,) = write(tmp_path, notes=text.encode(encoding))
     corpus = Corpus.read(path, encoding=encoding)
     assert corpus.vocabulary.decode(corpus.ids) == text
-    assert corpus.fingerprint == Corpus(text).fingerprint
-    assert corpus.reading.errors == "strict"
+    assert corpus.fingerprint == Corpus.from_text(text).fingerprint
+    assert corpus.text_config.errors == "strict"
 
 
 @pytest.mark.parametrize(("errors", "text"), [("replace", "a\ufffdb\ufffd"), ("ignore", "ab")])
@@ -348,17 +349,17 @@ def test_an_empty_text_is_called_so_whether_or_not_it_is_kept(tmp_path, monkeypa
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
     (path,) = write(tmp_path, nothing=b"")
     with pytest.raises(CorpusError, match=r"nothing.txt: is empty \(0 characters\)"):
-        Corpus.open([str(path)], keep=keep)
+        Corpus.read(str(path), keep=keep)
 
 
-@pytest.mark.parametrize("reading", [
-    Reading(), Reading(level="byte"), Reading(lines=True), Reading(normalize="NFC", lowercase=True), Reading(min_count=2),
-    Reading(level="byte", lines=True)], ids=str)
-def test_a_text_and_a_file_of_it_are_the_same(tmp_path, reading):
+@pytest.mark.parametrize("config", [
+    TextConfig(), TextConfig(level="byte"), TextConfig(lines=True), TextConfig(normalize="NFC", lowercase=True),
+    TextConfig(min_count=2), TextConfig(level="byte", lines=True)], ids=str)
+def test_a_text_and_a_file_of_it_are_the_same(tmp_path, config):
     text = "Cafe\u0301 one\r\ntwo two\r\n\r\nA \U0001f600"
     (path,) = write(tmp_path, notes=text.encode())
-    one, two = Corpus(text, [str(path)], reading), Corpus.open([str(path)], reading)
-    for name in ("vocabulary", "fingerprint", "folded", "reading", "sources", "token_file"):
+    one, two = Corpus.from_text(text, [str(path)], config), Corpus.read(str(path), text_config=config)
+    for name in ("vocabulary", "fingerprint", "folded", "text_config", "sources", "path"):
         assert getattr(one, name) == getattr(two, name)
     assert one.ids.tolist() == two.ids.tolist()
     assert one.starts.tolist() == two.starts.tolist()
@@ -371,7 +372,7 @@ def test_bytes_are_read_as_they_are(tmp_path):
     corpus = Corpus.read(path, level="byte")
     assert text_of(corpus).encode("latin-1") == data
     assert len(corpus.vocabulary) == 256
-    assert corpus.fingerprint != Corpus(data.decode("latin-1")).fingerprint
+    assert corpus.fingerprint != Corpus.from_text(data.decode("latin-1")).fingerprint
 
 
 def test_packed_files_in_a_folder_are_read(tmp_path):
@@ -384,12 +385,12 @@ def test_packed_files_in_a_folder_are_read(tmp_path):
 
 
 def test_its_name_is_text_for_standard_input():
-    assert Corpus("text", ["-"]).name == Corpus("text", ["-", "a.txt"]).name == "text"
+    assert Corpus.from_text("text", ["-"]).name == Corpus.from_text("text", ["-", "a.txt"]).name == "text"
 
 
 def test_reading_from_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped")))
-    assert text_of(Corpus.open(["-"])) == "piped"
+    assert text_of(Corpus.read("-")) == "piped"
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -400,7 +401,7 @@ def test_all_bytes_are_counted_while_they_are_read(tmp_path, monkeypatch, packed
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress(data))
     names = ["a.txt", "b.txt.gz"] if packed else ["a.txt", "a.txt"]
     size = sum((tmp_path / name).stat().st_size for name in names)
-    Corpus.open([str(tmp_path / name) for name in names], on_bytes=lambda count, total: calls.append((count, total)))
+    Corpus.read(*[str(tmp_path / name) for name in names], on_bytes=lambda count, total: calls.append((count, total)))
     assert sum(count for count, _ in calls) == size
     assert {total for _, total in calls} == {size}
     assert len(calls) > 5
@@ -413,9 +414,9 @@ def test_what_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
     (tmp_path / "bomb.txt.gz").write_bytes(gzip.compress(b"a" * 10**5))
     monkeypatch.setattr("charrnn.text.tokens.Tokens.ids", None)
     with pytest.raises(CorpusError, match="is much larger than the 10 characters that were trained on"):
-        Corpus.open([str(tmp_path / "bomb.txt.gz")], characters=10)
+        Corpus.read(str(tmp_path / "bomb.txt.gz"), expected=10)
     with pytest.raises(CorpusError, match="is much larger than the 100 characters"):
-        Corpus.open([str(tmp_path / "bomb.txt.gz")], characters=100)
+        Corpus.read(str(tmp_path / "bomb.txt.gz"), expected=100)
 
 
 @pytest.mark.parametrize(("size", "characters", "is_read"), [(1000, 10, True), (1001, 10, False), (1600, 100, True),
@@ -424,28 +425,28 @@ def test_a_text_may_be_sixteen_times_as_large(tmp_path, monkeypatch, size, chara
     monkeypatch.setattr("charrnn.text.corpus.SMALL", 1000)
     (path,) = write(tmp_path, notes=b"a" * size)
     with contextlib.nullcontext() if is_read else pytest.raises(CorpusError):
-        assert len(Corpus.open([str(path)], characters=characters)) == size
+        assert len(Corpus.read(str(path), expected=characters)) == size
 
 
 # Lines and files
 
 def test_starts_are_shared_out_with_the_parts(tmp_path):
-    corpus = Corpus("".join(f"{number:03}\n" for number in range(100)), reading=Reading(lines=True))
+    corpus = Corpus.from_text("".join(f"{number:03}\n" for number in range(100)), text_config=TextConfig(lines=True))
     assert corpus.starts.tolist() == [4 * number for number in range(100)]
-    parts, starts = corpus.split(0.2, 0.1), corpus.split_starts(0.2, 0.1)
-    assert sum(map(len, starts)) == 100
-    for part, places in zip(parts, starts):
-        assert {corpus.vocabulary.decode(part[place:place + 1]) for place in places} == {"\n"}
-        assert len(places) >= len(part) // 4
-    assert starts.train[0] == 0
-    assert starts.validation[0] == -len(parts.train) % 4
+    split = corpus.split(0.2, 0.1)
+    assert sum(len(part.starts) for part in split.parts) == 100
+    for part in split.parts:
+        assert {corpus.vocabulary.decode(part.ids[place:place + 1]) for place in part.starts} == {"\n"}
+        assert len(part.starts) >= len(part) // 4
+    assert split.train.starts[0] == 0
+    assert split.validation.starts[0] == -len(split.train) % 4
 
 
 def test_a_start_where_a_part_begins_is_in_it_alone():
-    corpus = Corpus("x" * 100)
+    corpus = Corpus.from_text("x" * 100)
     corpus.starts = np.array([0, 79, 80, 90, 99])
-    assert [part.tolist() for part in corpus.split_starts(0.1, 0.1)] == [[0, 79], [0], [0, 9]]
-    assert [part.tolist() for part in corpus.split_starts(0, 0)] == [[0, 79, 80, 90, 99], [], []]
+    assert [part.starts.tolist() for part in corpus.split(0.1, 0.1).parts] == [[0, 79], [0], [0, 9]]
+    assert [part.starts.tolist() for part in corpus.split(0.0, 0.0).parts] == [[0, 79, 80, 90, 99], [], []]
 
 
 def test_files_are_documents_where_that_is_asked_for(tmp_path):
@@ -459,21 +460,21 @@ def test_files_are_documents_where_that_is_asked_for(tmp_path):
 def test_lines_of_the_training_part_are_found(monkeypatch, block, level):
     monkeypatch.setattr("charrnn.text.corpus._BLOCK", block)
     lines = [f"line {number}" for number in range(20)]
-    corpus = Corpus("\n".join(lines), reading=Reading(lines=True, level=level))
+    corpus = Corpus.from_text("\n".join(lines), text_config=TextConfig(lines=True, level=level))
     order = text_of(corpus)[1:-1].split("\n")
     wanted = {*lines, "line", "ine 1", "", "line 1\nline 2", "another"}
-    assert corpus.lines_among(wanted, 0, 0) == set(lines)
+    assert corpus.split(0.0, 0.0).training_lines(wanted) == set(lines)
     last = len(corpus.split(0.25, 0.25).train)
     whole = set(text_of(corpus)[:last].split("\n")[1:-1])
     assert whole < set(lines)
-    assert corpus.lines_among(wanted, 0.25, 0.25) == whole == set(order[:len(whole)])
+    assert corpus.split(0.25, 0.25).training_lines(wanted) == whole == set(order[:len(whole)])
 
 
 # Shares
 
 @pytest.mark.parametrize(("size", "validation"), [(1000, 100), (9_999_960, 999_996), (10**7, 10**6), (2 * 10**7, 10**6)])
 def test_validation_takes_a_tenth_and_at_most_a_million_characters_by_default(size, validation):
-    corpus = Corpus("ab")
+    corpus = Corpus.from_text("ab")
     corpus.ids = np.zeros(size, np.uint8)
     assert len(corpus.split().validation) == validation
     assert len(corpus.split(test=0.1).validation) == validation

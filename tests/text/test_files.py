@@ -21,10 +21,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import Reading
+from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
-from charrnn.text import files as texts
-from charrnn.text.files import blocks, decode, find, name_of, shape, shaped
+from charrnn.text import decoding, files
+from charrnn.text.decoding import decode, decode_blocks, normalize, normalize_blocks
+from charrnn.text.files import display_name, find_files, read_blocks
 
 PROPERTY = settings(max_examples=60)
 PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -33,12 +34,12 @@ PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 TRICKY = ("aA\u0301\u0323\u0327\u212b\u03a3\u0391.\u00a8' \n\r\u1100\u1161\u11a8\uac00\u3131\uff76\uff9e\ufb01\u0130,"
           "\u4e2d\U0001d6ba")
 TRICKY_TEXTS = st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=30)
-SHAPES = st.builds(lambda normalize, lowercase, lines: Reading(normalize=normalize, lowercase=lowercase, lines=lines),
+SHAPES = st.builds(lambda normalize, lowercase, lines: TextConfig(normalize=normalize, lowercase=lowercase, lines=lines),
                    st.sampled_from(["none", "NFC", "NFKC"]), st.booleans(), st.booleans())
 
 
 def read_text(path):
-    return "".join(texts.texts(blocks(path), name_of(path), Reading()))
+    return "".join(decode_blocks(read_blocks(path), display_name(path), TextConfig()))
 
 
 def cut(data, places):
@@ -47,14 +48,14 @@ def cut(data, places):
     return [data[first:last] for first, last in pairwise(bounds)]
 
 
-def whole(text: str, reading: Reading) -> str:
+def whole(text: str, config: TextConfig) -> str:
     """What becomes of a text, by definition."""
-    if reading.lines:
+    if config.lines:
         text = text.replace("\r\n", "\n")
         text += "\n" if text and not text.endswith("\n") else ""
-    if reading.normalize != "none":
-        text = unicodedata.normalize(reading.normalize, text)
-    return text.lower() if reading.lowercase else text
+    if config.normalize != "none":
+        text = unicodedata.normalize(config.normalize, text)
+    return text.lower() if config.lowercase else text
 
 
 def error_of(call: Callable, *arguments) -> str:
@@ -68,28 +69,28 @@ def error_of(call: Callable, *arguments) -> str:
 
 @settings(max_examples=300)
 @given(TRICKY_TEXTS, SHAPES, st.lists(st.integers(0, 40), max_size=30))
-@example("a\u0301", Reading(normalize="NFC"), [1])
-@example("\u1100\u1161\u11a8", Reading(normalize="NFC"), [1, 2])
-@example("\uac00\u11a8", Reading(normalize="NFC"), [1])
-@example("\uff76\uff9e", Reading(normalize="NFKC"), [1])
-@example("\u0391\u03a3\u0391", Reading(lowercase=True), [2])
-@example("\u0391\u03a3.\u0391", Reading(lowercase=True), [2, 3])
-@example("\u0391\u03a3\u00a8\u0391", Reading(lowercase=True), [2, 3])
-@example("\u0391\u03a3", Reading(lowercase=True), [1])
-@example("a\r\nb", Reading(lines=True), [2])
-@example("\r\n", Reading(lines=True), [1])
-@example("a b\r", Reading(lines=True), [3])
-@example("a\n", Reading(lines=True), [1])
-def test_text_in_blocks_is_shaped_as_the_whole(text, reading, places):
-    assert "".join(shaped(cut(text, places), reading)) == whole(text, reading)
+@example("a\u0301", TextConfig(normalize="NFC"), [1])
+@example("\u1100\u1161\u11a8", TextConfig(normalize="NFC"), [1, 2])
+@example("\uac00\u11a8", TextConfig(normalize="NFC"), [1])
+@example("\uff76\uff9e", TextConfig(normalize="NFKC"), [1])
+@example("\u0391\u03a3\u0391", TextConfig(lowercase=True), [2])
+@example("\u0391\u03a3.\u0391", TextConfig(lowercase=True), [2, 3])
+@example("\u0391\u03a3\u00a8\u0391", TextConfig(lowercase=True), [2, 3])
+@example("\u0391\u03a3", TextConfig(lowercase=True), [1])
+@example("a\r\nb", TextConfig(lines=True), [2])
+@example("\r\n", TextConfig(lines=True), [1])
+@example("a b\r", TextConfig(lines=True), [3])
+@example("a\n", TextConfig(lines=True), [1])
+def test_text_in_blocks_is_shaped_as_the_whole(text, config, places):
+    assert "".join(normalize_blocks(cut(text, places), config)) == whole(text, config)
 
 
 @given(TRICKY_TEXTS, SHAPES)
 @PROPERTY
-@example("a\r", Reading(lines=True))
-def test_a_text_by_itself_is_shaped_as_one_in_a_file_but_for_the_last_lines_end(text, reading):
-    ends = text.replace("\r\n", "\n") if reading.lines else text
-    assert shape(text, reading) == whole(ends, replace(reading, lines=False))
+@example("a\r", TextConfig(lines=True))
+def test_a_text_by_itself_is_shaped_as_one_in_a_file_but_for_the_last_lines_end(text, config):
+    ends = text.replace("\r\n", "\n") if config.lines else text
+    assert normalize(text, config) == whole(ends, replace(config, lines=False))
 
 
 def test_no_text_is_cut_before_what_composes_with_what_stands_before_it():
@@ -102,42 +103,43 @@ def test_no_text_is_cut_before_what_composes_with_what_stands_before_it():
     seconds.update(map(chr, [*range(0x1161, 0x1176), *range(0x11a8, 0x11c3)]))  # Hangul composes by rule
     assert len(seconds) > 90
     for second in seconds:
-        assert texts._cut("x" + second) == 0
-    assert texts._cut("xy") == 1
+        assert decoding._cut("x" + second) == 0
+    assert decoding._cut("xy") == 1
 
 
 @pytest.mark.parametrize("form", ["none", "NFC", "NFKC"])
 def test_no_word_is_cut_where_a_sigma_could_be_the_last_letter(form):
-    reading = Reading(normalize=form, lowercase=True)
+    config = TextConfig(normalize=form, lowercase=True)
     points = [point for point in range(0x30000) if unicodedata.category(chr(point)) not in ("Cn", "Co", "Cs", "Lo")]
     for character in map(chr, points):
         text = f"A\u03a3{character}"
-        if texts._cut(text, True) == 2:
-            assert whole("A\u03a3", reading) + whole(character + "A\u03a3 ", reading) == whole(text + "A\u03a3 ", reading)
-            assert whole("A", reading) + whole(character + "\u03a3 ", reading) == whole(f"A{character}\u03a3 ", reading)
+        if decoding._cut(text, True) == 2:
+            assert whole("A\u03a3", config) + whole(character + "A\u03a3 ", config) == whole(text + "A\u03a3 ", config)
+            assert whole("A", config) + whole(character + "\u03a3 ", config) == whole(f"A{character}\u03a3 ", config)
 
 
 def test_where_a_long_text_can_be_cut_nowhere_it_is_cut_all_the_same(monkeypatch):
-    monkeypatch.setattr(texts, "_BLOCK", 10)
+    monkeypatch.setattr(decoding, "_LONGEST_REST", 40)
     marks = ["\u0301" * 30] * 5
-    pieces = list(shaped(marks, Reading(normalize="NFC")))
+    pieces = list(normalize_blocks(marks, TextConfig(normalize="NFC")))
     assert "".join(pieces) == "".join(marks)
     assert max(map(len, pieces)) <= 60
 
 
 @pytest.mark.parametrize("lowercase", [False, True])
 def test_long_words_are_given_out_before_the_end(monkeypatch, lowercase):
-    monkeypatch.setattr(texts, "_BLOCK", 10)
-    pieces = [piece for piece in shaped(["ab" * 15] * 5, Reading(normalize="NFC", lowercase=lowercase)) if piece]
+    monkeypatch.setattr(decoding, "_LONGEST_REST", 40)
+    config = TextConfig(normalize="NFC", lowercase=lowercase)
+    pieces = [piece for piece in normalize_blocks(["ab" * 15] * 5, config) if piece]
     assert "".join(pieces) == "ab" * 75
     assert len(pieces) > 2
 
 
 def test_bytes_are_the_characters_that_stand_for_them():
-    reading = Reading(level="byte")
-    assert shape("é\n", reading) == "\xc3\xa9\n"
-    assert shape("\udcff", reading) == "\xff"  # how Python hands on a byte of the command line that is no UTF-8
-    assert "".join(texts.texts([b"\xef\xbb\xbf\xff\r\n"], "x", reading)) == "\xef\xbb\xbf\xff\r\n"
+    config = TextConfig(level="byte")
+    assert normalize("é\n", config) == "\xc3\xa9\n"
+    assert normalize("\udcff", config) == "\xff"  # how Python hands on a byte of the command line that is no UTF-8
+    assert "".join(decode_blocks([b"\xef\xbb\xbf\xff\r\n"], "x", config)) == "\xef\xbb\xbf\xff\r\n"
 
 
 # Decoding
@@ -152,7 +154,7 @@ ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-7", "sh
 def test_characters_may_be_cut_anywhere(encoding, text, places):
     data = text.encode(encoding, "ignore")
     text = data.decode(encoding)
-    assert "".join(texts.texts(cut(data, places), "x", Reading(encoding=encoding))) == text
+    assert "".join(decode_blocks(cut(data, places), "x", TextConfig(encoding=encoding))) == text
 
 
 @settings(max_examples=200)
@@ -160,34 +162,34 @@ def test_characters_may_be_cut_anywhere(encoding, text, places):
        st.text("aé日\U0001f600", max_size=8), st.binary(min_size=1, max_size=4), st.lists(st.integers(0, 40), max_size=9))
 def test_the_place_of_a_fault_does_not_hang_on_the_blocks(encoding, before, fault, places):
     data = before.encode(encoding, "ignore") + fault
-    reading = Reading(encoding=encoding)
-    assume(not (encoding == "utf-8" and any(texts._recognise(piece) for piece in [data, *cut(data, places)])))
+    config = TextConfig(encoding=encoding)
+    assume(not (encoding == "utf-8" and any(decoding._wide_encoding(piece) for piece in [data, *cut(data, places)])))
     try:
         expected = data.decode(encoding)
     except UnicodeDecodeError as error:
         place = error.start + len(data) - len(error.object)
-        message = error_of(lambda: list(texts.texts(cut(data, places), "a.txt", reading)))
-        assert message.startswith(f"a.txt: not {reading.encoding.upper()} at byte {place:,} (0x{data[place]:02x}); try ")
+        message = error_of(lambda: list(decode_blocks(cut(data, places), "a.txt", config)))
+        assert message.startswith(f"a.txt: not {config.encoding.upper()} at byte {place:,} (0x{data[place]:02x}); try ")
         return
-    found = "".join(texts.texts(cut(data, places), "a.txt", reading))
+    found = "".join(decode_blocks(cut(data, places), "a.txt", config))
     assert found == expected.removeprefix("\ufeff")
 
 
 @pytest.mark.parametrize(("encoding", "advice"), [("utf-8", "latin-1"), ("ascii", "utf-8"), ("euc-jp", "utf-8")])
 def test_the_advice_names_another_encoding(encoding, advice):
-    assert f"--encoding {advice}," in error_of(decode, b"\xff", "x", Reading(encoding=encoding))
+    assert f"--encoding {advice}," in error_of(decode, b"\xff", "x", TextConfig(encoding=encoding))
 
 
 @pytest.mark.parametrize("places", [[], [1], [1, 2], [3], [4]])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32-be"])
 def test_one_mark_is_left_out_wherever_the_first_block_ends(encoding, places):
     data = "\ufeff\ufeffa".encode(encoding)
-    assert "".join(texts.texts(cut(data, places), "x", Reading(encoding=encoding, errors="ignore"))) == "\ufeffa"
+    assert "".join(decode_blocks(cut(data, places), "x", TextConfig(encoding=encoding, errors="ignore"))) == "\ufeffa"
 
 
 @pytest.mark.parametrize(("encoding", "data"), [("idna", b"xn--a..b"), ("punycode", b"ab--!!")])
 def test_an_encoding_that_fails_in_its_own_way_is_one_line(encoding, data):
-    assert f"not {encoding.upper()} (" in error_of(decode, data, "x", Reading(encoding=encoding))
+    assert f"not {encoding.upper()} (" in error_of(decode, data, "x", TextConfig(encoding=encoding))
 
 
 @pytest.mark.parametrize(("data", "name"), [
@@ -208,13 +210,13 @@ def test_a_text_with_nuls_is_no_wide_one(text):
 
 def test_a_wide_encoding_is_not_looked_for_where_one_is_named_or_faults_are_replaced():
     data = "plain".encode("utf-16-le")
-    assert decode(data, "x", Reading(encoding="utf-16-le")) == "plain"
-    assert decode(data, "x", Reading(encoding="latin-1")) == "p\0l\0a\0i\0n\0"
-    assert decode(data, "x", Reading(errors="replace")) == "p\0l\0a\0i\0n\0"
+    assert decode(data, "x", TextConfig(encoding="utf-16-le")) == "plain"
+    assert decode(data, "x", TextConfig(encoding="latin-1")) == "p\0l\0a\0i\0n\0"
+    assert decode(data, "x", TextConfig(errors="replace")) == "p\0l\0a\0i\0n\0"
 
 
 def test_only_the_beginning_of_a_text_is_taken_for_a_wide_encoding():
-    assert "".join(texts.texts([b"text ", b"a\0b\0c\0d\0"], "x", Reading())) == "text a\0b\0c\0d\0"
+    assert "".join(decode_blocks([b"text ", b"a\0b\0c\0d\0"], "x", TextConfig())) == "text a\0b\0c\0d\0"
 
 
 # Files and folders
@@ -226,17 +228,17 @@ def test_a_folder_gives_its_files_sorted_by_path(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "folder.txt").mkdir()
     wanted = [".hidden.txt", "B.txt", "a/b/c.txt", "a/z.txt", "a.txt", "b.txt", "c.txt.gz", "h.txt.xz", "i.txt.bz2"]
-    assert [str(path) for path in find([tmp_path])] == [str(tmp_path / name) for name in wanted]
-    assert find([tmp_path], "*.md") == [tmp_path / "a" / "notes.md"]
-    assert find([tmp_path], "b/*") == [tmp_path / "a" / "b" / "c.txt"]
-    assert find([tmp_path], "*.tar") == [tmp_path / "e.tar.gz"]
-    assert find([tmp_path / "b.txt", str(tmp_path / "a"), "-"], "*.txt") == [
+    assert [str(path) for path in find_files([tmp_path])] == [str(tmp_path / name) for name in wanted]
+    assert find_files([tmp_path], "*.md") == [tmp_path / "a" / "notes.md"]
+    assert find_files([tmp_path], "b/*") == [tmp_path / "a" / "b" / "c.txt"]
+    assert find_files([tmp_path], "*.tar") == [tmp_path / "e.tar.gz"]
+    assert find_files([tmp_path / "b.txt", str(tmp_path / "a"), "-"], "*.txt") == [
         tmp_path / "b.txt", tmp_path / "a" / "b" / "c.txt", tmp_path / "a" / "z.txt", "-"]
-    assert "no *.rst in this folder" in error_of(find, [tmp_path], "*.rst")
+    assert "no *.rst in this folder" in error_of(find_files, [tmp_path], "*.rst")
 
 
 def test_a_name_of_a_file_is_taken_whatever_the_glob(tmp_path):
-    assert find([tmp_path / "notes.md", "missing"], "*.txt") == [tmp_path / "notes.md", "missing"]
+    assert find_files([tmp_path / "notes.md", "missing"], "*.txt") == [tmp_path / "notes.md", "missing"]
 
 
 # Archives
@@ -244,13 +246,13 @@ def test_a_name_of_a_file_is_taken_whatever_the_glob(tmp_path):
 @pytest.mark.parametrize("suffix", PACKERS)
 @pytest.mark.parametrize("block", [1, 7, 2**20])
 def test_a_packed_file_is_unpacked(tmp_path, monkeypatch, suffix, block):
-    monkeypatch.setattr(texts, "_BLOCK", block)
+    monkeypatch.setattr(files, "_BLOCK", block)
     path, content, digest, counts = tmp_path / f"a.txt{suffix}", "naïve text\r\n" * 9, hashlib.sha256(), []
     path.write_bytes(PACKERS[suffix](content.encode()))
-    assert b"".join(blocks(path, digest, counts.append)).decode() == content
+    assert b"".join(read_blocks(path, digest, counts.append)).decode() == content
     assert digest.digest() == hashlib.sha256(path.read_bytes()).digest()
     assert sum(counts) == path.stat().st_size
-    assert b"".join(blocks(path, unpack=False)) == path.read_bytes()
+    assert b"".join(read_blocks(path, decompress=False)) == path.read_bytes()
     assert read_text(path) == content
 
 
@@ -265,7 +267,7 @@ def test_archives_one_after_the_other_are_one_text(tmp_path, suffix):
 def test_what_stands_behind_an_archive_is_no_text_but_counts(tmp_path, suffix):
     path, digest, counts = tmp_path / f"a.txt{suffix}", hashlib.sha256(), []
     path.write_bytes(PACKERS[suffix](b"text") + b"no archive " * 9999)
-    assert b"".join(blocks(path, digest, counts.append)) == b"text"
+    assert b"".join(read_blocks(path, digest, counts.append)) == b"text"
     assert digest.digest() == hashlib.sha256(path.read_bytes()).digest()
     assert sum(counts) == path.stat().st_size
 
@@ -287,7 +289,7 @@ def test_a_damaged_archive_is_one_line(tmp_path, suffix):
 def test_only_the_end_of_a_name_says_that_a_file_is_packed(tmp_path):
     data = gzip.compress(b"text")
     (tmp_path / "a.gz.txt").write_bytes(data)
-    assert b"".join(blocks(tmp_path / "a.gz.txt")) == data
+    assert b"".join(read_blocks(tmp_path / "a.gz.txt")) == data
 
 
 def test_a_library_that_is_not_there_is_named(tmp_path, monkeypatch):
@@ -300,12 +302,12 @@ def test_a_library_that_is_not_there_is_named(tmp_path, monkeypatch):
 
 def test_standard_input_is_read_to_its_end_and_never_unpacked(monkeypatch):
     data, counts = gzip.compress(b"text"), []
-    monkeypatch.setattr(texts, "_BLOCK", 5)
+    monkeypatch.setattr(files, "_BLOCK", 5)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    assert b"".join(blocks("-", None, counts.append)) == data
+    assert b"".join(read_blocks("-", None, counts.append)) == data
     assert sum(counts) == len(data)
     assert not sys.stdin.closed
-    assert (texts.name_of("-"), texts.size_of("-")) == ("standard input", 0)
+    assert (display_name("-"), files.file_size("-")) == ("standard input", 0)
 
 
 def test_a_fault_in_standard_input_is_named_so(monkeypatch):
@@ -315,22 +317,22 @@ def test_a_fault_in_standard_input_is_named_so(monkeypatch):
 
 def test_sizes_are_those_of_the_files(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    assert (texts.size_of(tmp_path / "a"), texts.size_of(tmp_path / "b"), texts.size_of("\0")) == (3, 0, 0)
+    assert (files.file_size(tmp_path / "a"), files.file_size(tmp_path / "b"), files.file_size("\0")) == (3, 0, 0)
 
 
 def test_blocks_of_a_file_are_as_large_as_they_say(tmp_path, monkeypatch):
-    monkeypatch.setattr(texts, "_BLOCK", 4)
+    monkeypatch.setattr(files, "_BLOCK", 4)
     path: Path = tmp_path / "a.txt"
     path.write_bytes(b"0123456789")
-    assert list(blocks(path)) == [b"0123", b"4567", b"89"]
+    assert list(read_blocks(path)) == [b"0123", b"4567", b"89"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files cannot be counted here")
 def test_what_is_refused_or_left_in_the_middle_is_closed(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"text")
     before = os.listdir("/proc/self/fd")
-    assert "is no regular file" in error_of(lambda: list(blocks(os.devnull)))
-    reading = blocks(tmp_path / "a.txt")
-    next(reading)
-    reading.close()
+    assert "is no regular file" in error_of(lambda: list(read_blocks(os.devnull)))
+    config = read_blocks(tmp_path / "a.txt")
+    next(config)
+    config.close()
     assert os.listdir("/proc/self/fd") == before

@@ -17,20 +17,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from forging import contents, forged
+from forging import contents, with_arrays
 
-from charrnn.config import Reading
+from charrnn.config import TextConfig
 from charrnn.errors import CheckpointError, CorpusError
+from charrnn.storage import atomic
 from charrnn.storage import container as checkpoint
 from charrnn.text import token_file, tokens
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import UNKNOWN
 
 TEXT = "The cat sat.\nA naïve 中 dog\r\nran\n" * 20
-READINGS = [Reading(), Reading(level="byte"), Reading(lines=True), Reading(lines=True, shuffle_seed=0, min_count=30),
-            Reading(reset_at_files=True), Reading(min_count=25), Reading(normalize="NFKC", lowercase=True),
-            Reading(level="byte", lines=True), Reading(level="byte", min_count=21, reset_at_files=True),
-            Reading(glob="*.t*"), Reading(errors="replace"), Reading(encoding="latin-1")]
+READINGS = [TextConfig(), TextConfig(level="byte"), TextConfig(lines=True),
+            TextConfig(lines=True, shuffle_seed=0, min_count=30),
+            TextConfig(reset_at_files=True), TextConfig(min_count=25), TextConfig(normalize="NFKC", lowercase=True),
+            TextConfig(level="byte", lines=True), TextConfig(level="byte", min_count=21, reset_at_files=True),
+            TextConfig(glob="*.t*"), TextConfig(errors="replace"), TextConfig(encoding="latin-1")]
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +56,8 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (time.time() - seconds,) * 2)
 
 
-def opened(*sources: Path, **reading: Any) -> Corpus:
-    return Corpus.open([str(source) for source in sources], Reading(**reading))
+def opened(*sources: Path, **config: Any) -> Corpus:
+    return Corpus.read(*[str(source) for source in sources], text_config=TextConfig(**config))
 
 
 def made(path: Path) -> tuple[int, int]:
@@ -69,7 +71,7 @@ def same(one: Corpus, two: Corpus) -> None:
     assert (one.ids.dtype, one.ids.tolist()) == (two.ids.dtype, two.ids.tolist())
     assert (one.starts.dtype, one.starts.tolist()) == (two.starts.dtype, two.starts.tolist())
     assert one.vocabulary == two.vocabulary
-    for name in ("fingerprint", "folded", "reading", "sources", "name"):
+    for name in ("fingerprint", "folded", "text_config", "sources", "name"):
         assert getattr(one, name) == getattr(two, name)
 
 
@@ -83,70 +85,70 @@ def refused(call: Callable, *words: str) -> None:
 
 # What is kept
 
-@pytest.mark.parametrize("reading", READINGS, ids=str)
-def test_a_long_text_is_what_it_is_in_memory(tmp_path, monkeypatch, cache, reading):
+@pytest.mark.parametrize("config", READINGS, ids=str)
+def test_a_long_text_is_what_it_is_in_memory(tmp_path, monkeypatch, cache, config):
     folder = tmp_path / "folder"
     folder.mkdir()
     for name, text in (("a", TEXT), ("b", ""), ("c", TEXT[:33] + "é" * 30), ("d", "")):
         (folder / f"{name}.txt").write_text(text, encoding="utf-8", newline="")
-    long = Corpus.open([str(folder)], reading)
+    long = Corpus.read(str(folder), text_config=config)
     assert isinstance(long.ids, np.memmap)
     assert not long.ids.flags.writeable
-    assert long.token_file.parent == cache
-    again = Corpus.open([str(folder)], reading)
-    assert again.token_file == long.token_file
-    kept = Corpus.open([str(folder)], reading, keep=True)
+    assert long.path.parent == cache
+    again = Corpus.read(str(folder), text_config=config)
+    assert again.path == long.path
+    kept = Corpus.read(str(folder), text_config=config, keep=True)
     monkeypatch.setattr(tokens, "SMALL", 2**20)
-    token_file.listed()[0].unlink()
-    short = Corpus.open([str(folder)], reading)
-    assert short.token_file is None
+    token_file.token_files()[0].unlink()
+    short = Corpus.read(str(folder), text_config=config)
+    assert short.path is None
     assert not isinstance(short.ids, np.memmap)
     for corpus in (long, again, kept):
         same(corpus, short)
-        for part, other in zip(corpus.split_starts(), short.split_starts()):
-            assert part.tolist() == other.tolist()
+        for part, other in zip(corpus.split().parts, short.split().parts):
+            assert part.starts.tolist() == other.starts.tolist()
 
 
 def test_a_short_text_is_not_kept_and_needs_no_folder(source, cache):
     source.write_text("short")
-    assert opened(source).token_file is None
+    assert opened(source).path is None
     assert not cache.exists()
-    assert Corpus.open([str(source)], keep=True).token_file.parent == cache
-    assert opened(source).token_file is not None  # as it is there
+    assert Corpus.read(str(source), keep=True).path.parent == cache
+    assert opened(source).path is not None  # as it is there
 
 
 def test_it_takes_no_more_than_its_ids(source):
-    size = opened(source).token_file.stat().st_size
-    assert len(TEXT) < size < len(TEXT) + 3000
+    size = opened(source).path.stat().st_size
+    assert len(TEXT) < size < len(TEXT) + 5000
 
 
-def test_the_facts_say_what_it_is(source):
+def test_the_metadata_says_what_it_is(source):
     corpus = opened(source, min_count=25)
-    facts = token_file.facts_of(corpus.token_file)
-    assert facts["sources"] == [str(source)]
-    assert facts["reading"]["min_count"] == 25
-    assert (facts["characters"], facts["vocabulary"]) == (len(corpus), len(corpus.vocabulary))
-    assert facts["folded"] == corpus.folded != ""
+    metadata = token_file.metadata_of(corpus.path)
+    assert metadata["sources"] == [str(source)]
+    assert metadata["text"]["min_count"] == 25
+    assert (metadata["characters"], metadata["vocabulary"]) == (len(corpus), len(corpus.vocabulary))
+    assert metadata["folded"] == corpus.folded != ""
 
 
 # When it is made anew
 
 def test_it_is_found_again_and_the_text_not_read(source, monkeypatch):
-    path = opened(source).token_file
+    path = opened(source).path
     before = made(path)
-    monkeypatch.setattr("charrnn.text.corpus.blocks", None)
-    monkeypatch.setattr(token_file, "blocks", None)
+    monkeypatch.setattr("charrnn.text.corpus.read_blocks", None)
+    monkeypatch.setattr(token_file, "read_blocks", None)
     monkeypatch.chdir(source.parent)
-    assert Corpus.open(["novel.txt"]).token_file == path
+    assert Corpus.read("novel.txt").path == path
     assert made(path) == before
 
 
 def test_another_time_of_the_same_content_changes_nothing(source):
-    path = opened(source).token_file
+    path = opened(source).path
     before = made(path)
     for seconds in (500, 2000, -1000):
         age(source, seconds)
-        same(opened(source), Corpus(TEXT, [str(source)]))
+        same(opened(source), Corpus.from_text(TEXT, [str(source)]))
         assert made(path) == before
 
 
@@ -155,8 +157,8 @@ def test_another_content_makes_it_anew(source, text):
     opened(source)
     source.write_text(text, encoding="utf-8", newline="")
     age(source, 500)
-    same(opened(source), Corpus(text, [str(source)]))
-    assert len(token_file.listed()) == 1
+    same(opened(source), Corpus.from_text(text, [str(source)]))
+    assert len(token_file.token_files()) == 1
 
 
 def test_another_size_at_the_same_time_makes_it_anew(source):
@@ -169,14 +171,14 @@ def test_another_size_at_the_same_time_makes_it_anew(source):
 
 def test_a_young_file_is_looked_into_whatever_its_time(source):
     age(source, 0)
-    path = opened(source).token_file
+    path = opened(source).path
     before, times = made(path), os.stat(source)
-    assert opened(source).token_file == path
+    assert opened(source).path == path
     assert made(path) == before
     text = TEXT[:-2] + "X\n"
     source.write_text(text, encoding="utf-8", newline="")
     os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
-    same(opened(source), Corpus(text, [str(source)]))
+    same(opened(source), Corpus.from_text(text, [str(source)]))
 
 
 @pytest.mark.parametrize("seconds", [-100, 0, 1])
@@ -210,16 +212,16 @@ def test_stamps_tell_files_apart_by_name_size_and_time(tmp_path):
 def test_other_options_have_a_token_file_of_their_own(source, change):
     first = opened(source, lines=False)
     second = opened(source, **change)
-    assert first.token_file != second.token_file
-    assert len(token_file.listed()) == 2
+    assert first.path != second.path
+    assert len(token_file.token_files()) == 2
     assert opened(source).fingerprint == first.fingerprint
     assert opened(source, **change).fingerprint == second.fingerprint
 
 
 def test_a_token_file_of_other_options_is_not_taken_for_its_name(source):
     first, second = opened(source), opened(source, lowercase=True)
-    first.token_file.write_bytes(second.token_file.read_bytes())
-    same(opened(source), Corpus(TEXT, [str(source)]))
+    first.path.write_bytes(second.path.read_bytes())
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
 
 
 def test_a_file_that_comes_to_a_folder_or_goes_makes_it_anew(source):
@@ -233,11 +235,11 @@ def test_a_file_that_comes_to_a_folder_or_goes_makes_it_anew(source):
     assert corpus.vocabulary.decode(corpus.ids[:4]) == "more"
     (folder / "a.txt").unlink()
     assert len(opened(folder)) == len(TEXT)
-    assert len(token_file.listed()) == 1
+    assert len(token_file.token_files()) == 1
 
 
 def test_a_text_that_changes_while_it_is_read_is_refused(source, monkeypatch, cache):
-    read = token_file.blocks
+    read = token_file.read_blocks
 
     def changing(path: Any, *arguments: Any, **named: Any) -> Any:
         yield from read(path, *arguments, **named)
@@ -246,10 +248,10 @@ def test_a_text_that_changes_while_it_is_read_is_refused(source, monkeypatch, ca
         else:
             source.write_text(changing.text, newline="", encoding="utf-8")
 
-    monkeypatch.setattr("charrnn.text.corpus.blocks", changing)
+    monkeypatch.setattr("charrnn.text.corpus.read_blocks", changing)
     for changing.text in (None, "short", TEXT + "more"):
         refused(lambda: opened(source), str(source), "has changed while it was read; try again")
-    assert not token_file.listed()
+    assert not token_file.token_files()
 
 
 # What is damaged, or another's
@@ -260,79 +262,79 @@ def forgeries(path: Path) -> dict[str, bytes]:
 
     def changed(change: Callable[[dict, dict], Any]) -> bytes:
         arrays, meta = contents(data)
-        change(arrays, meta["facts"])
-        meta["arrays"] = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
-        return forged(arrays, meta)
+        change(arrays, meta["metadata"])
+        return checkpoint.to_bytes(arrays, meta["metadata"])
 
     def starts(*values: int) -> Callable[[dict, dict], None]:
-        def change(arrays: dict, facts: dict) -> None:
+        def change(arrays: dict, metadata: dict) -> None:
             arrays["starts"] = np.array(values, "<u8")
-            facts["starts"] = len(values)
+            metadata["starts"] = len(values)
         return change
 
     size = len(contents(data)[0]["ids"])
     return {name: changed(change) for name, change in {
-        "an id too large": lambda arrays, facts: arrays["ids"].__setitem__(7, 200),
-        "the last id too large": lambda arrays, facts: arrays["ids"].__setitem__(-1, len(arrays["vocabulary/codepoints"])),
+        "an id too large": lambda arrays, metadata: arrays["ids"].__setitem__(7, 200),
+        "the last id too large": lambda arrays, metadata: arrays["ids"].__setitem__(
+            -1, len(arrays["vocabulary/codepoints"])),
         "starts not sorted": starts(0, 9, 5), "starts twice": starts(0, 5, 5), "a start at the end": starts(0, size),
         "a start beyond": starts(0, 2**63),
-        "vocabulary not sorted": lambda arrays, facts: arrays["vocabulary/codepoints"].sort() or
+        "vocabulary not sorted": lambda arrays, metadata: arrays["vocabulary/codepoints"].sort() or
         arrays.update({"vocabulary/codepoints": arrays["vocabulary/codepoints"][::-1].copy()}),
-        "a surrogate": lambda arrays, facts: arrays["vocabulary/codepoints"].__setitem__(-1, 0xD800),
-        "no character": lambda arrays, facts: arrays["vocabulary/codepoints"].__setitem__(-1, UNKNOWN + 1),
-        "another size": lambda arrays, facts: facts.update(characters=size - 1),
-        "nothing": lambda arrays, facts: arrays.update(ids=arrays["ids"][:0]) or facts.update(characters=0),
-        "no size": lambda arrays, facts: facts.update(characters=0),
-        "wider ids": lambda arrays, facts: arrays.update(ids=arrays["ids"].astype("<u2")),
-        "a huge size": lambda arrays, facts: facts.update(characters=2**60),
-        "a vocabulary too large": lambda arrays, facts: facts.update(vocabulary=0x110002),
-        "another kind": lambda arrays, facts: facts.update(kind="run"),
-        "a fact more": lambda arrays, facts: facts.update(more=1),
-        "a fact less": lambda arrays, facts: facts.pop("folded"),
-        "a size of another type": lambda arrays, facts: facts.update(characters=float(size)),
-        "sources of another type": lambda arrays, facts: facts.update(sources=[1]),
-        "a reading that is none": lambda arrays, facts: facts["reading"].update(min_count=0),
-        "half a reading": lambda arrays, facts: facts["reading"].pop("glob"),
+        "a surrogate": lambda arrays, metadata: arrays["vocabulary/codepoints"].__setitem__(-1, 0xD800),
+        "no character": lambda arrays, metadata: arrays["vocabulary/codepoints"].__setitem__(-1, UNKNOWN + 1),
+        "another size": lambda arrays, metadata: metadata.update(characters=size - 1),
+        "nothing": lambda arrays, metadata: arrays.update(ids=arrays["ids"][:0]) or metadata.update(characters=0),
+        "no size": lambda arrays, metadata: metadata.update(characters=0),
+        "wider ids": lambda arrays, metadata: arrays.update(ids=arrays["ids"].astype("<u2")),
+        "a huge size": lambda arrays, metadata: metadata.update(characters=2**60),
+        "a vocabulary too large": lambda arrays, metadata: metadata.update(vocabulary=0x110002),
+        "another kind": lambda arrays, metadata: metadata.update(kind="run"),
+        "one more key": lambda arrays, metadata: metadata.update(more=1),
+        "one key less": lambda arrays, metadata: metadata.pop("folded"),
+        "a size of another type": lambda arrays, metadata: metadata.update(characters=float(size)),
+        "sources of another type": lambda arrays, metadata: metadata.update(sources=[1]),
+        "a reading that is none": lambda arrays, metadata: metadata["text"].update(min_count=0),
+        "an unknown setting": lambda arrays, metadata: metadata["text"].update(colour=1),
     }.items()}
 
 
 FORGERIES = ["an id too large", "the last id too large", "starts not sorted", "starts twice", "a start at the end",
              "a start beyond", "vocabulary not sorted", "a surrogate", "no character", "another size", "nothing", "no size",
-             "wider ids", "a huge size", "a vocabulary too large", "another kind", "a fact more", "a fact less",
-             "a size of another type", "sources of another type", "a reading that is none", "half a reading"]
+             "wider ids", "a huge size", "a vocabulary too large", "another kind", "one more key", "one key less",
+             "a size of another type", "sources of another type", "a reading that is none", "an unknown setting"]
 
 
 @pytest.mark.parametrize("what", FORGERIES)
 def test_what_cannot_be_is_refused_and_made_anew(source, what):
     corpus = opened(source)
-    whole = corpus.token_file.read_bytes()
-    data = forgeries(corpus.token_file)
+    whole = corpus.path.read_bytes()
+    data = forgeries(corpus.path)
     assert set(data) == set(FORGERIES)
-    corpus.token_file.write_bytes(data[what])
+    corpus.path.write_bytes(data[what])
     with pytest.raises(CheckpointError) as caught:
-        token_file.load(corpus.token_file)
+        token_file.load(corpus.path)
     assert len(str(caught.value).splitlines()) == 1
-    same(opened(source), Corpus(TEXT, [str(source)]))
-    assert corpus.token_file.read_bytes() == whole
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
+    assert corpus.path.read_bytes() == whole
 
 
 def test_rewriting_the_contents_gives_what_is_accepted(source):
-    path = opened(source, lines=True).token_file
+    path = opened(source, lines=True).path
     before = token_file.load(path)
     arrays, meta = contents(path.read_bytes())
-    path.write_bytes(forged(arrays, meta))
+    path.write_bytes(with_arrays(path.read_bytes(), arrays, meta))
     assert token_file.load(path).ids.tolist() == before.ids.tolist()
 
 
 def test_faults_are_found_in_every_block(source, monkeypatch):
-    path = opened(source, lines=True).token_file
+    path = opened(source, lines=True).path
     monkeypatch.setattr(token_file, "_BLOCK", 3)
-    assert token_file.load(path).facts["starts"] > 9
+    assert token_file.load(path).metadata["starts"] > 9
     arrays, meta = contents(path.read_bytes())
     for name, place, value in (("ids", -1, 99), ("ids", 4, 99), ("starts", 3, arrays["starts"][2]), ("starts", 4, 0)):
         wrong = arrays[name].copy()
         wrong[place] = value
-        path.write_bytes(forged({**arrays, name: wrong}, meta))
+        path.write_bytes(checkpoint.to_bytes({**arrays, name: wrong}, meta["metadata"]))
         with pytest.raises(CheckpointError):
             token_file.load(path)
 
@@ -341,21 +343,21 @@ def test_faults_are_found_in_every_block(source, monkeypatch):
     lambda data: b"", lambda data: data[:-1], lambda data: data[:len(data) // 2], lambda data: data + b"x",
     lambda data: data[:900] + bytes([data[900] ^ 1]) + data[901:], lambda data: b"some notes\n" * 99])
 def test_what_is_damaged_is_made_anew(source, damage):
-    path = opened(source).token_file
+    path = opened(source).path
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    same(opened(source), Corpus(TEXT, [str(source)]))
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
     assert path.read_bytes() == whole
 
 
 def test_a_run_is_no_token_file(start, tmp_path):
     start().save(tmp_path / "run.h5")
-    with pytest.raises(CheckpointError, match="is no token file"):
-        token_file.facts_of(tmp_path / "run.h5")
+    with pytest.raises(CheckpointError, match="not a token file"):
+        token_file.metadata_of(tmp_path / "run.h5")
 
 
 def test_a_pipe_at_its_place_is_replaced_and_not_waited_for(source):
-    path = opened(source).token_file
+    path = opened(source).path
     path.unlink()
     os.mkfifo(path)
     assert len(opened(source)) == len(TEXT)
@@ -365,7 +367,7 @@ def test_a_pipe_at_its_place_is_replaced_and_not_waited_for(source):
 # Writing
 
 def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(source, monkeypatch, cache):
-    path = opened(source).token_file
+    path = opened(source).path
     whole = path.read_bytes()
     source.write_text(TEXT * 2, encoding="utf-8", newline="")
 
@@ -398,12 +400,12 @@ def test_a_folder_that_cannot_be_is_one_line_and_short_texts_need_none(source, m
     short = source.with_name("short.txt")
     short.write_text("short")
     assert len(opened(short)) == 5
-    refused(lambda: Corpus.open([str(short)], keep=True), "no token file can be written there")
-    assert token_file.listed() == []
+    refused(lambda: Corpus.read(str(short), keep=True), "no token file can be written there")
+    assert token_file.token_files() == []
 
 
 def test_a_killed_writer_leaves_the_old_one(source, python, tmp_path, cache):
-    path = opened(source).token_file
+    path = opened(source).path
     whole = path.read_bytes()
     source.write_text(TEXT * 2, encoding="utf-8", newline="")
     program = ("import os, signal, sys; from charrnn import Corpus; from charrnn.text import tokens; tokens.SMALL = 64\n"
@@ -431,38 +433,43 @@ def test_the_folder_is_the_systems_own_or_that_which_is_named(monkeypatch, tmp_p
 
 def test_it_is_named_by_the_text_and_by_all_that_makes_it(tmp_path, monkeypatch, cache):
     monkeypatch.chdir(tmp_path)
-    path = token_file.path_of(["a/novel.txt"], Reading())
-    assert path == token_file.path_of([tmp_path / "a" / "novel.txt"], Reading())
+    path = token_file.path_of(["a/novel.txt"], TextConfig())
+    assert path == token_file.path_of([tmp_path / "a" / "novel.txt"], TextConfig())
     assert path.parent == cache
     assert path.name.startswith("novel-")
     others = [token_file.path_of(*what) for what in (
-        (["b/novel.txt"], Reading()), (["a/novel.txt", "b"], Reading()), (["a/novel.txt"], Reading(lines=True)))]
+        (["b/novel.txt"], TextConfig()), (["a/novel.txt", "b"], TextConfig()), (["a/novel.txt"], TextConfig(lines=True)))]
     assert len({path, *others}) == 4
-    assert token_file._NAME.fullmatch(token_file.path_of(["a\nb" * 99 + "\udcff"], Reading()).name)
-    assert token_file.path_of(["/"], Reading()).name.startswith("text-")
+    assert token_file._NAME.fullmatch(token_file.path_of(["a\nb" * 99 + "\udcff"], TextConfig()).name)
+    assert token_file.path_of(["/"], TextConfig()).name.startswith("text-")
 
 
 def test_only_token_files_are_listed(source, cache):
-    path = opened(source).token_file
+    path = opened(source).path
     for name in ("notes.h5", "novel-0123456789abcdef.txt", "novel-0123456789ABCDEF.h5", "-0123456789abcdef.h5", ".x.tmp",
                  "novel-0123456789abcdef.h5.h5",
                  "standard-input-x-0123abcd.h5"):
         (cache / name).write_bytes(b"mine")
     (cache / "folder-0123456789abcdef.h5").mkdir()
-    assert token_file.listed() == [path]
-    assert token_file.left_behind() == []
+    assert token_file.token_files() == [path]
+    assert token_file.abandoned_files() == []
 
 
 def test_what_killed_processes_left_is_found_and_what_others_write_is_not(source, cache):
-    path = opened(source).token_file
+    path = opened(source).path
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
                           ).stdout.strip()
-    left = [cache / f".{path.name}.{gone}-0123abcd.tmp", cache / f"standard-input-{gone}-0123abcd.h5"]
-    for name in (*left, cache / f".{path.name}.{os.getpid()}-0123abcd.tmp", cache / f".notes.h5.{gone}-0123abcd.tmp",
-                 cache / f"standard-input-{os.getpid()}-0123abcd.h5"):
+    host = atomic.owner().partition("-")[0]
+    left = [cache / f".{path.name}.{host}-{gone}-0123abcd.tmp", cache / f"standard-input-{host}-{gone}-0123abcd.h5",
+            cache / f".standard-input-{host}-{gone}-0123abcd.h5.{host}-{gone}-0123abcd.tmp",
+            cache / f"standard-input-ffffff-{os.getpid()}-0123abcd.h5"]
+    kept = [f".{path.name}.{atomic.owner()}-0123abcd.tmp", f".notes.h5.{host}-{gone}-0123abcd.tmp",
+            f"standard-input-{atomic.owner()}-0123abcd.h5", f"standard-input-ffffff-{gone}-0123abcd.h5"]
+    for name in (*left, *(cache / name for name in kept)):
         name.write_bytes(b"half")
-    assert token_file.left_behind() == sorted(left)
-    assert token_file.listed() == [path]
+    age(left[-1], 90_000)  # of another host, and older than a day
+    assert token_file.abandoned_files() == sorted(left)
+    assert token_file.token_files() == [path]
 
 
 # Standard input
@@ -472,7 +479,7 @@ def test_a_long_text_from_standard_input_is_kept_until_the_end(python, cache, en
                "from charrnn.text import tokens, token_file; tokens.SMALL = 64\n"
                f"os.environ['CHARRNN_CACHE'] = {str(cache)!r}\n"
                "corpus = Corpus.read('-')\n"
-               "print(len(corpus), corpus.token_file.name, len(list(token_file.folder().iterdir())))")
+               "print(len(corpus), corpus.path.name, len(list(token_file.folder().iterdir())))")
     size, name, count = python("-c", program, stdin=TEXT).out.split()
     assert (int(size), int(count)) == (len(TEXT), 1)
     assert name.startswith("standard-input-")
@@ -481,10 +488,10 @@ def test_a_long_text_from_standard_input_is_kept_until_the_end(python, cache, en
 
 def test_a_text_in_the_vocabulary_of_another_is_not_taken_from_the_cache_nor_left_there(source, tmp_path):
     kept = opened(source)
-    vocabulary = Corpus(TEXT + "xyz").vocabulary
-    corpus = Corpus.open([str(source)], vocabulary=vocabulary)
+    vocabulary = Corpus.from_text(TEXT + "xyz").vocabulary
+    corpus = Corpus.read(str(source), vocabulary=vocabulary)
     assert corpus.vocabulary == vocabulary != kept.vocabulary
-    assert corpus.token_file.name.startswith("standard-input-")
+    assert corpus.path.name.startswith("standard-input-")
     assert corpus.vocabulary.decode(corpus.ids) == TEXT
 
 
@@ -496,32 +503,32 @@ def test_a_kept_corpus_is_sent_by_its_name(source):
     assert len(data) < 1000
     same(pickle.loads(data), corpus)
     assert isinstance(pickle.loads(data).ids, np.memmap)
-    corpus.token_file.unlink()
-    refused(lambda: pickle.loads(data), str(corpus.token_file), "all ranks need this file: set CHARRNN_CACHE")
+    corpus.path.unlink()
+    refused(lambda: pickle.loads(data), str(corpus.path), "all ranks need this file: set CHARRNN_CACHE")
 
 
 def test_a_short_corpus_is_sent_as_it_is():
-    corpus = Corpus("short", ["a.txt"], Reading(min_count=1, lowercase=True))
+    corpus = Corpus.from_text("short", ["a.txt"], TextConfig(min_count=1, lowercase=True))
     same(pickle.loads(pickle.dumps(corpus)), corpus)
 
 
 # Training
 
-@pytest.mark.parametrize("reading", [Reading(), Reading(lines=True, min_count=25),
-                                     Reading(reset_at_files=True, level="byte")],
+@pytest.mark.parametrize("config", [TextConfig(), TextConfig(lines=True, min_count=25),
+                                     TextConfig(reset_at_files=True, level="byte")],
                          ids=str)
-def test_training_from_a_token_file_gives_the_same_bytes(source, monkeypatch, start, take, to_file, reading):
-    corpora = [Corpus.open([str(source)], reading)]
+def test_training_from_a_token_file_gives_the_same_bytes(source, monkeypatch, start, take, to_file, config):
+    corpora = [Corpus.read(str(source), text_config=config)]
     monkeypatch.setattr(tokens, "SMALL", 2**20)
-    corpora[0].token_file.rename(source.with_name("kept.h5"))
-    corpora.append(Corpus.open([str(source)], reading))
+    corpora[0].path.rename(source.with_name("kept.h5"))
+    corpora.append(Corpus.read(str(source), text_config=config))
     files = []
     for corpus in corpora:
         run = start(corpus, steps=8, eval_every=4)
         take(run, text=corpus)
         files.append(to_file(run))
     assert files[0] == files[1]
-    assert corpora[1].token_file is None
+    assert corpora[1].path is None
 
 
 def test_windows_of_a_token_file_are_views_of_it(source, start):
@@ -535,15 +542,15 @@ def test_windows_of_a_token_file_are_views_of_it(source, start):
 
 
 def test_a_description_is_complete(source):
-    """What a token file may hold follows from its facts."""
-    facts = token_file.facts_of(opened(source, lines=True).token_file)
-    manifest = token_file._describe(facts)
-    assert manifest["ids"] == ("|u1", (facts["characters"],))
-    for size, dtype in ((256, "|u1"), (257, "<u2"), (65_536, "<u2"), (65_537, "<u4")):
-        assert token_file._describe({**facts, "vocabulary": size})["ids"][0] == dtype
-    assert json.loads(json.dumps(facts)) == facts
-    assert replace(Reading(**facts["reading"]), lines=False) == Reading()
-    assert checkpoint.FORMAT_VERSION == 1
+    """What a token file may hold follows from its metadata."""
+    metadata = token_file.metadata_of(opened(source, lines=True).path)
+    manifest = token_file._expected_arrays(metadata)
+    assert manifest["ids"] == ("<u1", (metadata["characters"],))
+    for size, dtype in ((256, "<u1"), (257, "<u2"), (65_536, "<u2"), (65_537, "<u4")):
+        assert token_file._expected_arrays({**metadata, "vocabulary": size})["ids"][0] == dtype
+    assert json.loads(json.dumps(metadata)) == metadata
+    assert replace(TextConfig(**metadata["text"]), lines=False) == TextConfig()
+    assert checkpoint.FORMAT_VERSION == 2
 
 
 def test_a_long_text_that_can_be_read_again_is_not_noted_and_one_that_changes_then_is_refused(source, monkeypatch):
@@ -554,7 +561,7 @@ def test_a_long_text_that_can_be_read_again_is_not_noted_and_one_that_changes_th
     assert (noted, kept.vocabulary.decode(kept.ids)) == ([], TEXT)
     opened(source, lowercase=True)
     assert len(noted) == 1
-    kept.token_file.unlink()
+    kept.path.unlink()
     save = token_file.save
 
     def change_and_save(*arguments):
@@ -564,4 +571,4 @@ def test_a_long_text_that_can_be_read_again_is_not_noted_and_one_that_changes_th
     monkeypatch.setattr(token_file, "save", change_and_save)
     with pytest.raises(CorpusError, match="has changed while it was read"):
         opened(source)
-    assert not kept.token_file.exists()
+    assert not kept.path.exists()

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import Reading
+from charrnn.config import TextConfig
 from charrnn.errors import CorpusError, VocabularyError
 from charrnn.text import tokens as module
-from charrnn.text.files import shaped
+from charrnn.text.decoding import normalize_blocks
 from charrnn.text.tokens import Tokens
 from charrnn.text.vocabulary import REPLACEMENT, UNKNOWN, Vocabulary
 
@@ -28,7 +28,7 @@ MADE: list[Tokens] = []
 LETTERS = "ab\n\x00é中\U0001f600"
 FILES = st.lists(st.lists(st.text(st.sampled_from(LETTERS) | st.characters(exclude_categories=["Cs"]), max_size=9),
                           max_size=3), min_size=1, max_size=4)
-READINGS = st.builds(lambda min_count, how, seed: Reading(min_count=min_count, lines=how == "lines", shuffle_seed=seed,
+READINGS = st.builds(lambda min_count, how, seed: TextConfig(min_count=min_count, lines=how == "lines", shuffle_seed=seed,
                                                           reset_at_files=how == "files"),
                      st.sampled_from([1, 1, 2, 3]), st.sampled_from(["", "lines", "files"]), st.integers(0, 3))
 
@@ -43,14 +43,14 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         tokens.close()
 
 
-def taken(files: list[list[str]], reading: Reading | None = None, folder: Callable[[], Path] | None = None,
+def taken(files: list[list[str]], config: TextConfig | None = None, folder: Callable[[], Path] | None = None,
           vocabulary: Vocabulary | None = None) -> Tokens:
     """The tokens of files in blocks."""
-    tokens = Tokens(reading or Reading(), folder, vocabulary)
+    tokens = Tokens(config or TextConfig(), folder, vocabulary)
     MADE.append(tokens)
     for file in files:
         tokens.seam()
-        for block in shaped(file, reading or Reading()):
+        for block in normalize_blocks(file, config or TextConfig()):
             tokens.add(block)
     return tokens
 
@@ -94,15 +94,15 @@ def test_the_ids_are_the_text_of_all_blocks(files):
 
 @PROPERTY
 @given(FILES, READINGS, st.integers(1, 40))
-def test_a_long_text_gives_what_a_short_one_gives(files, reading, small):
+def test_a_long_text_gives_what_a_short_one_gives(files, config, small):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr("charrnn.text.documents._HEAP", 7)
-        short = taken(files, reading)
+        short = taken(files, config)
         assert short.is_small
-        assert taken(files, reading, lambda: Path(folder)).is_small
+        assert taken(files, config, lambda: Path(folder)).is_small
         patch.setattr(module, "SMALL", small)
         patch.setattr("charrnn.text.documents._BLOCK", small)
-        long = taken(files, reading, lambda: Path(folder))
+        long = taken(files, config, lambda: Path(folder))
         try:
             expected = given_out(short)
         except CorpusError as error:
@@ -128,7 +128,7 @@ def test_a_text_becomes_long_where_its_code_points_fill_more_than_is_held(tmp_pa
     tokens.add("e")
     assert not tokens.is_small
     assert text_of(tokens) == "abcdжe"
-    assert Tokens(Reading()).is_small
+    assert Tokens(TextConfig()).is_small
 
 
 @pytest.mark.parametrize("unknown", [False, True])
@@ -137,7 +137,7 @@ def test_a_text_becomes_long_where_its_code_points_fill_more_than_is_held(tmp_pa
     (65_537, np.uint32)])
 def test_ids_have_the_smallest_dtype(size, dtype, unknown):
     text = characters(size - unknown, 0)
-    tokens = taken([[text * 2, "\U0010ffff"]] if unknown else [[text]], Reading(min_count=1 + unknown))
+    tokens = taken([[text * 2, "\U0010ffff"]] if unknown else [[text]], TextConfig(min_count=1 + unknown))
     ids, _ = given_out(tokens)
     assert tokens.vocabulary.dtype == dtype
     assert len(tokens.vocabulary) == size
@@ -161,25 +161,25 @@ def test_rare_characters_become_one(files, least):
     text = "".join(map("".join, files))
     counts = Counter(text)
     known = sorted(character for character in counts if counts[character] >= least)
-    tokens = taken(files, Reading(min_count=least))
+    tokens = taken(files, TextConfig(min_count=least))
     assert tokens.vocabulary.codepoints.tolist() == [*map(ord, known), UNKNOWN]
     assert tokens.folded == "".join(sorted(set(text) - set(known)))
     assert text_of(tokens) == "".join(character if character in known else REPLACEMENT for character in text)
 
 
 def test_there_is_a_place_for_the_unknown_though_nothing_is_rare():
-    tokens = taken([["aabb"]], Reading(min_count=2))
+    tokens = taken([["aabb"]], TextConfig(min_count=2))
     assert tokens.vocabulary.unknown == 2
     assert tokens.folded == ""
 
 
 def test_where_all_are_rare_there_is_no_text():
     with pytest.raises(CorpusError, match=r"the text: no character stands there 1,000 times; give a lower --min-count"):
-        given_out(taken([["abab"]], Reading(min_count=1000)))
+        given_out(taken([["abab"]], TextConfig(min_count=1000)))
 
 
 def test_the_end_of_a_line_is_never_folded():
-    tokens = taken([["aaaa\n"]], Reading(min_count=3, lines=True))
+    tokens = taken([["aaaa\n"]], TextConfig(min_count=3, lines=True))
     assert text_of(tokens) == "\naaaa\n"
     assert tokens.folded == ""
 
@@ -188,7 +188,7 @@ def test_a_given_vocabulary_is_what_is_written_in():
     vocabulary = Vocabulary.of("abcdef")
     assert given_out(taken([["fed"]], vocabulary=vocabulary))[0] == [5, 4, 3]
     folding = Vocabulary(np.array([97, 98, UNKNOWN]))
-    tokens = taken([["aé", "b\U0001f600aZ"]], Reading(min_count=2), vocabulary=folding)
+    tokens = taken([["aé", "b\U0001f600aZ"]], TextConfig(min_count=2), vocabulary=folding)
     assert given_out(tokens)[0] == [0, 2, 1, 2, 0, 2]
     assert tokens.folded == "Zé\U0001f600"
     assert tokens.vocabulary is folding
@@ -220,7 +220,7 @@ def check_lines(lines, seed, places, end, ends):
     lines = [line.rstrip("\r") for line in lines]
     text = end.join(lines) + end * ends
     bounds = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
-    tokens = taken([[text[first:last] for first, last in pairwise(bounds)]], Reading(lines=True, shuffle_seed=seed))
+    tokens = taken([[text[first:last] for first, last in pairwise(bounds)]], TextConfig(lines=True, shuffle_seed=seed))
     documents = [line for line in lines if line]
     if not documents:
         assume(text)
@@ -235,16 +235,16 @@ def check_lines(lines, seed, places, end, ends):
 
 
 def test_lines_of_several_files_are_shuffled_together_and_do_not_run_into_each_other():
-    tokens = taken([["one"], ["two\r\n"], [""], ["three\nfour"]], Reading(lines=True))
+    tokens = taken([["one"], ["two\r\n"], [""], ["three\nfour"]], TextConfig(lines=True))
     assert sorted(text_of(tokens).split("\n")) == ["", "", "four", "one", "three", "two"]
 
 
 @pytest.mark.parametrize("block", [1, 5, 17])
 def test_many_lines_are_given_out_in_blocks(monkeypatch, block):
     lines = [f"line {number}" * (number % 5 + 1) for number in range(30)]
-    expected = text_of(taken([["\n".join(lines)]], Reading(lines=True)))
+    expected = text_of(taken([["\n".join(lines)]], TextConfig(lines=True)))
     monkeypatch.setattr("charrnn.text.documents._BLOCK", block)
-    tokens = taken([["\n".join(lines)]], Reading(lines=True))
+    tokens = taken([["\n".join(lines)]], TextConfig(lines=True))
     assert text_of(tokens) == expected
     assert sorted(expected[1:-1].split("\n")) == sorted(lines)
     assert max(map(len, tokens.ids()[2])) <= block + max(map(len, lines)) + 1
@@ -253,8 +253,8 @@ def test_many_lines_are_given_out_in_blocks(monkeypatch, block):
 def test_the_order_of_lines_is_a_function_of_its_seed():
     lines = [str(number) for number in range(50)]
 
-    def order(seed: int, **reading: Any) -> list[str]:
-        return text_of(taken([["\n".join(lines)]], Reading(lines=True, shuffle_seed=seed, **reading))).split("\n")[1:-1]
+    def order(seed: int, **config: Any) -> list[str]:
+        return text_of(taken([["\n".join(lines)]], TextConfig(lines=True, shuffle_seed=seed, **config))).split("\n")[1:-1]
 
     assert order(1) == order(1) == order(1, min_count=2)
     assert len({tuple(order(seed)) for seed in range(20)}) == 20
@@ -265,13 +265,13 @@ def test_the_order_of_lines_is_a_function_of_its_seed():
 @pytest.mark.parametrize("heap", [2, 8, 2**24])
 def test_every_order_of_lines_is_as_likely_as_any_other(monkeypatch, heap):
     monkeypatch.setattr("charrnn.text.documents._HEAP", heap)
-    orders = Counter(text_of(taken([["a\nb\nc\nd"]], Reading(lines=True, shuffle_seed=seed))) for seed in range(2400))
+    orders = Counter(text_of(taken([["a\nb\nc\nd"]], TextConfig(lines=True, shuffle_seed=seed))) for seed in range(2400))
     assert len(orders) == 24
     assert sum((found - 100)**2 / 100 for found in orders.values()) < 50  # chi-squared with 23 degrees: 1 in 1,000
 
 
 def test_a_character_of_a_line_that_is_folded_is_no_end_of_it():
-    tokens = taken([["aab\naca\n"]], Reading(lines=True, min_count=3))
+    tokens = taken([["aab\naca\n"]], TextConfig(lines=True, min_count=3))
     assert sorted(text_of(tokens).split("\n")) == ["", "", "aa\ufffd", "a\ufffda"]
 
 
@@ -279,36 +279,37 @@ def test_a_character_of_a_line_that_is_folded_is_no_end_of_it():
 
 def test_files_start_where_they_begin_and_empty_ones_do_not():
     files = [["ab", "c"], [], ["d"], [""], ["ef"], []]
-    assert given_out(taken(files, Reading(reset_at_files=True)))[1] == [0, 3, 4]
+    assert given_out(taken(files, TextConfig(reset_at_files=True)))[1] == [0, 3, 4]
     assert given_out(taken(files))[1] == []
-    assert given_out(taken([[], ["a"]], Reading(reset_at_files=True)))[1] == [0]
+    assert given_out(taken([[], ["a"]], TextConfig(reset_at_files=True)))[1] == [0]
 
 
 # Fingerprints
 
 def test_whatever_makes_the_ids_others_makes_the_fingerprint_another():
     files = [["ab\n"], ["ab\nba\n", "c\n"]]
-    readings = [Reading(), Reading(level="byte"), Reading(min_count=2), Reading(min_count=3), Reading(reset_at_files=True),
-                *(Reading(lines=True, shuffle_seed=seed) for seed in range(3)), Reading(lines=True, min_count=2)]
-    prints = [taken(files, reading).fingerprint for reading in readings]
+    readings = [TextConfig(), TextConfig(level="byte"), TextConfig(min_count=2), TextConfig(min_count=3),
+                TextConfig(reset_at_files=True), *(TextConfig(lines=True, shuffle_seed=seed) for seed in range(3)),
+                TextConfig(lines=True, min_count=2)]
+    prints = [taken(files, config).fingerprint for config in readings]
     assert len(set(prints)) == len(prints)
     assert prints[0] == hashlib.sha256(b"ab\nab\nba\nc\n").hexdigest()
 
 
 @PROPERTY
 @given(FILES, READINGS)
-def test_the_fingerprint_does_not_hang_on_blocks_nor_without_need_on_files(files, reading):
+def test_the_fingerprint_does_not_hang_on_blocks_nor_without_need_on_files(files, config):
     joined = [["".join(file)] for file in files]
-    assert taken(files, reading).fingerprint == taken(joined, reading).fingerprint
-    assert taken([*files, []], reading).fingerprint == taken([[], *files], reading).fingerprint
-    if not reading.reset_at_files and not reading.lines:
-        assert taken(["".join(map("".join, files))], reading).fingerprint == taken(files, reading).fingerprint
+    assert taken(files, config).fingerprint == taken(joined, config).fingerprint
+    assert taken([*files, []], config).fingerprint == taken([[], *files], config).fingerprint
+    if not config.reset_at_files and not config.lines:
+        assert taken(["".join(map("".join, files))], config).fingerprint == taken(files, config).fingerprint
 
 
 def test_seeds_that_shuffle_nothing_do_not_matter():
-    assert taken([["ab"]], Reading(shuffle_seed=5)).fingerprint == taken([["ab"]]).fingerprint
+    assert taken([["ab"]], TextConfig(shuffle_seed=5)).fingerprint == taken([["ab"]]).fingerprint
 
 
 def test_where_files_meet_matters_where_they_are_documents():
-    reading = Reading(reset_at_files=True)
-    assert taken([["ab"], ["c"]], reading).fingerprint != taken([["a"], ["bc"]], reading).fingerprint
+    config = TextConfig(reset_at_files=True)
+    assert taken([["ab"], ["c"]], config).fingerprint != taken([["a"], ["bc"]], config).fingerprint

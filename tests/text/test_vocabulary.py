@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import VocabularyError
-from charrnn.text.vocabulary import REPLACEMENT, UNKNOWN, Vocabulary, code_points, describe
+from charrnn.text.vocabulary import REPLACEMENT, UNKNOWN, Vocabulary, code_points, describe_character
 
 PROPERTY = settings(max_examples=60)
 TEXTS = st.text(min_size=1, max_size=60)
@@ -102,9 +102,9 @@ def test_a_lone_surrogate_is_an_unknown_character():
 
 
 def test_describe_gives_the_name_where_there_is_one():
-    assert describe("é") == "'é' (U+00E9, LATIN SMALL LETTER E WITH ACUTE)"
-    assert describe("\n") == "'\\n' (U+000A)"
-    assert describe("\U0001f600") == "'\U0001f600' (U+1F600, GRINNING FACE)"
+    assert describe_character("é") == "'é' (U+00E9, LATIN SMALL LETTER E WITH ACUTE)"
+    assert describe_character("\n") == "'\\n' (U+000A)"
+    assert describe_character("\U0001f600") == "'\U0001f600' (U+1F600, GRINNING FACE)"
 
 
 @pytest.mark.parametrize("codepoints", [

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from charrnn.errors import ConfigError
 from charrnn.nn.model import one_hot
-from charrnn.text.windows import Windows, next_epoch
+from charrnn.nn.state import next_epoch
+from charrnn.text.corpus import Part
+from charrnn.text.windows import Windows
 
 PROPERTY = settings(max_examples=100)
 
@@ -22,7 +24,7 @@ def all_windows(draw):
     """Windows of a text in which every id is its own position, with at least one window."""
     seq_len = draw(st.integers(1, 17))
     ids = np.arange(draw(st.integers(seq_len + 1, 400)), dtype=np.uint16)
-    return ids, Windows(ids, draw(st.integers(1, 9)), seq_len)
+    return ids, Windows(Part(ids), draw(st.integers(1, 9)), seq_len)
 
 
 @PROPERTY
@@ -95,7 +97,7 @@ def test_the_position_after_some_steps_is_epoch_and_window(case, step):
 @given(st.integers(1, 17), st.integers(1, 9), st.integers(1, 300))
 def test_the_batch_shrinks_until_each_stream_has_a_window(seq_len, batch_size, more):
     ids = np.zeros(seq_len + more, np.uint8)
-    windows = Windows(ids, batch_size, seq_len)
+    windows = Windows(Part(ids), batch_size, seq_len)
     fitting = (len(ids) - 1) // seq_len
     assert windows.batch_size == min(batch_size, fitting)
     assert windows.seq_len == seq_len
@@ -104,9 +106,9 @@ def test_the_batch_shrinks_until_each_stream_has_a_window(seq_len, batch_size, m
 @PROPERTY
 @given(st.integers(1, 2000), st.integers(1, 9))
 def test_too_short_a_text_is_refused_with_the_least_length(seq_len, batch_size):
-    assert Windows(np.zeros(seq_len + 1, np.uint8), batch_size, seq_len).batch_size == 1
+    assert Windows(Part(np.zeros(seq_len + 1, np.uint8)), batch_size, seq_len).batch_size == 1
     with pytest.raises(ConfigError) as caught:
-        Windows(np.zeros(seq_len, np.uint8), batch_size, seq_len)
+        Windows(Part(np.zeros(seq_len, np.uint8)), batch_size, seq_len)
     assert caught.value.field == "seq_len"
     assert f"at least {seq_len + 1:,} characters" in str(caught.value)
     assert f"has {seq_len:,};" in str(caught.value)
@@ -114,51 +116,38 @@ def test_too_short_a_text_is_refused_with_the_least_length(seq_len, batch_size):
 
 @PROPERTY
 @given(st.integers(1, 17), st.integers(1, 9), st.integers(1, 300), st.data())
-def test_a_step_is_fresh_where_its_input_starts_a_document(seq_len, batch_size, more, data):
+def test_the_state_is_reset_where_an_input_starts_a_document(seq_len, batch_size, more, data):
     ids = np.arange(seq_len + more, dtype=np.uint16)
     starts = np.array(sorted(data.draw(st.sets(st.integers(0, len(ids) - 1)))), np.int64)
-    windows = Windows(ids, batch_size, seq_len, starts)
+    windows = Windows(Part(ids, starts), batch_size, seq_len)
     for window, (inputs, _) in enumerate(windows):
-        expected, fresh = np.isin(inputs, starts), windows.fresh(window)
+        expected, reset = np.isin(inputs, starts), windows.resets(window)
         if not expected.any():
-            assert fresh is None
+            assert reset is None
         else:
-            assert fresh.dtype == bool
-            assert np.array_equal(fresh, expected)
+            assert reset.dtype == bool
+            assert np.array_equal(reset, expected)
 
 
-def test_without_documents_nothing_is_fresh():
-    windows = Windows(np.zeros(100, np.uint8), 3, 8)
-    assert all(windows.fresh(window) is None for window in range(windows.per_epoch))
+def test_without_documents_nothing_is_reset():
+    windows = Windows(Part(np.zeros(100, np.uint8)), 3, 8)
+    assert all(windows.resets(window) is None for window in range(windows.per_epoch))
     for window in (-1, windows.per_epoch):
         with pytest.raises(IndexError):
-            windows.fresh(window)
+            windows.resets(window)
 
 
 def test_starts_may_lie_in_a_mapped_file(tmp_path):
     path = tmp_path / "starts"
     np.arange(0, 3000, 3, np.int64).tofile(path)
-    windows = Windows(np.zeros(3000, np.uint8), 4, 7, np.memmap(path, np.int64, "r"))
+    windows = Windows(Part(np.zeros(3000, np.uint8), np.memmap(path, np.int64, "r")), 4, 7)
     first = np.arange(4) * windows.per_epoch * 7 + 5 * 7
-    assert np.array_equal(windows.fresh(5), (first + np.arange(7)[:, None]) % 3 == 0)
+    assert np.array_equal(windows.resets(5), (first + np.arange(7)[:, None]) % 3 == 0)
 
 
 def test_no_text_is_too_short():
     with pytest.raises(ConfigError, match="has 0;"):
-        Windows(np.zeros(0, np.uint8), 3, 1)
-
-
-def test_the_next_epoch_hands_each_state_to_the_next_stream():
-    hidden, cell = np.arange(1.0, 13.0).reshape(4, 3), -np.arange(1.0, 13.0).reshape(4, 3)
-    kept = hidden.copy()
-    state = (Layer(hidden, cell), Layer(hidden + 100, cell - 100))
-    rolled = next_epoch(state)
-    assert [type(layer) for layer in rolled] == [Layer, Layer]
-    for before, after in zip(state, rolled):
-        for array, moved in zip(before, after):
-            assert np.array_equal(moved[1:], array[:-1])
-            assert not moved[0].any()
-    assert np.array_equal(hidden, kept)
+        Windows(Part(np.zeros(0, np.uint8)), 3, 1)
 
 
 @PROPERTY

@@ -1,0 +1,143 @@
+"""Bytes -> text, block by block: encodings, byte order marks, normal forms, lower case."""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from charrnn.config import TextConfig
+from charrnn.errors import CorpusError
+
+_LONGEST_WORD = 4096
+"""How many characters before the end of a block are searched for a place to cut it."""
+
+_LONGEST_REST = 2**22
+"""A block that cannot be cut safely is kept for the next one up to this number of characters."""
+
+
+def decode_blocks(blocks: Iterable[bytes], name: str, text_config: TextConfig) -> Iterator[str]:
+    """Decode ``blocks`` of bytes and bring the text into the form that ``text_config`` asks for.
+
+    A leading byte order mark is removed. Line ends stay as they are, unless lines are documents. Raises CorpusError, with
+    ``name`` and the offset, for bytes that are invalid in the encoding.
+    """
+    return normalize_blocks(_decoded(blocks, name, text_config), text_config)
+
+
+def decode(data: bytes, name: str, text_config: TextConfig | None = None) -> str:
+    """Decode all of ``data``; see ``decode_blocks``."""
+    return "".join(decode_blocks([data], name, text_config or TextConfig()))
+
+
+def _decoded(blocks: Iterable[bytes], name: str, text_config: TextConfig) -> Iterator[str]:
+    if text_config.level == "byte":
+        yield from (block.decode("latin-1") for block in blocks)
+        return
+    decoder = codecs.getincrementaldecoder(text_config.encoding)(text_config.errors)
+    count, is_start = 0, True
+    try:
+        for block in blocks:
+            is_default = (text_config.encoding, text_config.errors) == ("utf-8", "strict")
+            if not count and is_default and (other := _wide_encoding(block)):
+                raise CorpusError(f"{name}: is {other.upper()}, not UTF-8; try --encoding {other}")
+            count += len(block)
+            text = decoder.decode(block)
+            if is_start and text:
+                text, is_start = text.removeprefix("\ufeff"), False
+            yield text
+        yield decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:  # error.object is the rest of the last block and this one
+        place = count - len(error.object) + error.start
+        raise CorpusError(
+            f"{name}: not {text_config.encoding.upper()} at byte {place:,} (0x{error.object[error.start]:02x}); try "
+            f"--encoding {'latin-1' if text_config.encoding == 'utf-8' else 'utf-8'}, or --errors replace") from None
+    except UnicodeError as error:
+        raise CorpusError(f"{name}: not {text_config.encoding.upper()} ({error}); try another --encoding") from None
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """Return the UTF-16 or UTF-32 encoding of a file that begins with ``head``, or None.
+
+    It is recognised by a byte order mark, or by NUL in most of every second byte.
+    """
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(head) >= 4 and len(head) % 2 == 0:
+        head = head[:1000]
+        for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+            if head[first::2].count(0) > 0.7 * len(head) / 2 and head[1 - first::2].count(0) < 0.1 * len(head) / 2:
+                return name
+    return None
+
+
+def normalize_blocks(blocks: Iterable[str], text_config: TextConfig) -> Iterator[str]:
+    """Bring a text into its Unicode normal form and into lower case if ``text_config`` says so, block by block.
+
+    If lines are documents, ``\r\n`` becomes ``\n`` and the last line gets an end. Blocks are cut where no character
+    depends on its neighbours, so that the result does not depend on the blocks.
+    """
+    if text_config.normalize == "none" and not text_config.lowercase and not text_config.lines:
+        yield from blocks
+        return
+    rest, last = "", "\n"
+    for block in blocks:
+        text = rest + block
+        cut = _cut(text, text_config.lowercase)
+        text, rest = text[:cut], text[cut:]
+        if text:
+            text = _normalized(text, text_config)
+            last = text[-1:] or last
+            yield text
+    rest = _normalized(rest, text_config)
+    if text_config.lines and not (rest or last).endswith("\n"):
+        rest += "\n"
+    yield rest
+
+
+def normalize(text: str, text_config: TextConfig) -> str:
+    """Bring a whole text into the form that ``text_config`` asks for.
+
+    For a model of bytes, each byte becomes the character with its number. No end is added to the last line.
+    """
+    if text_config.level == "byte":
+        try:
+            text = text.encode("utf-8", "surrogateescape").decode("latin-1")
+        except UnicodeEncodeError:
+            raise CorpusError("the text contains surrogates; give a text of Unicode characters") from None
+    return _normalized(text, text_config)
+
+
+def _normalized(text: str, text_config: TextConfig) -> str:
+    if text_config.lines:
+        text = text.replace("\r\n", "\n")
+    if text_config.normalize != "none":
+        text = unicodedata.normalize("NFC" if text_config.normalize == "NFC" else "NFKC", text)
+    return text.lower() if text_config.lowercase else text
+
+
+def _cut(text: str, in_words: bool = False) -> int:
+    """Return an index at which ``text`` can be cut so that its parts are normalized as the whole would be.
+
+    It is after a newline or before a blank; otherwise before a character that does not compose with the one before it.
+    With ``in_words`` that character must not be part of a word either, because a final sigma depends on the word.
+    """
+    if place := text.rfind("\n") + 1:
+        return place
+    if (place := text.rfind(" ")) > 0:
+        return place
+    for place in range(len(text) - 1, max(0, len(text) - _LONGEST_WORD), -1):
+        first = unicodedata.normalize("NFKD", text[place])[0]
+        if unicodedata.category(first)[0] != "M" and not "\u1160" <= first <= "\u11ff" \
+                and not (in_words and (_is_in_words(first) or _is_in_words(text[place]))):  # Hangul parts compose, too
+            return place
+    if len(text) <= _LONGEST_REST:
+        return 0
+    return _cut(text) if in_words else len(text)
+
+
+def _is_in_words(character: str) -> bool:
+    """Return whether a capital sigma before ``character`` can be inside a word, so that it does not become a final one."""
+    return f"A\u03a3{character}A".lower()[1] != "\u03c2"
