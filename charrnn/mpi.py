@@ -1,7 +1,7 @@
-"""Ranks: the processes that share a training, under MPI (extra ``mpi``) or one by itself.
+"""Ranks: the processes that share a training under MPI (extra ``mpi``), or one process alone.
 
-Rank 0 does what is done once: it reads the text, writes the files, talks to the user. The others help: they wait for a
-task from rank 0, do their share of it, and wait for the next. Needs no NumPy.
+Rank 0 does what is done once: it reads the text, writes the files and prints. The others wait for a task from rank 0, do
+their part of it, and wait for the next. Needs no NumPy.
 """
 
 from __future__ import annotations
@@ -14,81 +14,83 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cpu import core_numbers
 from charrnn.errors import TrainingError
 
 if TYPE_CHECKING:
     import numpy as np
 
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
-"""Environment variables in which the starters of MPI jobs (MPICH and its kin, Open MPI) say how many ranks there are."""
+"""Environment variables with the number of ranks, set by the launchers of MPICH and of Open MPI."""
 
 
 class Ranks:
-    """This process alone, or those of an MPI communicator.
+    """This process alone, or the processes of an MPI communicator.
 
-    ``number`` is this one's, from 0, ``count`` how many there are, and ``cores`` how many cores it may use, where those on
-    the same machine share its cores. What is for all must be called by all, in the same order, making one too.
+    ``number`` is the rank of this process, from 0, ``count`` the number of ranks, and ``cores`` the number of cores that
+    this rank may use; ranks on one machine share its cores. The constructor, ``first``, ``all`` and ``add_up`` are
+    collective: all ranks must call them in the same order.
     """
 
     def __init__(self, communicator: Any = None, cores: int | None = None) -> None:
         self._communicator = communicator
         self.number: int = communicator.rank if communicator else 0
         self.count: int = communicator.size if communicator else 1
-        self.cores = cores or (_cores_each(communicator) if communicator else len(_core_numbers()))
+        self.cores = cores or (_cores_each(communicator) if communicator else len(core_numbers()))
         self._are_helped = communicator is not None
 
     def first(self, value: Any) -> Any:
-        """The value of rank 0, for all."""
+        """Return the value of rank 0."""
         return self._communicator.bcast(value) if self._communicator else value
 
     def all(self, value: Any) -> list[Any]:
-        """The values of all ranks in their order, for all."""
+        """Return the values of all ranks, in their order."""
         return self._communicator.allgather(value) if self._communicator else [value]
 
     def add_up(self, array: np.ndarray) -> None:
-        """``array`` becomes the sum of those of all ranks, for all: one all-reduce, in place."""
+        """Sum ``array`` over all ranks in place, with one all-reduce."""
         if self._communicator:
             from mpi4py import MPI
 
             self._communicator.Allreduce(MPI.IN_PLACE, array)
 
     def call(self, task: Callable[..., Any], *arguments: Any) -> None:
-        """Rank 0 has the helpers call ``task(*arguments, ranks)``, and goes on to do its own share."""
+        """Have the other ranks call ``task(*arguments, ranks)``, and return at once. Called by rank 0."""
         self.first((task, arguments))
 
     def help_out(self) -> None:
-        """What the others do until rank 0 dismisses them."""
+        """Carry out the tasks of rank 0 until it dismisses the others. Called by the other ranks."""
         while (order := self.first(None)) is not None:
             task, arguments = order
             task(*arguments, self)
         self._are_helped = False
 
     def dismiss(self) -> None:
-        """Rank 0 needs no more help; what it does from here on does not concern the others."""
+        """End ``help_out`` of the other ranks. Called by rank 0."""
         if self._are_helped:
             self.first(None)
         self._are_helped = False
 
     def pool(self) -> AbstractContextManager[Any]:
-        """An executor of mpi4py.futures upon all ranks, for rank 0; the others get None, and have worked when it ends."""
+        """Return an executor of mpi4py.futures for rank 0, and for the other ranks a context in which they work for it."""
         from mpi4py.futures import MPICommExecutor
 
         executor: AbstractContextManager[Any] = MPICommExecutor(self._communicator)
         return executor
 
     def abort(self, code: int) -> None:
-        """End all ranks with this exit code, those too that are waiting for this one."""
+        """End all ranks with this exit code, including those that wait for this one."""
         if self._are_helped:
             self._communicator.Abort(code)
 
 
 def in_a_pool() -> bool:
-    """Whether this process was started by ``python -m mpi4py.futures``, which keeps the other ranks for its executors."""
+    """Return whether ``python -m mpi4py.futures`` started this process, which keeps the other ranks for its executors."""
     return "mpi4py.futures" in sys.orig_argv
 
 
 def started_as_rank() -> bool:
-    """Whether this process is one of an MPI job in which all do the same."""
+    """Return whether this process belongs to an MPI job in which all ranks run the same program."""
     return not in_a_pool() and _has_siblings()
 
 
@@ -97,9 +99,9 @@ def _has_siblings() -> bool:
 
 
 def ranks() -> Ranks:
-    """The ranks of the MPI job that this process belongs to, or itself alone.
+    """Return the ranks of the MPI job of this process, or this process alone.
 
-    Raises TrainingError for a job that mpi4py is not part of.
+    Raises TrainingError if mpi4py cannot join the job.
     """
     return _alone or _job()
 
@@ -109,7 +111,7 @@ _alone: Ranks | None = None
 
 @contextlib.contextmanager
 def working_alone() -> Iterator[None]:
-    """Within it this process shares its training with no other rank, though still the cores of its machine."""
+    """Inside the ``with`` block, this process trains alone, but shares the cores of its machine with the others."""
     global _alone
     before, _alone = _alone, Ranks(cores=ranks().cores)
     try:
@@ -121,7 +123,7 @@ def working_alone() -> Iterator[None]:
 @cache
 def _job() -> Ranks:
     if in_a_pool():
-        return Ranks(cores=max(1, cores() // int(os.environ.get("MPI_LOCALNRANKS", "1"))))
+        return Ranks(cores=max(1, len(core_numbers()) // int(os.environ.get("MPI_LOCALNRANKS", "1"))))
     if not started_as_rank():
         return Ranks()
     try:
@@ -137,21 +139,10 @@ def _job() -> Ranks:
     return Ranks(MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None)
 
 
-def cores() -> int:
-    """The number of cores that this process may use."""
-    return len(_core_numbers())
-
-
 def _cores_each(communicator: Any) -> int:
-    """The cores of this machine that its ranks may use, divided by their number."""
+    """Return the number of cores of this machine that its ranks may use, divided by the number of these ranks."""
     from mpi4py import MPI
 
     here = communicator.Split_type(MPI.COMM_TYPE_SHARED)
-    shared: set[int] = set().union(*here.allgather(_core_numbers()))
+    shared: set[int] = set().union(*here.allgather(core_numbers()))
     return max(1, len(shared) // here.size)
-
-
-def _core_numbers() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))

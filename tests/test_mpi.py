@@ -42,7 +42,7 @@ if stop < run.planned:
 
 
 def a_run(dtype="float64", **settings):
-    corpus = Corpus(TEXT)
+    corpus = Corpus.from_text(TEXT)
     values = {"batch_size": 5, "seq_len": 8, "steps": 50, "eval_every": 20, "threads": 2, **settings}
     model = ModelConfig(values.pop("cell", "lstm"), hidden_size=12, layers=2, dropout=0.2, weight_drop=0.2)
     return Run.start(corpus, model, TrainConfig(**values), np.dtype(dtype).type), corpus
@@ -81,7 +81,7 @@ def test_mpi_give_what_one_process_gives(count, settings, tolerance, tmp_path):
     shared = Run.load(on_ranks(count, tmp_path, **settings))
     assert shared.environment["ranks"] == str(count)
     assert shared.step == 50
-    np.testing.assert_allclose(shared.model.parameters.flat, run.model.parameters.flat, atol=tolerance)
+    np.testing.assert_allclose(shared.model.network.parameters.flat, run.model.network.parameters.flat, atol=tolerance)
     np.testing.assert_allclose(np.concatenate(shared.state), np.concatenate(run.state), atol=tolerance)
     np.testing.assert_allclose(shared.history, run.history, atol=tolerance)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ _PARTS = 2**16
 
 def dropout_masks(config: ModelConfig, seed: int, step: int, seq_len: int, dtype: Any, first: int, last: int
                   ) -> list[np.ndarray] | None:
-    """For each layer a mask (T, last - first, H) for the streams from ``first`` up to ``last``; None without dropout.
+    """Return a mask (T, last - first, H) for each layer, for streams ``first`` to ``last`` - 1; None without dropout.
 
-    An element is 0 where the output is dropped, and 1 / (share kept) elsewhere, so that the mean stays. The share
-    dropped is rounded to 1/65536. A mask is a function of the seed, the step, the layer and the stream, so it does
-    not matter in which order, or by which thread, they are drawn.
+    An element is 0 where the output is dropped, and 1 / (fraction kept) elsewhere, so that the mean stays the same. The
+    fraction dropped is rounded to 1/65536. A mask is a function of the seed, the step, the layer and the stream, so it
+    does not matter in which order, or by which thread, masks are drawn.
     """
     if not config.dropout:
         return None
@@ -36,30 +37,31 @@ def dropout_masks(config: ModelConfig, seed: int, step: int, seq_len: int, dtype
 
 
 def weight_masks(config: ModelConfig, seed: int, step: int, dtype: Any) -> list[np.ndarray] | None:
-    """For each layer a mask (H, G*H) for its ``w_h``; None without weight drop (Wan et al. 2013, "Regularization of Neural
-    Networks using DropConnect"; upon recurrent weights: Merity, Keskar and Socher 2018, "Regularizing and Optimizing LSTM
-    Language Models").
+    """Return a mask for the ``w_h`` of each layer, of its shape; None without weight drop.
 
-    All streams and time steps of a window share it. Its numbers are those of ``dropout_masks``.
+    All streams and time steps of a window share it. Elements are 0 or 1 / (fraction kept), as in ``dropout_masks``.
+    Reference: Wan et al. 2013, "Regularization of Neural Networks using DropConnect"; for recurrent weights: Merity,
+    Keskar and Socher 2018, "Regularizing and Optimizing LSTM Language Models".
     """
     if not config.weight_drop:
         return None
     threshold, scale = _threshold(config.weight_drop)
+    shape = CELLS[config.cell].shapes(1, config.hidden_size)["w_h"]
     masks = []
     for layer in range(config.layers):
         rng = generator(seed, "weight_drop", step=step, layer=layer)
-        kept = _parts(rng, len(CELLS[config.cell].GATES) * config.hidden_size**2) >= threshold
-        masks.append(kept.reshape(config.hidden_size, -1) * np.dtype(dtype).type(scale))
+        kept = _parts(rng, math.prod(shape)) >= threshold
+        masks.append(kept.reshape(shape) * np.dtype(dtype).type(scale))
     return masks
 
 
-def _threshold(share: float) -> tuple[int, float]:
-    """Below which of ``_PARTS`` numbers something is dropped, and by what the rest is multiplied."""
-    threshold = min(round(share * _PARTS), _PARTS - 1)
+def _threshold(fraction: float) -> tuple[int, float]:
+    """Return the drop threshold, in units of 1/_PARTS, and the scale of the kept elements."""
+    threshold = min(round(fraction * _PARTS), _PARTS - 1)
     return threshold, _PARTS / (_PARTS - threshold)
 
 
 def _parts(rng: np.random.Generator, count: int) -> np.ndarray:
-    """``count`` numbers from 0 to 65,535, four from each that the generator draws."""
+    """Return ``count`` integers from 0 to 65,535, four from each 64-bit word that the generator draws."""
     words = rng.bit_generator.random_raw(-(-count // 4)).astype("<u8", copy=False)
     return words.view("<u2")[:count]

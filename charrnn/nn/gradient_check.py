@@ -9,6 +9,7 @@ import numpy as np
 
 from charrnn.config import ModelConfig
 from charrnn.nn.model import CharRNN, one_hot
+from charrnn.nn.state import State, map_state
 from charrnn.randomness import generator
 
 TOLERANCE = 1e-7
@@ -18,7 +19,7 @@ _STEP = 1e-5
 
 
 class GradientError(NamedTuple):
-    """How far the analytic gradient of one array is from the numeric one, and the length (norm) of the latter."""
+    """The relative error of the analytic gradient of one array, and the norm of its numeric gradient."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,18 +32,19 @@ class GradientError(NamedTuple):
 
 
 def relative_error(analytic: np.ndarray, numeric: np.ndarray) -> float:
-    """norm(analytic - numeric) / (norm(analytic) + norm(numeric)); 0 where both are zero."""
+    """Return norm(analytic - numeric) / (norm(analytic) + norm(numeric)), 0 if both are zero."""
     length = float(np.linalg.norm(analytic) + np.linalg.norm(numeric))
     return float(np.linalg.norm(analytic - numeric)) / length if length else 0.0
 
 
 def check_gradients(config: ModelConfig, *, vocabulary_size: int = 11, seq_len: int = 7, batch_size: int = 3,
-                    seed: int = 1, as_one_hot: bool = False, fresh: np.ndarray | None = None) -> Iterator[GradientError]:
+                    seed: int = 1, as_one_hot: bool = False, reset: np.ndarray | None = None) -> Iterator[GradientError]:
     """Check every parameter and the initial state of a small model in float64, from a random state.
 
-    What is differentiated is the loss of a window plus the last state times random numbers, so that the gradient that
-    enters at the window's end is checked too. Where ``config`` has dropout or weight drop, fixed random masks are used.
-    Documents start where ``fresh`` (T, B) says.
+    The function that is differentiated is the loss of a window plus the last state times random numbers, so that the
+    gradient that enters at the window's end is checked too. If ``config`` has dropout or weight drop, fixed random masks
+    are used.
+    Where ``reset`` (T, B) is true, the state is set to zero before that step.
     The numeric gradient is the central difference (f(x + e) - f(x - e)) / 2e with e = 1e-5 for each element.
     """
     rng = generator(seed, "check")
@@ -53,24 +55,23 @@ def check_gradients(config: ModelConfig, *, vocabulary_size: int = 11, seq_len: 
     if as_one_hot:
         inputs = one_hot(inputs, vocabulary_size, np.float64)
 
-    def masks_of(share: float, *shape: int) -> list[np.ndarray] | None:
-        return [(rng.random(shape) >= share) / (1 - share) for _ in range(config.layers)] if share else None
+    def masks_of(rate: float, *shape: int) -> list[np.ndarray] | None:
+        return [(rng.random(shape) >= rate) / (1 - rate) for _ in range(config.layers)] if rate else None
 
     masks = (masks_of(config.dropout, seq_len, batch_size, config.hidden_size),
              masks_of(config.weight_drop, *model.parameters["layer0/w_h"].shape))
 
-    def random_state() -> tuple:
-        return tuple(type(layer)(*(rng.standard_normal(array.shape) for array in layer))
-                     for layer in model.initial_state(batch_size))
+    def random_state() -> State:
+        return map_state(lambda array: rng.standard_normal(array.shape), model.initial_state(batch_size))
 
     state, d_state = random_state(), random_state()
 
     def value() -> float:
-        loss, _, after, _ = model.window(inputs, targets, state, *masks, fresh=fresh)
+        loss, _, after, _ = model.window(inputs, targets, state, *masks, reset=reset)
         return loss + sum(float(np.sum(a * d)) for layer, d_layer in zip(after, d_state)
                           for a, d in zip(layer, d_layer))
 
-    window = model.window(inputs, targets, state, *masks, d_state, fresh=fresh)
+    window = model.window(inputs, targets, state, *masks, d_state, reset=reset)
     arrays = [(name, model.parameters[name], window.gradients[name].copy()) for name in model.parameters]
     arrays += [(f"state/layer{k}/{field}", getattr(layer, field), getattr(d_layer, field))
                for k, (layer, d_layer) in enumerate(zip(state, window.d_state)) for field in layer._fields]

@@ -1,58 +1,43 @@
-"""One window shared out over MPI ranks, and over threads.
+"""One window divided among MPI ranks and threads.
 
-Streams are shared out, not matrices: each thread takes some of the B streams through the whole window, with a BLAS
-that is held to one thread, and the gradients are summed in a fixed order, so that the same number of threads gives
-the same bits. A rank is the same idea one level up: all ranks hold the same run, each computes its share of a step, and
-what they have computed is summed over all of them before anything is done with it.
+Streams are divided, not matrices: each thread takes some of the B streams through the whole window, with a BLAS that is
+held to one thread. The gradients are summed in a fixed order, so that the same number of threads gives the same bits.
+Ranks do the same one level up: all ranks have the same run, each computes its part of a step, and the results are summed
+over all of them before they are used.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import cache
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Barrier
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
+from charrnn.cpu import blas, one_blas_thread
 from charrnn.mpi import Ranks, ranks
-from charrnn.nn.kernels import described
-from charrnn.nn.model import CharRNN, State, Window
+from charrnn.nn.kernels import describe_kernels
+from charrnn.nn.model import CharRNN, Window
 from charrnn.nn.parameters import Parameters
+from charrnn.nn.state import State, map_state
 
 Masks = Callable[[int, int], "list[np.ndarray] | None"]
-"""Draws the dropout masks of the streams from one number up to another; None drops nothing."""
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Within it BLAS uses one thread; afterwards as many as before."""
-    limit: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
-    return limit
-
-
-def blas() -> str:
-    """The BLAS that NumPy multiplies with, its version and the processor kind it chose."""
-    pools = sorted({f"{pool['internal_api']} {pool['version']} {pool.get('architecture', '')}".strip()
-                    for pool in _controller().info() if pool["user_api"] == "blas"})
-    return ", ".join(pools) or "unknown"
+"""Draws the dropout masks of the streams from the first number up to the second; None drops nothing."""
 
 
 def environment(dtype: Any = np.float32) -> dict[str, str]:
-    """What the last bit of a result can depend on besides the run itself."""
-    return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": described(dtype),
+    """Return everything, besides the run itself, that the last bit of a result can depend on."""
+    return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": describe_kernels(dtype),
             "ranks": str(ranks().count)}
 
 
 class Team:
-    """A model and its replicas, one for each of at most ``threads`` threads, on each of the ranks."""
+    """A model and its replicas, one for each of at most ``threads`` threads, on each of the ranks.
+
+    An error or Ctrl-C ends the call that is under way, and leaves the team usable.
+    """
 
     def __init__(self, model: CharRNN, threads: int, ranks: Ranks | None = None) -> None:
         self.threads = threads
@@ -60,61 +45,96 @@ class Team:
         self.model = model
         self._models = [model] + [model.replica() for _ in range(threads - 1)]
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self.is_over = False
-        """Whether ``map`` has been broken off, by Ctrl-C say: then long work should end, as Python waits for it."""
+        self._futures: list[Future[Any]] = []
+        self.is_aborted = False
+        """Whether an error or Ctrl-C has ended the call that is under way: its tasks should then return soon."""
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: Masks | None = None,
-                           weight_masks: list[np.ndarray] | None = None, fresh: np.ndarray | None = None
+                           weight_masks: list[np.ndarray] | None = None, reset: np.ndarray | None = None
                            ) -> tuple[float, Parameters, State]:
-        """As ``CharRNN.loss_and_gradients``, but ``masks`` is a function that draws them for some of the streams."""
-        mine = _share(0, targets.shape[1], self.ranks.number, self.ranks.count)
-        bounds = [_share(*mine, thread, self.threads) for thread in range(self.threads)]
-        shares = [(model, first, last) for model, (first, last) in zip(self._models, bounds) if first < last]
+        """Like ``CharRNN.loss_and_gradients``, but ``masks`` is a function that draws them for some of the streams."""
+        self.model.check(inputs, targets, state, reset, weight_masks=weight_masks)
+        mine = _part(0, targets.shape[1], self.ranks.number, self.ranks.count)
+        bounds = [_part(*mine, thread, self.threads) for thread in range(self.threads)]
+        parts = [(model, first, last) for model, (first, last) in zip(self._models, bounds) if first < last]
 
-        def work(share: tuple[CharRNN, int, int]) -> Window:
-            model, first, last = share
-            with np.errstate(all="ignore"):  # whoever takes the loss looks whether it is finite
+        def work(part: tuple[CharRNN, int, int]) -> Window:
+            model, first, last = part
+            with np.errstate(all="ignore"):  # the caller checks whether the loss is finite
                 return model.window(inputs[:, first:last], targets[:, first:last], _streams(state, first, last),
                                     masks(first, last) if masks else None, weight_masks, characters=targets.size,
-                                    fresh=None if fresh is None else fresh[:, first:last])
+                                    reset=None if reset is None else reset[:, first:last])
 
         with one_blas_thread():
-            windows = self._map(work, shares)
+            windows = self._map(work, parts)
         total = windows[0].gradients if windows else self.model.parameters.like()
         for window in windows[1:]:
             total.flat += window.gradients.flat
         self.ranks.add_up(total.flat)
-        parts = [part for parts in self.ranks.all([(window.loss, window.state) for window in windows]) for part in parts]
-        return sum(loss for loss, _ in parts), total, _side_by_side([state for _, state in parts])
+        gathered = self.ranks.all([(window.loss, window.state) for window in windows])
+        results = [result for of_rank in gathered for result in of_rank]
+        return sum(loss for loss, _ in results), total, _side_by_side([state for _, state in results])
+
+    def warm_up(self) -> None:
+        """Compute one larger product on each thread.
+
+        In a virtual machine, small products of OpenBLAS 0.3.31 took three times as long until its buffers had been used
+        once for a larger one: a step of a tanh RNN of 256 units 55 ms instead of 39 ms.
+        """
+        square = np.ones((512, 512), self.model.dtype)
+        all_threads = Barrier(self.threads)
+
+        def multiply(_: int) -> None:
+            all_threads.wait()  # threads that multiply at the same time use different buffers
+            np.matmul(square, square)
+
+        with one_blas_thread():
+            self._map(multiply, list(range(self.threads)))
 
     def map(self, work: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:
-        """``work`` of each task, in their order; ranks and threads take the tasks in turn."""
+        """Return the results of ``work`` for each task, in the order of the tasks; ranks and threads take them in turn.
+
+        A long task should return early when ``is_aborted`` is true.
+        """
         done = self.ranks.all(self._map(work, tasks[self.ranks.number::self.ranks.count]))
         return [done[k % self.ranks.count][k // self.ranks.count] for k in range(len(tasks))]
 
     def _map(self, work: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:
+        """Call ``work`` for each task. If one fails, or at Ctrl-C, wait until the others have ended, then raise.
+
+        A second Ctrl-C ends that wait, so that a task may still write into a replica's buffers. The next call waits for
+        it first.
+        """
+        wait(self._futures)
+        self._futures = []
+        self.is_aborted = False
         if self._pool is None or len(tasks) <= 1:
             return [work(task) for task in tasks]
         try:
-            return list(self._pool.map(work, tasks))
+            for task in tasks:
+                self._futures.append(self._pool.submit(work, task))
+            return [future.result() for future in self._futures]
         except BaseException:
-            self.is_over = True
+            self.is_aborted = True
+            for future in self._futures:
+                future.cancel()
+            wait(self._futures)
             raise
 
 
-def _share(first: int, last: int, number: int, count: int) -> tuple[int, int]:
-    """What the one with this ``number`` gets of ``first`` to ``last`` - 1, where ``count`` share it."""
+def _part(first: int, last: int, number: int, count: int) -> tuple[int, int]:
+    """Return part ``number`` of [first, last) split into ``count`` nearly equal parts."""
     size = last - first
     return first + size * number // count, first + size * (number + 1) // count
 
 
 def _streams(state: State, first: int, last: int) -> State:
-    """The state of the streams ``first`` to ``last`` - 1."""
-    return tuple(type(layer)(*(array[first:last] for array in layer)) for layer in state)
+    """Return the state of the streams ``first`` to ``last`` - 1."""
+    return map_state(lambda array: array[first:last], state)
 
 
 def _side_by_side(states: list[State]) -> State:
-    """The states of some streams each, put together again."""
+    """Return the state of all streams, from states of some streams each."""
     if len(states) == 1:
         return states[0]
-    return tuple(type(layers[0])(*(np.concatenate(arrays) for arrays in zip(*layers))) for layers in zip(*states))
+    return map_state(lambda *arrays: np.concatenate(arrays), *states)

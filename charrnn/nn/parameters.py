@@ -9,9 +9,9 @@ import numpy as np
 
 
 class Parameters(Mapping[str, np.ndarray]):
-    """A mapping of names to arrays that lie one after the other in ``flat``, zeros at first.
+    """A mapping of names to arrays, views of consecutive parts of the flat array ``flat``; zeros at first.
 
-    Gradients and optimizer slots are blocks of the same layout, so whatever treats all numbers alike (clipping, an
+    Gradients and optimizer slots are blocks of the same layout, so everything that treats all numbers alike (clipping, an
     optimizer, a sum over threads) works on ``flat``. Writing into a view changes the block.
     """
 
@@ -33,5 +33,5 @@ class Parameters(Mapping[str, np.ndarray]):
         return len(self._views)
 
     def like(self) -> Parameters:
-        """A block of zeros of the same layout."""
+        """Return a block of zeros of the same layout."""
         return Parameters(self.shapes, self.flat.dtype)

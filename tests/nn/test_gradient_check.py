@@ -25,9 +25,9 @@ def test_every_gradient_is_the_numeric_one(cell, layers, dropout, embedding_size
 @pytest.mark.parametrize(("layers", "dropout", "weight_drop"), [(1, 0, 0), (2, 0.3, 0.4)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_gradient_is_the_numeric_one_where_documents_start(cell, layers, dropout, weight_drop):
-    fresh = np.zeros((7, 3), bool)
-    fresh[[0, 2, 3, 6], [0, 1, 1, 0]] = True
-    for result in check_gradients(ModelConfig(cell, 5, layers, dropout, 0, weight_drop), fresh=fresh):
+    reset = np.zeros((7, 3), bool)
+    reset[[0, 2, 3, 6], [0, 1, 1, 0]] = True
+    for result in check_gradients(ModelConfig(cell, 5, layers, dropout, 0, weight_drop), reset=reset):
         assert result.norm > 1e-3, f"{result.name}: nothing to compare"
         assert result.error < TOLERANCE, result
 

@@ -26,7 +26,7 @@ both = pytest.mark.parametrize("kind", [reference, pytest.param(compiled, marks=
                                ids=["reference", "compiled"])
 
 T, B, H = 4, 5, 37  # odd, so that vector loops have a rest
-NONE_FRESH = np.zeros((T, B), bool)
+NO_RESETS = np.zeros((T, B), bool)
 
 
 @both
@@ -68,11 +68,11 @@ def test_a_number_that_is_none_is_not_hidden(kind):
     with np.errstate(invalid="ignore"):
         assert np.isnan(kind.softmax_cross_entropy(logits, np.zeros(2, int))).tolist() == [False, True]
         x, hidden = np.array([[[0, np.nan, 1, 2]]], np.float32), np.zeros((2, 1, 4), np.float32)
-        kind.rnn_forward(x, np.zeros((4, 4), np.float32), hidden, NONE_FRESH[:1, :1])
+        kind.rnn_forward(x, np.zeros((4, 4), np.float32), hidden, NO_RESETS[:1, :1])
     assert np.isnan(hidden[1]).tolist() == [[False, True, False, False]]
 
 
-def window(name, scale, fresh=NONE_FRESH):
+def window(name, scale, reset=NO_RESETS):
     """Random arguments for a loop over a window; the numbers of those that it changes."""
     rng = np.random.default_rng(3)
 
@@ -87,11 +87,11 @@ def window(name, scale, fresh=NONE_FRESH):
     bias = [draw(H)] if name == "gru_forward" else []
     if name.endswith("forward"):
         arguments = [x, w_h, *bias, hidden, *others]
-        return [*arguments, fresh], [k for k in range(cell == "rnn", len(arguments)) if k != 1 and arguments[k].ndim > 1]
+        return [*arguments, reset], [k for k in range(cell == "rnn", len(arguments)) if k != 1 and arguments[k].ndim > 1]
     d_last = [draw(B, H)] * (2 if cell == "lstm" else 1)
     kept = [] if cell == "lstm" else [hidden]
     arguments = [draw(T, B, H), *(array.copy() for array in d_last), w_h, *kept, *others, np.tanh(x)]
-    return [*arguments, fresh], [k for k in range(1, len(arguments)) if arguments[k] is not w_h]
+    return [*arguments, reset], [k for k in range(1, len(arguments)) if arguments[k] is not w_h]
 
 
 @needs_numba
@@ -108,32 +108,32 @@ def test_compiled_loops_give_what_the_reference_gives(name, scale):
         np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-4, atol=3e-6 * most, err_msg=f"argument {k}")
 
 
-FRESH = {"first": np.arange(T)[:, None] == np.zeros(B), "all": ~NONE_FRESH,
+RESETS = {"first": np.arange(T)[:, None] == np.zeros(B), "all": ~NO_RESETS,
          "some": np.random.default_rng(7).random((T, B)) < 0.4}
 
 
 @needs_numba
-@pytest.mark.parametrize("fresh", FRESH.values(), ids=FRESH)
+@pytest.mark.parametrize("reset", RESETS.values(), ids=RESETS)
 @pytest.mark.parametrize("name", [f"{cell}_{way}" for cell in CELLS for way in ("forward", "backward")])
-def test_both_start_documents_alike(name, fresh):
-    arguments, results = window(name, 1, fresh)
+def test_both_start_documents_alike(name, reset):
+    arguments, results = window(name, 1, reset)
     ours, theirs, usual = ([array.copy() for array in arguments] for _ in range(3))
     getattr(compiled, name)(*ours)
     getattr(reference, name)(*theirs)
-    getattr(reference, name)(*usual[:-1], NONE_FRESH)
+    getattr(reference, name)(*usual[:-1], NO_RESETS)
     for k in results:
         np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-4, atol=3e-6 * abs(theirs[k]).max(), err_msg=f"argument {k}")
     assert any(abs(theirs[k] - usual[k]).max() > 0.01 for k in results)
     if name.endswith("backward"):
         for d_first in (ours[1], *([ours[2]] if name.startswith("lstm") else [])):
-            assert not d_first[fresh[0]].any()
-            assert d_first[~fresh[0]].all()
+            assert not d_first[reset[0]].any()
+            assert d_first[~reset[0]].all()
 
 
 @both
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_state_that_is_no_number_ends_with_its_document(kind, cell):
-    arguments, _ = window(f"{cell}_forward", 1, FRESH["first"])
+    arguments, _ = window(f"{cell}_forward", 1, RESETS["first"])
     for state in arguments[2:-1]:
         if state.shape == (T + 1, B, H):
             state[0] = np.nan
@@ -143,30 +143,12 @@ def test_a_state_that_is_no_number_ends_with_its_document(kind, cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_reference_gives_the_same_for_few_and_for_many_rows(cell):
-    """With few rows and many weights it multiplies the other way round."""
+    """What is computed for a stream does not depend on the number of streams."""
     model = CharRNN(ModelConfig(cell, hidden_size=520), 9, generator(1, "weights"), np.float64)
     ids = generator(2, "check").integers(9, size=(9, 40))
     many, _ = model.forward(ids, model.initial_state(40))
     few, _ = model.forward(ids[:, :24], model.initial_state(24))
     np.testing.assert_allclose(few, many[:, :24], rtol=1e-10, atol=1e-12)
-
-
-@both
-@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 1, 64), (3, 2, 65), (300, 6, 128), (513, 7, 200), (1250, 128, 512),
-                                   (40, 300, 900)])
-def test_products_of_a_whole_window(kind, shape):
-    depth, size, columns = shape
-    rng = np.random.default_rng(5)
-    rows, d_rows = (rng.standard_normal((depth, side)).astype(np.float32) for side in (size, columns))
-    w = rng.standard_normal((size, columns)).astype(np.float32)
-    out, d_w, back = np.full((depth, columns), np.nan, np.float32), np.full_like(w, np.nan), np.full_like(rows, np.nan)
-    kind.project(rows, w, out)
-    kind.weight_gradient(rows, d_rows, d_w)
-    kind.project(d_rows, w.T, back)
-    wide, d_wide = rows.astype(np.float64), d_rows.astype(np.float64)
-    np.testing.assert_allclose(out, wide @ w, rtol=1e-4, atol=1e-5 * size**0.5)
-    np.testing.assert_allclose(d_w, wide.T @ d_wide, rtol=1e-4, atol=1e-5 * depth**0.5)
-    np.testing.assert_allclose(back, d_wide @ w.T, rtol=1e-4, atol=1e-5 * columns**0.5)
 
 
 @needs_numba
@@ -220,8 +202,8 @@ def test_where_no_document_starts_not_a_bit_is_other(cell, kind, monkeypatch):
     model = CharRNN(ModelConfig(cell, hidden_size=H, layers=2), 65, generator(1, "weights"))
     ids = generator(2, "check").integers(65, size=(T + 1, B))
     results = []
-    for fresh in (None, FRESH["some"], None, NONE_FRESH):
-        window = model.window(ids[:-1], ids[1:], model.initial_state(B), fresh=fresh)
+    for reset in (None, RESETS["some"], None, NO_RESETS):
+        window = model.window(ids[:-1], ids[1:], model.initial_state(B), reset=reset)
         results.append([window.gradients.flat.tobytes(), *(array.tobytes() for layer in (*window.state, *window.d_state)
                                                            for array in layer), window.loss])
     assert results[0] == results[2] == results[3] != results[1]
@@ -229,32 +211,32 @@ def test_where_no_document_starts_not_a_bit_is_other(cell, kind, monkeypatch):
 
 def test_float64_runs_the_reference(monkeypatch):
     monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
-    assert kernels.choose(np.float64) is reference
+    assert kernels.kernels_for(np.float64) is reference
 
 
 def test_the_environment_decides(monkeypatch):
     monkeypatch.setenv("CHARRNN_KERNELS", "reference")
-    assert kernels.choose(np.float32) is reference
-    assert kernels.described(np.float32) == "reference"
+    assert kernels.kernels_for(np.float32) is reference
+    assert kernels.describe_kernels(np.float32) == "reference"
     monkeypatch.setenv("CHARRNN_KERNELS", "fortran")
     with pytest.raises(CharRNNError, match="must be reference or compiled"):
-        kernels.choose(np.float32)
+        kernels.kernels_for(np.float32)
 
 
 @needs_numba
 def test_compiled_kernels_are_chosen_where_they_can_be(monkeypatch):
     monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
-    assert kernels.choose(np.float32) is compiled
-    assert kernels.described(np.float32).startswith("compiled, numba ")
+    assert kernels.kernels_for(np.float32) is compiled
+    assert kernels.describe_kernels(np.float32).startswith("compiled, numba ")
 
 
 def test_without_numba_the_reference_runs_and_compiled_is_refused(monkeypatch):
     monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
-    monkeypatch.setattr(kernels, "_numba_is_there", lambda: False)
-    assert kernels.choose(np.float32) is reference
+    monkeypatch.setattr(kernels, "_numba_is_installed", lambda: False)
+    assert kernels.kernels_for(np.float32) is reference
     monkeypatch.setenv("CHARRNN_KERNELS", "compiled")
     with pytest.raises(CharRNNError, match="fast"):
-        kernels.choose(np.float32)
+        kernels.kernels_for(np.float32)
 
 
 @needs_numba
@@ -263,7 +245,7 @@ def test_what_was_just_compiled_and_what_comes_from_the_cache_give_the_same_bits
     program = f"""
 import hashlib, numpy as np
 from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
-corpus = Corpus("the quick brown fox jumps over the lazy dog" * 20)
+corpus = Corpus.from_text("the quick brown fox jumps over the lazy dog" * 20)
 run = Run.start(corpus, ModelConfig({cell!r}, 37), TrainConfig(steps=4, batch_size=3, seq_len=8, threads=1))
 for step in Trainer(run, corpus):
     pass
@@ -289,7 +271,7 @@ from charrnn.nn.kernels import compiled
 def signatures():
     return {{name: function.signatures for name, function in vars(compiled).items() if isinstance(function, CPUDispatcher)}}
 
-corpus = Corpus("the quick brown fox jumps over the lazy dog" * 20)
+corpus = Corpus.from_text("the quick brown fox jumps over the lazy dog" * 20)
 run = Run.start(corpus, ModelConfig(hidden_size=37, **{config}), TrainConfig(steps=4, batch_size=3, seq_len=8, threads=2))
 trainer = Trainer(run, corpus)
 before = signatures()

@@ -8,6 +8,7 @@ import pytest
 from charrnn.config import ModelConfig
 from charrnn.nn.cells import CELLS
 from charrnn.nn.model import CharRNN, one_hot
+from charrnn.nn.state import map_state
 from charrnn.randomness import generator
 
 T, B, V, H = 6, 3, 11, 5
@@ -23,13 +24,12 @@ def a_text(rng, length=T):
 
 
 def a_state(model, rng):
-    return tuple(type(layer)(*(rng.standard_normal(array.shape).astype(array.dtype) for array in layer))
-                 for layer in model.initial_state(B))
+    return map_state(lambda array: rng.standard_normal(array.shape).astype(array.dtype), model.initial_state(B))
 
 
 def streams(state, b):
     """The state of stream ``b``."""
-    return tuple(type(layer)(*(array[b:b + 1] for array in layer)) for layer in state)
+    return map_state(lambda array: array[b:b + 1], state)
 
 
 def test_a_vanilla_network_is_what_its_equations_say():
@@ -95,9 +95,9 @@ def test_two_windows_with_the_state_carried_are_one_long_window(cell):
     assert np.abs(second - model.forward(inputs[T:], model.initial_state(B))[0]).max() > 1e-3
 
 
-def documents(fresh, b):
+def documents(reset, b):
     """Where the documents, and what is left of one, begin and end in stream ``b``."""
-    return pairwise(sorted({0, *np.flatnonzero(fresh[:, b]), len(fresh)}))
+    return pairwise(sorted({0, *np.flatnonzero(reset[:, b]), len(reset)}))
 
 
 @pytest.mark.parametrize("embedding_size", [0, 4])
@@ -111,20 +111,20 @@ def test_documents_in_a_window_are_as_if_each_were_read_by_itself(cell, layers, 
     state, d_state = a_state(model, rng), a_state(model, rng)
     masks = [2.0 * (rng.random((T, B, H)) < 0.5) for _ in range(layers)]
     weight_masks = [2.0 * (rng.random(model.parameters["layer0/w_h"].shape) < 0.5) for _ in range(layers)]
-    fresh = np.zeros((T, B), bool)
-    fresh[[0, 2, 3, 5], [0, 0, 0, 1]] = True  # first, middle, next to one another, last; none in the third stream
-    whole = model.window(inputs, targets, state, masks, weight_masks, d_state, fresh=fresh)
+    reset = np.zeros((T, B), bool)
+    reset[[0, 2, 3, 5], [0, 0, 0, 1]] = True  # first, middle, next to one another, last; none in the third stream
+    whole = model.window(inputs, targets, state, masks, weight_masks, d_state, reset=reset)
     gradients, d_first = whole.gradients.flat.copy(), model.initial_state(B)
     losses, sums = [], np.zeros_like(gradients)
     for b in range(B):
-        for first, last in documents(fresh, b):
+        for first, last in documents(reset, b):
             part = np.s_[first:last, b:b + 1]
-            before = model.initial_state(1) if fresh[first, b] else streams(state, b)
+            before = model.initial_state(1) if reset[first, b] else streams(state, b)
             window = model.window(inputs[part], targets[part], before, [mask[part] for mask in masks], weight_masks,
                                   streams(d_state, b) if last == T else None, T * B)
             losses.append(window.loss)
             sums += window.gradients.flat
-            if first == 0 and not fresh[0, b]:
+            if first == 0 and not reset[0, b]:
                 for layer, d_layer in zip(d_first, window.d_state):
                     for array, d in zip(layer, d_layer):
                         array[b] = d[0]
@@ -138,16 +138,16 @@ def test_documents_in_a_window_are_as_if_each_were_read_by_itself(cell, layers, 
 @pytest.mark.parametrize("cell", CELLS)
 def test_outputs_are_those_of_each_document(cell):
     rng = np.random.default_rng(12)
-    model, fresh = a_model(cell, layers=2), rng.random((T, B)) < 0.4
+    model, reset = a_model(cell, layers=2), rng.random((T, B)) < 0.4
     inputs, targets = a_text(rng)
-    logits, _ = model.forward(inputs, model.initial_state(B), fresh)
+    logits, _ = model.forward(inputs, model.initial_state(B), reset)
     for b in range(B):
-        for first, last in documents(fresh, b):
+        for first, last in documents(reset, b):
             alone, _ = model.forward(inputs[first:last, b:b + 1], model.initial_state(1))
             np.testing.assert_allclose(logits[first:last, b:b + 1], alone, atol=1e-12)
-    mean = model.loss_and_gradients(inputs, targets, model.initial_state(B), fresh=fresh)[0]
+    mean = model.loss_and_gradients(inputs, targets, model.initial_state(B), reset=reset)[0]
     assert mean != pytest.approx(model.loss_and_gradients(inputs, targets, model.initial_state(B))[0])
-    assert model.loss(inputs, targets, model.initial_state(B), fresh)[0] == pytest.approx(mean * T * B, rel=1e-12)
+    assert model.losses(inputs, targets, model.initial_state(B), reset)[0].sum() == pytest.approx(mean * T * B, rel=1e-12)
 
 
 def test_the_loss_is_the_mean_over_all_characters_in_nats():
@@ -156,9 +156,12 @@ def test_the_loss_is_the_mean_over_all_characters_in_nats():
     inputs, targets = a_text(rng)
     logits, _ = model.forward(inputs, model.initial_state(B))
     p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    expected = -np.mean(np.log(np.take_along_axis(p, targets[..., None], axis=-1)))
+    each = -np.log(np.take_along_axis(p, targets[..., None], axis=-1))[..., 0]
+    expected = np.mean(each)
     assert model.loss_and_gradients(inputs, targets, model.initial_state(B))[0] == pytest.approx(expected)
-    assert model.loss(inputs, targets, model.initial_state(B))[0] == pytest.approx(expected * T * B)
+    nats, state = model.losses(inputs, targets, model.initial_state(B))
+    np.testing.assert_allclose(nats, each, rtol=1e-12)
+    np.testing.assert_allclose(state, model.forward(inputs, model.initial_state(B))[1], rtol=1e-12)
 
 
 def test_masks_multiply_the_outputs_of_the_layers():
@@ -202,16 +205,36 @@ def test_a_large_output_layer_works_in_blocks(monkeypatch):
     inputs, targets = a_text(rng)
     loss, gradients, _ = model.loss_and_gradients(inputs, targets, model.initial_state(B))
     flat = gradients.flat.copy()
-    monkeypatch.setattr("charrnn.nn.model._LOGITS_AT_ONCE", 4 * V)
+    monkeypatch.setattr("charrnn.nn.output._LOGITS_AT_ONCE", 4 * V)
     loss_2, gradients_2, _ = model.loss_and_gradients(inputs, targets, model.initial_state(B))
     assert loss_2 == pytest.approx(loss, rel=1e-12)
     np.testing.assert_allclose(gradients_2.flat, flat, atol=1e-13)
+    nats, _ = model.losses(inputs, targets, model.initial_state(B))
+    assert nats.shape == (T, B)
+    assert nats.mean() == pytest.approx(loss, rel=1e-12)
 
 
 def test_weights_follow_from_the_seed_and_are_zero_without_one():
     assert np.array_equal(a_model(seed=2).parameters.flat, a_model(seed=2).parameters.flat)
     assert not np.array_equal(a_model(seed=2).parameters.flat, a_model(seed=3).parameters.flat)
     assert not CharRNN(ModelConfig(), V).parameters.flat.any()
+
+
+@pytest.mark.parametrize("embedding_size", [0, 4])
+@pytest.mark.parametrize("cell", CELLS)
+def test_initial_weights_are_drawn_in_the_order_of_the_parameters(cell, embedding_size):
+    """N(0, 1) for rows that ids select, U(+-1/sqrt(H)) for other matrices, biases 0, 1 for the LSTM's forget gate."""
+    model = a_model(cell, layers=2, embedding_size=embedding_size)
+    rng, selected = generator(1, "weights"), "embedding/w" if embedding_size else "layer0/w_x"
+    for name, weights in model.parameters.items():
+        expected = np.zeros(weights.shape)
+        if name == selected:
+            expected = rng.standard_normal(weights.shape)
+        elif weights.ndim == 2:
+            expected = rng.uniform(-H**-0.5, H**-0.5, weights.shape)
+        elif cell == "lstm" and name in ("layer0/b", "layer1/b"):
+            expected[H:2 * H] = 1
+        np.testing.assert_array_equal(weights, expected, err_msg=name)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -231,7 +254,7 @@ def test_few_ids_select_the_rows_that_many_do(cell):
 @pytest.mark.parametrize("embedding_size", [0, 4])
 def test_an_id_that_is_none_is_refused(embedding_size):
     model = a_model(embedding_size=embedding_size)
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match=f"inputs: id {V} is out of range for a vocabulary of {V} characters"):
         model.forward(np.full((T, B), V), model.initial_state(B))
 
 

@@ -1,4 +1,7 @@
-"""What the three cells have in common."""
+"""What the cells have in common.
+
+T time steps, B batch (parallel streams), D inputs, H hidden units, G gates.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from charrnn.nn import projection
 from charrnn.nn.kernels import reference
+from charrnn.nn.projection import rows
 
 
 class Cell(ABC):
-    """One recurrent layer: its weights are views of the model's parameters, and it remembers nothing else.
+    """One recurrent layer: what its parameters are, and how it runs over a window, forward and backward.
 
-    ``prefix`` is the layer's name, such as ``"layer0"``. What a cell needs between forward and backward lies in its
-    ``Work``, which the caller owns.
+    A cell keeps nothing but views of the model's parameters. ``prefix`` is the name of its layer, such as "layer0".
+    What backward needs from forward is in a ``Work``, which the caller owns. A subclass must define ``GATES``, ``State``,
+    ``Work``, ``forward`` and ``backward``; it may override everything else.
     """
 
     GATES: ClassVar[str]
-    """The order of the blocks in the G*H columns of the weights, a letter each."""
+    """One letter for each gate, in the order of the blocks in the G*H columns of the weights."""
 
     State: ClassVar[Any]
     """A NamedTuple of arrays (B, H), the hidden state first."""
@@ -28,61 +34,104 @@ class Cell(ABC):
     Work: ClassVar[Any]
     """The buffers of one window: ``Work(seq_len, batch_size, hidden_size, dtype)``."""
 
+    LEARNING_RATE_FACTOR: ClassVar[float] = 1.0
+    """The default learning rate of a run is that of its optimizer times this factor."""
+
     def __init__(self, parameters: Mapping[str, np.ndarray], prefix: str) -> None:
         self.prefix = prefix
-        self.w_h = parameters[f"{prefix}/w_h"]
+        self.parameters = {name.removeprefix(f"{prefix}/"): array for name, array in parameters.items()
+                           if name.startswith(f"{prefix}/")}
+        self.w_x = self.parameters["w_x"]
+        self.w_h = self.parameters["w_h"]
+        self.b = self.parameters["b"]
 
     @classmethod
     def shapes(cls, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
-        """The names and shapes of a layer's parameters."""
+        """Return the names and shapes of a layer's parameters: ``w_x`` (D, G*H), ``w_h`` (H, G*H), ``b`` (G*H,)."""
         columns = len(cls.GATES) * hidden_size
         return {"w_x": (input_size, columns), "w_h": (hidden_size, columns), "b": (columns,)}
 
+    @classmethod
+    def state_shapes(cls, batch_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """Return the names and shapes of the arrays of a state, (B, H) each."""
+        return dict.fromkeys(cls.State._fields, (batch_size, hidden_size))
+
+    def draw_weights(self, rng: np.random.Generator, selected: bool) -> None:
+        """Draw the initial weights: U(+-1/sqrt(H)) for every matrix, as in PyTorch; the biases stay zero.
+
+        If ``selected``, the inputs are ids, which select rows of ``w_x``; these are drawn from N(0, 1).
+        """
+        bound = len(self.w_h) ** -0.5
+        for name, weights in self.parameters.items():
+            if name == "w_x" and selected:
+                weights[...] = rng.standard_normal(weights.shape)
+            elif weights.ndim == 2:
+                weights[...] = rng.uniform(-bound, bound, weights.shape)
+
     def initial_state(self, batch_size: int) -> Any:
-        """Zeros, (B, H) each."""
-        return self.State(*(np.zeros((batch_size, len(self.w_h)), self.w_h.dtype) for _ in self.State._fields))
+        """Return the state at the start of a text: zeros."""
+        shapes = self.state_shapes(batch_size, len(self.w_h))
+        return self.State(*(np.zeros(shape, self.w_h.dtype) for shape in shapes.values()))
+
+    def new_work(self, seq_len: int, batch_size: int) -> Any:
+        """Return the buffers of a window of (T, B)."""
+        work = self.Work(seq_len, batch_size, len(self.w_h), self.w_h.dtype)
+        work.x = np.empty((seq_len, batch_size, self.w_x.shape[1]), self.w_h.dtype)
+        return work
 
     def weights(self, work: Any) -> np.ndarray:
-        """``w_h`` (H, G*H), without what the window drops."""
-        return self.w_h if work.weight_mask is None else self.w_h * work.weight_mask
+        """Return ``w_h`` (H, G*H), multiplied with the window's mask if there is one.
+
+        ``backward`` writes the gradient of this product; the model multiplies it with the mask.
+        """
+        if work.weight_mask is None:
+            return self.w_h
+        return np.multiply(self.w_h, work.weight_mask, dtype=self.w_h.dtype)
+
+    def project(self, inputs: np.ndarray, work: Any) -> np.ndarray:
+        """Return x (T, B, G*H), what ``forward`` reads: ``inputs`` times ``w_x``, plus ``b``, written into ``work.x``.
+
+        ``inputs`` are ids (T, B), one-hot rows (T, B, V), or the outputs (T, B, D) of the layer below or an embedding.
+        """
+        return projection.project(inputs, self.w_x, self.b, work.x)
+
+    def project_back(self, inputs: np.ndarray, d_x: np.ndarray, work: Any, gradients: Mapping[str, np.ndarray],
+                     needs_d_inputs: bool) -> np.ndarray | None:
+        """Write the gradients of ``w_x`` and ``b``; return the gradient of ``inputs`` if it is needed, else None."""
+        d_rows = rows(d_x)
+        np.matmul(np.ones(len(d_rows), d_rows.dtype), d_rows, out=gradients[f"{self.prefix}/b"])
+        return projection.project_back(inputs, d_x, self.w_x, gradients[f"{self.prefix}/w_x"], work.kernels,
+                                       needs_d_inputs)
 
     @abstractmethod
     def forward(self, x: np.ndarray, state: Any, work: Any) -> Any:
-        """Unroll over ``x`` (T, B, G*H), the projected inputs, from ``state``; fill ``work``; return the last state.
+        """Run over ``x`` (T, B, G*H), the projected inputs, from ``state``; fill ``work``; return the last state.
 
-        ``x`` is taken over: it becomes the activations of the gates. ``work.hidden[1:]`` (T, B, H) is the output.
+        ``x`` may be overwritten. ``work.hidden[1:]`` (T, B, H) is the output.
         """
 
     @abstractmethod
     def backward(self, d_hidden: np.ndarray, d_state: Any, work: Any, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, Any]:
-        """Take ``d_hidden`` (T, B, H), which is overwritten, and ``d_state``, the gradient of the last state, back
-        through the window in ``work``; write the layer's recurrent gradients into ``gradients``.
+        """Take the gradients of the output and of the last state back through the window in ``work``.
 
-        Returns d_x (T, B, G*H), in the place of x, and the gradient of the state the window began with.
+        ``d_hidden`` (T, B, H) may be overwritten, ``d_state`` must not be. Writes the gradients of all parameters but
+        those of ``project_back`` into ``gradients``. Returns d_x (T, B, G*H), which may be in the place of x, and the
+        gradient of the first state.
         """
 
 
 class Work:
-    """What every cell needs for a window: buffers, where hidden[t] is the state before step t and hidden[t + 1] after it,
-    the kernels, by what the recurrent weights are multiplied, (H, G*H), where some are dropped, and the product.
-
-    Where ``fresh`` (T, B) is true, a stream starts a document: step t begins with zeros, and not with hidden[t].
-    """
+    """The buffers that every cell needs for a window."""
 
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
-        self.x: np.ndarray
+        self.x: np.ndarray  # (T, B, G*H): the projected inputs, then the activations of the gates, then the gradient of x
         self.kernels: ModuleType = reference
-        self.weight_mask: np.ndarray | None = None
-        self.w_h: np.ndarray
-        self.fresh = np.zeros((seq_len, batch_size), bool)
-        self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)
+        self.weight_mask: np.ndarray | None = None  # (H, G*H)
+        self.w_h: np.ndarray  # (H, G*H): the recurrent weights, multiplied with the mask
+        self.reset = np.zeros((seq_len, batch_size), bool)  # (T, B): the state is set to zero before that step
+        self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)  # (T + 1, B, H): before step t, after t - 1
 
     def before(self) -> np.ndarray:
-        """The hidden states with which the steps began, (T*B, H)."""
-        return rows(reference.carried(self.hidden[:-1], self.fresh))
-
-
-def rows(array: np.ndarray) -> np.ndarray:
-    """(T, B, N) as (T*B, N)."""
-    return array.reshape(-1, array.shape[-1])
+        """Return the hidden states from which the steps started, (T*B, H)."""
+        return rows(reference.carried(self.hidden[:-1], self.reset))

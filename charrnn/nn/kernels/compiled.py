@@ -1,9 +1,9 @@
-"""What happens to a window along time, compiled by numba: the functions of ``reference.py``, each step in one pass.
+"""The kernels compiled by numba: the functions of ``reference.py``, with the same arguments, each step in one pass.
 
-Compiled once for float32, cached beside this file (or where NUMBA_CACHE_DIR says), serial, without the GIL. Every
-inner loop runs along contiguous rows, so that the compiler turns it into vector instructions; as there is no vector
-library for tanh and exp, both are written as arithmetic. Results agree with the reference to a few units in the last
-place of a float32.
+They are compiled once for float32, cached next to this file (or in NUMBA_CACHE_DIR), serial, and release the GIL. They
+check nothing: ids must be in range. Every inner loop runs along contiguous rows, so that the compiler turns it into
+vector instructions. There is no vector library for tanh and exp, so both are written as arithmetic. Results agree with
+the reference to a few units in the last place of a float32.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from charrnn.nn.kernels.packed import pack, product, transposed_product
+from charrnn.nn.kernels.packed import pack, product
 
-# Reordering and fused multiply-add are allowed; to take it that there are no NaNs is not: they must be seen in the loss.
+# Reordering and fused multiply-add are allowed. Assuming that there are no NaNs is not: they must show in the loss.
 _compile = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-# Inlined before anything is optimised: a function of its own would be optimised once by itself and once with its caller,
-# and of the two results, which differ in their last bits, a first run would take one and a run from the cache the other.
+# Inlined before anything is optimized: a separate function would be optimized once by itself and once with its caller.
+# The two results differ in their last bits; a first run would use one, and a run from the cache the other.
 _inline = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}, inline="always")
-
-_MANY_WEIGHTS = 2**18
-"""From how many on the library's product is as fast."""
 
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
@@ -55,17 +52,17 @@ def _sigmoid(x):
 
 
 @_inline
-def _forget(state, fresh):
-    for b in range(len(fresh)):
-        if fresh[b]:
+def _forget(state, reset):
+    for b in range(len(reset)):
+        if reset[b]:
             state[b] = 0
 
 
 @_inline
-def _carried(state, fresh, room):  # a copy is made in ``room``
-    if fresh.any():
+def _carried(state, reset, room):  # a copy is made in ``room``
+    if reset.any():
         room[...] = state
-        _forget(room, fresh)
+        _forget(room, reset)
         return room
     return state
 
@@ -80,10 +77,12 @@ def _rnn_forward(gates, recurrent, hidden):
 
 
 @_compile
-def rnn_forward(x, w_h, hidden, fresh):
-    panels, recurrent, room = pack(w_h), np.empty_like(x[0]), np.empty_like(hidden[0])
+def rnn_forward(x, w_h, hidden, reset):
+    panels = pack(w_h)
+    recurrent = np.empty_like(x[0])
+    room = np.empty_like(hidden[0])
     for t in range(len(x)):
-        product(_carried(hidden[t], fresh[t], room), panels, recurrent)
+        product(_carried(hidden[t], reset[t], room), panels, recurrent)
         _rnn_forward(x[t], recurrent, hidden[t + 1])
 
 
@@ -97,12 +96,12 @@ def _rnn_backward(d_hidden, d_before, hidden, gates):
 
 
 @_compile
-def rnn_backward(d_hidden, d_before, w_h, hidden, x, fresh):
+def rnn_backward(d_hidden, d_before, w_h, hidden, x, reset):
     panels = pack(w_h.T)
     for t in range(len(x) - 1, -1, -1):
         _rnn_backward(d_hidden[t], d_before, hidden[t + 1], x[t])
         product(x[t], panels, d_before)
-        _forget(d_before, fresh[t])
+        _forget(d_before, reset[t])
 
 
 @_inline
@@ -122,11 +121,13 @@ def _lstm_forward(gates, recurrent, cell_before, cell, hidden):
 
 
 @_compile
-def lstm_forward(x, w_h, hidden, cell, fresh):
-    panels, recurrent, room = pack(w_h), np.empty_like(x[0]), np.empty_like(hidden[0])
+def lstm_forward(x, w_h, hidden, cell, reset):
+    panels = pack(w_h)
+    recurrent = np.empty_like(x[0])
+    room = np.empty_like(hidden[0])
     for t in range(len(x)):
-        product(_carried(hidden[t], fresh[t], room), panels, recurrent)
-        _lstm_forward(x[t], recurrent, _carried(cell[t], fresh[t], room), cell[t + 1], hidden[t + 1])
+        product(_carried(hidden[t], reset[t], room), panels, recurrent)
+        _lstm_forward(x[t], recurrent, _carried(cell[t], reset[t], room), cell[t + 1], hidden[t + 1])
 
 
 @_inline
@@ -149,13 +150,14 @@ def _lstm_backward(d_hidden, d_before, d_cell, cell_before, cell, gates):
 
 
 @_compile
-def lstm_backward(d_hidden, d_before, d_cell, w_h, cell, x, fresh):
-    panels, room = pack(w_h.T), np.empty_like(cell[0])
+def lstm_backward(d_hidden, d_before, d_cell, w_h, cell, x, reset):
+    panels = pack(w_h.T)
+    room = np.empty_like(cell[0])
     for t in range(len(x) - 1, -1, -1):
-        _lstm_backward(d_hidden[t], d_before, d_cell, _carried(cell[t], fresh[t], room), cell[t + 1], x[t])
+        _lstm_backward(d_hidden[t], d_before, d_cell, _carried(cell[t], reset[t], room), cell[t + 1], x[t])
         product(x[t], panels, d_before)
-        _forget(d_before, fresh[t])
-        _forget(d_cell, fresh[t])
+        _forget(d_before, reset[t])
+        _forget(d_cell, reset[t])
 
 
 @_inline
@@ -175,10 +177,12 @@ def _gru_forward(gates, recurrent, bias, hidden_before, memory, hidden):
 
 
 @_compile
-def gru_forward(x, w_h, bias, hidden, memory, fresh):
-    panels, recurrent, room = pack(w_h), np.empty_like(x[0]), np.empty_like(hidden[0])
+def gru_forward(x, w_h, bias, hidden, memory, reset):
+    panels = pack(w_h)
+    recurrent = np.empty_like(x[0])
+    room = np.empty_like(hidden[0])
     for t in range(len(x)):
-        before = _carried(hidden[t], fresh[t], room)
+        before = _carried(hidden[t], reset[t], room)
         product(before, panels, recurrent)
         _gru_forward(x[t], recurrent, bias, before, memory[t], hidden[t + 1])
 
@@ -204,32 +208,16 @@ def _gru_backward(d_hidden, d_before, hidden_before, memory, gates, d_recurrent)
 
 
 @_compile
-def gru_backward(d_hidden, d_before, w_h, hidden, memory, x, fresh):
-    panels, d_recurrent, room = pack(w_h.T), np.empty_like(x[0]), np.empty_like(hidden[0])
+def gru_backward(d_hidden, d_before, w_h, hidden, memory, x, reset):
+    panels = pack(w_h.T)
+    d_recurrent = np.empty_like(x[0])
+    room = np.empty_like(hidden[0])
     for t in range(len(x) - 1, -1, -1):
-        _gru_backward(d_hidden[t], d_before, _carried(hidden[t], fresh[t], room), memory[t], x[t], d_recurrent)
+        _gru_backward(d_hidden[t], d_before, _carried(hidden[t], reset[t], room), memory[t], x[t], d_recurrent)
         product(d_recurrent, panels, d_before)
         for b in range(len(d_before)):
             d_before[b] += d_hidden[t, b]
-        _forget(d_before, fresh[t])
-
-
-@_compile
-def project(rows, w, out):
-    product(rows, pack(w), out)
-
-
-def weight_gradient(rows, d_rows, out):
-    """As in ``reference``; for many weights by the library's product."""
-    if out.size > _MANY_WEIGHTS:
-        np.matmul(rows.T, d_rows, out=out)
-    else:
-        _weight_gradient(rows, d_rows, out)
-
-
-@_compile
-def _weight_gradient(rows, d_rows, out):
-    transposed_product(rows, d_rows, out)
+        _forget(d_before, reset[t])
 
 
 @_compile
@@ -257,9 +245,9 @@ def softmax_cross_entropy(logits, targets, scale=None):
             total += x[k]
         losses[row] += np.log(total)
         if scale is not None:
-            share = np.float32(scale) / total
+            factor_of_all = np.float32(scale) / total
             for k in range(size):
-                x[k] *= share
+                x[k] *= factor_of_all
             x[targets[row]] -= np.float32(scale)
     return losses
 

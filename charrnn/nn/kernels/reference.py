@@ -1,22 +1,51 @@
-"""What happens to a window along time, in NumPy: the recurrent loop of each cell, in place and in few passes.
+"""The kernels in NumPy, which define what the compiled ones compute: the loop over time of each cell, the
+loss, the sum of rows by id, and Adam.
 
-T time steps, B streams, H hidden units, G gates; ``w_h`` is (H, G*H). ``x`` (T, B, G*H) has the gates side by side in
-the order that the cell names; everything else is (T, B, H), or (T + 1, B, H) where it begins with what was before the
-window, as ``hidden`` does. A forward loop is handed the projected inputs in ``x`` and leaves the activations of the
-gates there. A backward loop turns these into the gradients of what entered the gates; it is handed the gradient of the
-last state in ``d_before`` (B, H), and leaves that of the first there. Where ``fresh`` (T, B) is true, a stream starts a
-document: that step begins with zeros, not with what the step before it left, and no gradient goes back past it.
+T time steps, B streams, H hidden units, G gates, N rows, D columns, V vocabulary. The arguments of the loops, with
+their shapes, and whether a loop reads them (in), writes them (out), or reads and overwrites them (overwritten):
 
-A sigmoid is taken as a tanh, 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which cannot overflow.
+=============  ============  ===========  ==========================================================================
+argument       shape         forward      meaning
+=============  ============  ===========  ==========================================================================
+``x``          (T, B, G*H)   overwritten  projected inputs, gates side by side; becomes the activations of the gates
+                                          (rnn: the argument of tanh)
+``w_h``        (H, G*H)      in           recurrent weights
+``bias``       (H,)          in           ``b_h`` of the GRU
+``hidden``     (T+1, B, H)   overwritten  hidden[0] (in) is the first state, hidden[1:] (out) the output
+``cell``       (T+1, B, H)   overwritten  LSTM: cell[0] (in) is the first cell state, cell[1:] is out
+``memory``     (T, B, H)     out          GRU: what the reset gate multiplies, hidden w_h_n + bias
+``reset``      (T, B)        in           bool: the state is set to zero before that step
+=============  ============  ===========  ==========================================================================
+
+=============  ============  ===========  ==========================================================================
+argument       shape         backward     meaning
+=============  ============  ===========  ==========================================================================
+``d_hidden``   (T, B, H)     overwritten  gradient of the output; of no use afterwards
+``d_before``   (B, H)        overwritten  gradient of the last hidden state; becomes that of the first
+``d_cell``     (B, H)        overwritten  LSTM: gradient of the last cell state; becomes that of the first
+``w_h``        (H, G*H)      in           recurrent weights
+``hidden``     (T+1, B, H)   in           RNN, GRU: from forward
+``cell``       (T+1, B, H)   in           LSTM: from forward
+``memory``     (T, B, H)     overwritten  GRU: from forward; becomes the gradient of it
+``x``          (T, B, G*H)   overwritten  activations of the gates; becomes the gradient of the projected inputs
+                                          (rnn: out)
+``reset``      (T, B)        in           bool: no gradient passes this step
+=============  ============  ===========  ==========================================================================
+
+The other kernels:
+
+=========================  ==================================================================================
+``softmax_cross_entropy``  ``logits`` (N, V) overwritten, ``targets`` (N,) in, ``scale`` in
+``add_rows``               ``total`` (V, D) overwritten, ``ids`` (N,) in, ``rows`` (N, D) in
+``adam``                   ``w``, ``mean``, ``square_mean`` (P,) overwritten, ``g`` (P,) in, the numbers in
+=========================  ==================================================================================
+
+A sigmoid is computed with tanh, 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which cannot overflow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-
-_MANY_WEIGHTS = 2**18
 
 
 def _sigmoid(x: np.ndarray) -> None:
@@ -27,57 +56,42 @@ def _sigmoid(x: np.ndarray) -> None:
     x += 0.5
 
 
-def _times(w: np.ndarray, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The function that takes a (B, D) to a w, for each step of ``x``; its result holds until the next call.
-
-    For few rows and many weights the library is faster with everything transposed, by half at 16 rows and not at all
-    at 64. Either way it wants ``w`` in the right order, for which a copy has to serve for some steps.
-    """
-    steps, rows, _ = x.shape
-    if steps < 8 or rows > 32 or rows % 8 or w.size < _MANY_WEIGHTS:
-        w, product = np.ascontiguousarray(w), np.empty((rows, w.shape[1]), x.dtype)
-        return lambda a: np.matmul(a, w, out=product)
-    w_transposed, transposed = np.ascontiguousarray(w.T), np.empty((w.shape[1], rows), x.dtype)
-    return lambda a: np.matmul(w_transposed, a.T, out=transposed).T
+def carried(state: np.ndarray, reset: np.ndarray) -> np.ndarray:
+    """Return ``state`` (..., B, H) with zeros where ``reset`` (..., B) is true; a copy if it is true anywhere."""
+    return np.where(reset[..., None], 0, state) if reset.any() else state
 
 
-def carried(state: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-    """``state`` (..., B, H), with zeros where ``fresh`` (..., B): a copy, where anything is."""
-    return np.where(fresh[..., None], 0, state) if fresh.any() else state
-
-
-def rnn_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, fresh: np.ndarray) -> None:
+def rnn_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, reset: np.ndarray) -> None:
     """hidden[t + 1] <- tanh(x[t] + hidden[t] w_h)"""
-    recurrent = _times(w_h, x)
+    recurrent = np.empty_like(x[0])
     for t, gates in enumerate(x):
-        gates += recurrent(carried(hidden[t], fresh[t]))
+        gates += np.matmul(carried(hidden[t], reset[t]), w_h, out=recurrent)
         np.tanh(gates, out=hidden[t + 1])
 
 
 def rnn_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, x: np.ndarray,
-                 fresh: np.ndarray) -> None:
+                 reset: np.ndarray) -> None:
     """x <- d_hidden (1 - hidden^2)"""
-    back, before = _times(w_h.T, x), d_before
+    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with it than with a view
     for t in reversed(range(len(x))):
-        d_hidden[t] += before
+        d_hidden[t] += d_before
         np.multiply(hidden[t + 1], hidden[t + 1], out=x[t])
         np.subtract(1, x[t], out=x[t])
         x[t] *= d_hidden[t]
-        before = back(x[t])
-        before[fresh[t]] = 0
-    d_before[...] = before
+        np.matmul(x[t], w_transposed, out=d_before)
+        d_before[reset[t]] = 0
 
 
-def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.ndarray, fresh: np.ndarray) -> None:
+def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.ndarray, reset: np.ndarray) -> None:
     """i, f, o, g: cell[t + 1] <- f cell[t] + i g; hidden[t + 1] <- o tanh(cell[t + 1])"""
     size = cell.shape[-1]
-    recurrent = _times(w_h, x)
+    recurrent = np.empty_like(x[0])
     for t, gates in enumerate(x):
-        gates += recurrent(carried(hidden[t], fresh[t]))
+        gates += np.matmul(carried(hidden[t], reset[t]), w_h, out=recurrent)
         _sigmoid(gates[:, :3 * size])
-        i, f, o, g = _blocks(gates, size)
+        i, f, o, g = _gates(gates, size)
         np.tanh(g, out=g)
-        np.multiply(f, carried(cell[t], fresh[t]), out=cell[t + 1])
+        np.multiply(f, carried(cell[t], reset[t]), out=cell[t + 1])
         np.multiply(i, g, out=hidden[t + 1])
         cell[t + 1] += hidden[t + 1]
         np.tanh(cell[t + 1], out=hidden[t + 1])
@@ -85,18 +99,20 @@ def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.nd
 
 
 def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray, w_h: np.ndarray, cell: np.ndarray,
-                  x: np.ndarray, fresh: np.ndarray) -> None:
-    """x <- the gradient of what entered the gates; ``d_cell`` (B, H) goes from the last state to the first, too"""
+                  x: np.ndarray, reset: np.ndarray) -> None:
+    """x <- the gradient of the projected inputs; d_before and d_cell <- the gradients of the first state"""
     size = d_cell.shape[-1]
-    back, before = _times(w_h.T, x), d_before
+    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with it than with a view
     for t in reversed(range(len(x))):
-        d_hidden[t] += before
+        d_hidden[t] += d_before
         sigmoids = x[t, :, :3 * size]
-        i, f, o, g = _blocks(x[t], size)
-        tanh_cell = np.tanh(cell[t + 1])  # to take it again costs less than to keep it
+        i, f, o, g = _gates(x[t], size)
+        tanh_cell = np.tanh(cell[t + 1])  # computing it again costs less than keeping it
         d_o = d_hidden[t] * tanh_cell
         d_cell += o * (d_hidden[t] - d_o * tanh_cell)
-        d_i, d_f, d_g = d_cell * g, d_cell * carried(cell[t], fresh[t]), d_cell * i
+        d_i = d_cell * g
+        d_f = d_cell * carried(cell[t], reset[t])
+        d_g = d_cell * i
         d_cell *= f
         sigmoids *= 1 - sigmoids  # s (1 - s), the slope of a sigmoid s
         i *= d_i
@@ -104,22 +120,22 @@ def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray
         o *= d_o
         d_g *= 1 - g * g
         g[...] = d_g
-        before = back(x[t])
-        before[fresh[t]], d_cell[fresh[t]] = 0, 0
-    d_before[...] = before
+        np.matmul(x[t], w_transposed, out=d_before)
+        d_before[reset[t]] = 0
+        d_cell[reset[t]] = 0
 
 
 def gru_forward(x: np.ndarray, w_h: np.ndarray, bias: np.ndarray, hidden: np.ndarray, memory: np.ndarray,
-                fresh: np.ndarray) -> None:
+                reset: np.ndarray) -> None:
     """r, z, n = tanh(x_n + r memory[t]): memory[t] <- hidden[t] w_h_n + bias; hidden[t + 1] <- (1 - z) n + z hidden[t]"""
     size = hidden.shape[-1]
-    recurrent = _times(w_h, x)
+    product = np.empty_like(x[0])
     for t, gates in enumerate(x):
-        before = carried(hidden[t], fresh[t])
-        product = recurrent(before)
+        before = carried(hidden[t], reset[t])
+        np.matmul(before, w_h, out=product)
         gates[:, :2 * size] += product[:, :2 * size]
         _sigmoid(gates[:, :2 * size])
-        r, z, n = _blocks(gates, size)
+        r, z, n = _gates(gates, size)
         after = hidden[t + 1]
         np.add(product[:, 2 * size:], bias, out=memory[t])
         np.multiply(r, memory[t], out=after)
@@ -131,20 +147,21 @@ def gru_forward(x: np.ndarray, w_h: np.ndarray, bias: np.ndarray, hidden: np.nda
 
 
 def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, memory: np.ndarray,
-                 x: np.ndarray, fresh: np.ndarray) -> None:
-    """x <- the gradient of what entered the gates; memory <- that of itself"""
+                 x: np.ndarray, reset: np.ndarray) -> None:
+    """x <- the gradient of the projected inputs; memory <- the gradient of it"""
     size = d_hidden.shape[-1]
-    back, before = _times(w_h.T, x), d_before
+    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with it than with a view
     d_recurrent = np.empty_like(x[0])
     for t in reversed(range(len(x))):
         d = d_hidden[t]
-        d += before
+        d += d_before
         sigmoids = x[t, :, :2 * size]
-        r, z, n = _blocks(x[t], size)
-        d_z = d * (carried(hidden[t], fresh[t]) - n)
+        r, z, n = _gates(x[t], size)
+        d_z = d * (carried(hidden[t], reset[t]) - n)
         d_n = d * (1 - z) * (1 - n * n)
-        d *= z  # what does not pass the gates
-        d_r, d_memory = d_n * memory[t], d_n * r
+        d *= z  # the part that does not pass the gates
+        d_r = d_n * memory[t]
+        d_memory = d_n * r
         sigmoids *= 1 - sigmoids
         r *= d_r
         z *= d_z
@@ -152,32 +169,21 @@ def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hi
         memory[t] = d_memory
         d_recurrent[:, :2 * size] = sigmoids
         d_recurrent[:, 2 * size:] = d_memory
-        before = back(d_recurrent)
-        before += d
-        before[fresh[t]] = 0
-    d_before[...] = before
+        np.matmul(d_recurrent, w_transposed, out=d_before)
+        d_before += d
+        d_before[reset[t]] = 0
 
 
-def _blocks(gates: np.ndarray, size: int) -> list[np.ndarray]:
-    """The gates, (B, H) each, as views."""
+def _gates(gates: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return views of the gates, (B, H) each."""
     return [gates[:, start:start + size] for start in range(0, gates.shape[1], size)]
 
 
-def project(rows: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
-    """out <- rows w, for the rows of a whole window (T*B, D)"""
-    np.matmul(rows, w, out=out)
-
-
-def weight_gradient(rows: np.ndarray, d_rows: np.ndarray, out: np.ndarray) -> None:
-    """out <- rows^T d_rows: the gradient of weights (D, N) from what they multiplied and the gradient of what came out"""
-    np.matmul(rows.T, d_rows, out=out)
-
-
 def softmax_cross_entropy(logits: np.ndarray, targets: np.ndarray, scale: float | None = None) -> np.ndarray:
-    """The loss of each row of ``logits`` (N, V) against ``targets`` (N,): -log softmax(logits)[target], in nats.
+    """Return the loss of each row of ``logits`` (N, V) against ``targets`` (N,): -log softmax(logits)[target], in nats.
 
-    Leaves in ``logits`` the gradient of ``scale`` times the sum of the losses, scale (softmax - one_hot); without
-    ``scale`` nothing of use.
+    logits <- the gradient of ``scale`` times the sum of the losses, scale (softmax - one_hot); without ``scale``, their
+    values are of no use afterwards.
     """
     rows = np.arange(len(targets))
     logits -= logits.max(axis=1, keepdims=True)
@@ -192,15 +198,15 @@ def softmax_cross_entropy(logits: np.ndarray, targets: np.ndarray, scale: float 
 
 
 def add_rows(total: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
-    """total[ids[k]] += rows[k] for each k: ``total`` (V, D), ``ids`` (N,), ``rows`` (N, D).
+    """total[ids[k]] += rows[k] for each k: the product of the transposed one-hot rows and ``rows``.
 
-    It is the product of the transposed one-hot rows with ``rows``. The places of each id are summed at once.
+    The rows of each id are summed at once.
     """
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    for places in np.split(order, starts[1:]):
-        total[ids[places[0]]] += rows[places].sum(axis=0)
+    for positions in np.split(order, starts[1:]):
+        total[ids[positions[0]]] += rows[positions].sum(axis=0)
 
 
 def adam(w: np.ndarray, g: np.ndarray, mean: np.ndarray, square_mean: np.ndarray, b1: float, b2: float, rate: float,
