@@ -1,9 +1,10 @@
-"""An n-gram model that counts: the least that a network should beat."""
+"""An n-gram model based on counts: the least that a network should beat."""
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -11,209 +12,158 @@ from charrnn.config import check_range
 from charrnn.inference.evaluation import Evaluation
 
 BLOCK = 2**18
-"""Characters that are read at a time."""
+"""Number of characters that are read at a time."""
 
-_NONE = -1
-"""The number of what does not occur in the text that is evaluated."""
+_CONTEXTS = 2**32
+"""Upper limit of the number of distinct contexts of one length: a key of 64 bits holds a context and a character."""
 
-_FREE = -1
-"""The key of a slot that is free."""
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-"""2**64 divided by the golden ratio, which spreads keys that lie close together."""
+_NO_KEYS = np.empty(0, dtype=np.int64)
 
 
 def check_order(order: int) -> None:
-    """Raise ConfigError unless ``order`` is a number from 0 to 32; beyond that counting only gets worse and slower."""
+    """Raise ConfigError unless ``order`` is an int from 0 to 32. Beyond that, counting only gets worse and slower."""
     check_range("order", order, int, least=0, most=32)
 
 
 def witten_bell(training: np.ndarray, text: np.ndarray, vocabulary_size: int, order: int,
                 progress: Callable[[int], None] | None = None) -> Evaluation:
-    """What a model that counts ``training`` loses on every character of ``text`` but the first, in the mean.
+    """Return the mean loss of an n-gram model counted on ``training``, over every character of ``text`` but the first.
 
     Each character c is predicted from its context h, the ``order`` characters before it (so that order 4 counts up to
-    5-grams), or as many as ``text`` has there:
+    5-grams), or all characters before it if there are fewer:
 
         P(c | h) = (count(h c) + T(h) P(c | h')) / (count(h) + T(h))
 
-    T(h) is how many different characters follow h in ``training``, count(h) how many follow it in all, and h' is h
-    without its oldest character; after the empty context comes 1 / ``vocabulary_size``. A context that nothing follows
-    leaves it to h'. This is method C of Witten and Bell, "The zero-frequency problem" (1991), interpolated as in Chen
-    and Goodman, "An empirical study of smoothing techniques for language modeling" (1998), section 2.5.
+    T(h) is the number of distinct characters that follow h in ``training``, count(h) the number of all characters that
+    follow it, and h' is h without its oldest character. For the empty context, P(c | h') is 1 / ``vocabulary_size``. If
+    nothing follows h in ``training``, P(c | h) is P(c | h'). This is method C of Witten and Bell, "The zero-frequency
+    problem" (1991), interpolated as in Chen and Goodman, "An empirical study of smoothing techniques for language
+    modeling" (1998), section 2.5.
 
-    ``training`` (N,) and ``text`` (M,) are ids below ``vocabulary_size`` of any unsigned dtype; ``training`` may be a
-    memory map of any size: it is read once, in blocks, and only what follows the contexts of ``text`` is counted.
-    ``progress`` is called with the number of characters of each block of it. Raises ConfigError as ``check_order`` does,
-    ValueError for a text of fewer than two characters.
+    ``training`` (N,) and ``text`` (M,) are ids below ``vocabulary_size`` of any unsigned dtype. ``training`` may be a
+    memory map of any size: it is read once, in blocks, and only n-grams whose context occurs in ``text`` are counted.
+    ``progress`` is called with the number of characters of each block of ``training``. Raises ConfigError as
+    ``check_order`` does, and ValueError if ``text`` has fewer than two characters.
     """
     check_order(order)
     if len(text) < 2:
         raise ValueError("nothing to predict: an evaluation needs two characters at least")
-    levels = [_Level(vocabulary_size) for _ in range(order + 1)]
-    for _ in _read(text, levels, _Level.expect):
-        pass
-    known = 1  # the empty context
-    for level in levels:
-        level.begin_counting(known)
-        known = level.expected
-    for steps in _read(training, levels, _Level.count):
+    levels = _levels(text, order)
+    for overlap, characters in _blocks(training, order):
+        for level, (places, starts, keys, numbers) in zip(levels, _find(levels, characters)):
+            counts = np.add.reduceat(places >= overlap, starts, dtype=np.int64)
+            np.add.at(level.counts, numbers, counts)
+            np.add.at(level.totals, keys % _CONTEXTS, counts)
+            _add(level.seen, keys)
         _forget(training)
         if progress is not None:
-            progress(len(steps[0][0]))
-    for level in levels:
-        level.end_counting()
-    nats, first = 0.0, 1
-    for steps in _read(text, levels, _Level.find):
-        probability = np.full(len(steps[0][0]), 1 / vocabulary_size)
-        for level, (contexts, pairs) in zip(levels, steps):
-            level.sharpen(probability, contexts, pairs)
-        nats -= float(np.log(probability[first:]).sum())
+            progress(len(characters) - overlap)
+    nats = 0.0
+    first = 1  # the first character is not predicted, as in evaluate()
+    for overlap, characters in _blocks(text, order):
+        probability = np.full(len(characters), 1 / vocabulary_size)
+        for level, (places, starts, keys, numbers) in zip(levels, _find(levels, characters)):
+            totals = level.totals[keys % _CONTEXTS]
+            kinds = level.kinds[keys % _CONTEXTS]
+            p = probability[places[starts]]  # the same for all places of equal n-grams
+            np.divide(level.counts[numbers] + kinds * p, totals + kinds, out=p, where=totals > 0)
+            probability[places] = np.repeat(p, np.diff(starts, append=len(places)))
+        nats -= float(np.log(probability[overlap + first:]).sum())
         first = 0
     return Evaluation(nats / (len(text) - 1), len(text) - 1)
 
 
-def _read(ids: np.ndarray, levels: list[_Level], number: Callable[[_Level, np.ndarray, np.ndarray], np.ndarray]
-          ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """Of each block of ``ids`` the contexts and pairs of every level, as numbers, (block,) each.
+def _levels(text: np.ndarray, order: int) -> list[_Level]:
+    """Return the levels that number the n-grams of ``text``, for contexts of 0 to ``order`` characters.
 
-    A pair is a context and the character after it, so that it is the next character's context on the next level.
+    Each level takes another pass over ``text``, because its keys need the final numbers of the level before.
     """
-    before = np.full(len(levels), _NONE, dtype=np.int32)  # each level's pair that ends the last block
-    for start in range(0, len(ids), BLOCK):
-        characters = ids[start:start + BLOCK].astype(np.int64)
-        contexts = np.zeros(len(characters), dtype=np.int32)
-        steps = []
-        for place, level in enumerate(levels):
-            pairs = number(level, contexts, characters)
-            steps.append((contexts, pairs))
-            contexts = np.concatenate((before[place:place + 1], pairs[:-1]))
-            before[place] = pairs[-1]
-        yield steps
-
-
-def _forget(ids: np.ndarray) -> None:
-    """Take what was read of a memory map out of this process's memory; it stays in the system's cache as long as it may."""
-    if isinstance(ids, np.memmap) and ids.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
-        ids._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+    levels: list[_Level] = []
+    contexts = 1
+    for _ in range(order + 1):
+        empty = _Level(_NO_KEYS, contexts)
+        parts = [_NO_KEYS]
+        for _, characters in _blocks(text, order):
+            *_, keys = (keys for _, _, keys, _ in _find([*levels, empty], characters))
+            _add(parts, keys)
+        levels.append(_Level(_union(parts), contexts))
+        contexts = len(levels[-1].keys)
+    return levels
 
 
 class _Level:
-    """What follows the contexts of one length.
+    """Counts of the n-grams that consist of a context of one length and the character after it.
 
-    The pairs of a context and a character that the evaluated text asks for are ``expected`` in number, and numbered as
-    they come. ``counts`` (expected,) says how often training has them, ``totals`` and ``kinds`` (contexts,) how many
-    characters follow each context there, and how many different ones.
+    The key of an n-gram is its last character * 2**32 + the number of its context. ``keys`` (n + 1,) are those of the
+    evaluated text, ascending, and one more that stands for all others. The number of an n-gram, as a context on the next
+    level, is the index of its key; the empty context has the number 0. ``counts`` (n + 1,) is the number of times that
+    each n-gram occurs in training, ``totals`` (contexts,) the number of characters that follow each context there, and
+    ``seen`` the set of keys that occur there, in parts as ``_add`` takes it.
     """
 
-    def __init__(self, vocabulary_size: int) -> None:
-        self.vocabulary_size = vocabulary_size
-        self.expected = 0
-        self.table = _Table()
+    def __init__(self, keys: np.ndarray, contexts: int) -> None:
+        self.keys = np.append(keys, np.iinfo(np.int64).max)
+        self.counts = np.zeros(len(self.keys), dtype=np.int64)
+        self.totals = np.zeros(contexts, dtype=np.int64)
+        self.seen = [_NO_KEYS]
 
-    def begin_counting(self, contexts: int) -> None:
-        """All that is expected is known, and so many contexts."""
-        self.counts = np.zeros(self.expected, dtype=np.int64)
-        self.totals, self.kinds = np.zeros((2, contexts), dtype=np.int64)
-
-    def expect(self, contexts: np.ndarray, characters: np.ndarray) -> np.ndarray:
-        """The numbers of the pairs of a block of the text, next ones for those that are new."""
-        _, keys = self._keys(contexts, characters)
-        new = _distinct(keys[self.table.find(keys)[1]])
-        self.table.add(new, np.arange(self.expected, self.expected + len(new)))
-        self.expected += len(new)
-        return self.find(contexts, characters)
-
-    def count(self, contexts: np.ndarray, characters: np.ndarray) -> np.ndarray:
-        """The numbers of the pairs of a block of training, which are counted."""
-        places, keys = self._keys(contexts, characters)
-        numbers, is_new = self.table.find(keys)
-        new = _distinct(keys[is_new])  # not expected: no more than a kind, which is to count once
-        self.table.add(new, np.full(len(new), _NONE))
-        np.add.at(self.kinds, new // self.vocabulary_size, 1)
-        np.add.at(self.totals, contexts[places], 1)
-        np.add.at(self.counts, numbers[numbers != _NONE], 1)
-        pairs = np.full(len(contexts), _NONE, dtype=np.int32)
-        pairs[places] = numbers
-        return pairs
-
-    def find(self, contexts: np.ndarray, characters: np.ndarray) -> np.ndarray:
-        """The numbers of the pairs of a block, (len(contexts),)."""
-        places, keys = self._keys(contexts, characters)
-        pairs = np.full(len(contexts), _NONE, dtype=np.int32)
-        pairs[places] = self.table.find(keys)[0]
-        return pairs
-
-    def end_counting(self) -> None:
-        """Make kinds of the expected pairs too, those that were met."""
-        keys, numbers = self.table.entries()
-        expected = numbers != _NONE
-        met = keys[expected][self.counts[numbers[expected]] > 0]
-        np.add.at(self.kinds, met // self.vocabulary_size, 1)
-
-    def sharpen(self, probability: np.ndarray, contexts: np.ndarray, pairs: np.ndarray) -> None:
-        """From what the shorter contexts make of each character to what these make of it, in place."""
-        places = np.flatnonzero(contexts != _NONE)
-        places = places[self.totals[contexts[places]] > 0]
-        kinds, totals = self.kinds[contexts[places]], self.totals[contexts[places]]
-        probability[places] = (self.counts[pairs[places]] + kinds * probability[places]) / (totals + kinds)
-
-    def _keys(self, contexts: np.ndarray, characters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where there is a context, and the keys of the pairs there: below 2**31 * 1,114,112, so 64 bits hold them."""
-        places = np.flatnonzero(contexts != _NONE)
-        return places, contexts[places].astype(np.int64) * self.vocabulary_size + characters[places]
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """Number of distinct characters that follow each context in training, (contexts,), once all is counted."""
+        return np.bincount(_union(self.seen) % _CONTEXTS, minlength=len(self.totals))
 
 
-class _Table:
-    """Keys with their numbers, found by open addressing with linear probing, all keys of a block at once.
+def _blocks(ids: np.ndarray, order: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each block of ``ids`` with up to ``order`` characters that precede it. Their number comes first."""
+    for start in range(0, len(ids), BLOCK):
+        overlap = min(order, start)
+        yield overlap, np.array(ids[start - overlap:start + BLOCK])
 
-    At most half of its slots are taken (Knuth, "The Art of Computer Programming", volume 3, 6.4, with the
-    multiplicative hash of the same section).
+
+def _find(levels: list[_Level], characters: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield (places, starts, keys, numbers) for each level: the n-grams whose context occurs in the evaluated text.
+
+    ``places`` (n,) are the indices of their last characters, sorted by key. ``keys`` (d,) are the distinct keys,
+    ascending, ``starts`` (d,) the index in ``places`` of the first n-gram of each key, ``numbers`` (d,) the numbers.
     """
-
-    def __init__(self, bits: int = 10) -> None:
-        self.bits = bits
-        self.taken = 0
-        self.keys = np.full(2**bits, _FREE, dtype=np.int64)
-        self.numbers = np.full(2**bits, _NONE, dtype=np.int32)
-
-    def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The numbers of ``keys`` and whether they are missing, (len(keys),) each."""
-        slots = self._slots(keys)
-        return self.numbers[slots], self.keys[slots] == _FREE
-
-    def add(self, keys: np.ndarray, numbers: np.ndarray) -> None:
-        """Put in ``keys``, all of them different and missing so far."""
-        self.taken += len(keys)
-        if 2 * self.taken > len(self.keys):
-            larger = _Table((2 * self.taken).bit_length())
-            larger.add(*self.entries())
-            self.bits, self.keys, self.numbers = larger.bits, larger.keys, larger.numbers
-        while len(keys):
-            slots = self._slots(keys)
-            self.keys[slots] = keys
-            wins = self.keys[slots] == keys  # of those that want the same slot one
-            self.numbers[slots[wins]] = numbers[wins]
-            keys, numbers = keys[~wins], numbers[~wins]
-
-    def entries(self) -> tuple[np.ndarray, np.ndarray]:
-        """All keys and their numbers."""
-        taken = self.keys != _FREE
-        return self.keys[taken], self.numbers[taken]
-
-    def _slots(self, keys: np.ndarray) -> np.ndarray:
-        """The slot of each key, or the free one where it belongs."""
-        slots = (keys.view(np.uint64) * _GOLDEN >> np.uint64(64 - self.bits)).view(np.int64)
-        found = self.keys[slots]
-        astray = np.flatnonzero((found != keys) & (found != _FREE))
-        while len(astray):
-            slots[astray] = (slots[astray] + 1) & (len(self.keys) - 1)
-            found = self.keys[slots[astray]]
-            astray = astray[(found != keys[astray]) & (found != _FREE)]
-        return slots
+    places = np.arange(len(characters))
+    contexts = np.zeros(len(characters), dtype=np.int64)
+    for level in levels:
+        # Sorted keys are found faster, and equal ones only once. The contexts are ascending, so a stable sort by
+        # character sorts the keys: for ids of one or two bytes a radix sort, several times as fast as a sort of int64.
+        by_character = np.argsort(characters[places], kind="stable")
+        places = places[by_character]
+        keys = characters[places].astype(np.int64) * _CONTEXTS + contexts[by_character]
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        keys = keys[starts]
+        numbers = np.searchsorted(level.keys, keys)
+        other = len(level.keys) - 1
+        numbers[level.keys[numbers] != keys] = other
+        yield places, starts, keys, numbers
+        contexts = np.repeat(numbers, np.diff(starts, append=len(places)))
+        goes_on = (contexts != other) & (places != len(characters) - 1)
+        places = places[goes_on] + 1
+        contexts = contexts[goes_on]
 
 
-def _distinct(keys: np.ndarray) -> np.ndarray:
-    """``keys`` sorted, each once; np.unique takes ten times as long for them."""
-    keys = np.sort(keys)
-    return keys[np.diff(keys, prepend=_FREE) != 0]
+def _add(parts: list[np.ndarray], keys: np.ndarray) -> None:
+    """Add ``keys`` to a set of keys, the union of ``parts``.
+
+    The parts are merged only when the others outgrow the first, because that takes a sort of all keys.
+    """
+    parts.append(keys)
+    if sum(map(len, parts[1:])) > len(parts[0]):
+        parts[:] = [_union(parts)]
+
+
+def _union(parts: list[np.ndarray]) -> np.ndarray:
+    """Return the distinct keys of ``parts``, ascending. np.unique takes several times as long."""
+    keys = np.concatenate(parts)
+    keys.sort()
+    return keys[np.diff(keys, prepend=-1) != 0]
+
+
+def _forget(ids: np.ndarray) -> None:
+    """Release the pages of a memory map that were read. The system may keep them in its cache."""
+    if isinstance(ids, np.memmap) and ids.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        ids._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

@@ -1,28 +1,30 @@
-"""Text from a model."""
+"""Sampling: text that a network writes, character by character."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
 from charrnn.config import check_range
+from charrnn.cpu import one_blas_thread
 from charrnn.nn.model import CharRNN
-from charrnn.nn.parallel import one_blas_thread
+from charrnn.nn.state import State, map_state
 from charrnn.randomness import generator
 from charrnn.text.vocabulary import Vocabulary
 
 _ROUNDING = 1e-12
-"""By how much sums of probabilities may be off."""
+"""Tolerance for sums of probabilities."""
 
 
 def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
                  ) -> np.ndarray:
-    """The probabilities (B, V), in float64, from which the next characters are drawn, for ``logits`` (B, V).
+    """Return the probabilities (B, V) of the next characters, in float64, for ``logits`` (B, V).
 
-    softmax(logits / temperature), of which ``top_k`` keeps the k most likely characters, and ``top_p`` then the fewest
-    that together reach at least that probability (Holtzman et al. 2020, "The Curious Case of Neural Text
-    Degeneration"); what is kept is scaled to sum to 1. Of equally likely characters the first come first.
+    They are softmax(logits / temperature). ``top_k`` keeps the k most likely characters, ``top_p`` then the fewest that
+    have at least that probability together (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration"); the
+    rest becomes 0, and the sum 1. Of equally likely characters the first are kept.
     """
     scaled = logits.astype(np.float64)
     scaled -= scaled.max(axis=-1, keepdims=True)
@@ -44,27 +46,15 @@ def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None
     return p
 
 
-def sample(model: CharRNN, vocabulary: Vocabulary, *, prime: str = "", length: int | None = None,
-           temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, greedy: bool = False,
-           until: str | None = None, seed: int = 0) -> Iterator[str]:
-    """Text from ``model``, character by character: first ``prime``, then ``length`` characters (for ever with None).
+def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str = "", length: int | None = None,
+             temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, greedy: bool = False,
+             until: str | None = None, seed: int = 0) -> Iterator[list[str]]:
+    """Generate ``count`` samples side by side: yield lists of their next characters, "" for samples that have ended.
 
-    See ``sample_many``, of which this is one sample.
-    """
-    turns = sample_many(model, vocabulary, 1, prime=prime, length=length, temperature=temperature, top_k=top_k,
-                        top_p=top_p, greedy=greedy, until=until, seed=seed)
-    return (characters[0] for characters in turns)
-
-
-def sample_many(model: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str = "", length: int | None = None,
-                temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, greedy: bool = False,
-                until: str | None = None, seed: int = 0) -> Iterator[list[str]]:
-    """``count`` samples side by side: at each turn a list of their next characters, "" for those that have ended.
-
-    The prime comes first and does not count into ``length``. ``until`` ends a sample once that text has been
-    generated; the prime is not searched. ``greedy`` takes the most likely character instead of drawing one. Each
-    sample draws by (seed, its number). The unknown character is never drawn. Raises ConfigError for a setting out of
-    range, VocabularyError for a character of the prime that the model has never seen.
+    The prime comes first and does not count towards ``length``; with None the samples do not end. A sample ends once
+    ``until`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of drawing
+    one. Sample n draws from its own generator, made from the seed and n. The unknown character is never drawn. Raises
+    ConfigError for a setting out of range, VocabularyError for a character of the prime that is not in the vocabulary.
     """
     check_range("count", count, int, least=1)
     check_range("temperature", temperature, float, above=0)
@@ -75,26 +65,24 @@ def sample_many(model: CharRNN, vocabulary: Vocabulary, count: int, *, prime: st
         check_range("top_k", top_k, int, least=1)
     if top_p is not None:
         check_range("top_p", top_p, float, above=0, most=1)
-    return _sample_many(model, vocabulary, count, vocabulary.encode(prime), prime, length, temperature, top_k, top_p,
-                        greedy, until, seed)
+    choose = np.argmax if greedy else partial(_draw, temperature=temperature, top_k=top_k, top_p=top_p, generators=[
+        generator(seed, "sample", stream=number) for number in range(count)])
+    return _generate(network, vocabulary, count, prime, vocabulary.encode(prime), length, until, choose)
 
 
-def _sample_many(model: CharRNN, vocabulary: Vocabulary, count: int, prime_ids: np.ndarray, prime: str,
-                 length: int | None, temperature: float, top_k: int | None, top_p: float | None, greedy: bool,
-                 until: str | None, seed: int) -> Iterator[list[str]]:
-    generators = [generator(seed, "sample", stream=number) for number in range(count)]
+def _generate(network: CharRNN, vocabulary: Vocabulary, count: int, prime: str, prime_ids: np.ndarray,
+              length: int | None, until: str | None, choose: Callable[..., np.ndarray]) -> Iterator[list[str]]:
     for character in prime:
         yield [character] * count
     with one_blas_thread():
-        logits, state = read_prime(model, vocabulary, prime_ids, count)
-    tails, running, written = [""] * count, [True] * count, 0
+        logits, state = read_prime(network, vocabulary, prime_ids, count)
+    tails = [""] * count
+    running = [True] * count
+    written = 0
     while any(running) and (length is None or written < length):
         if vocabulary.unknown is not None:
             logits[:, vocabulary.unknown] = -np.inf
-        if greedy:
-            ids = logits.argmax(axis=-1)
-        else:
-            ids = _draw(distribution(logits, temperature, top_k, top_p), generators)
+        ids = choose(logits, axis=-1)
         characters = [vocabulary.characters[k] if alive else "" for k, alive in zip(ids.tolist(), running)]
         written += 1
         yield characters
@@ -102,27 +90,27 @@ def _sample_many(model: CharRNN, vocabulary: Vocabulary, count: int, prime_ids: 
             tails = [(tail + character)[-len(until):] for tail, character in zip(tails, characters)]
             running = [alive and tail != until for tail, alive in zip(tails, running)]
         with one_blas_thread():
-            step, state = model.forward(ids[None], state)
+            step, state = network.forward(ids[None], state)
         logits = step[0]
 
 
-def read_prime(model: CharRNN, vocabulary: Vocabulary, prime: np.ndarray, count: int = 1
-               ) -> tuple[np.ndarray, tuple]:
-    """Logits (count, V) and state after the ids ``prime``, from a zero state.
+def read_prime(network: CharRNN, vocabulary: Vocabulary, prime: np.ndarray, count: int = 1) -> tuple[np.ndarray, State]:
+    """Return logits (count, V) and state after the ids ``prime``, from a zero state.
 
-    Without a prime the model is as after a newline, or after its first character where it knows no newline.
+    Without a prime the network reads ``vocabulary.start``.
     """
     if not len(prime):
-        prime = np.array([vocabulary.id("\n") if "\n" in vocabulary else 0])
-    state = model.initial_state(1)
+        prime = np.array([vocabulary.start])
+    state = network.initial_state(1)
     for start in range(0, len(prime), 256):
-        logits, state = model.forward(prime[start:start + 256, None], state)
-    return (np.repeat(logits[-1], count, axis=0),
-            tuple(type(layer)(*(np.repeat(array, count, axis=0) for array in layer)) for layer in state))
+        logits, state = network.forward(prime[start:start + 256, None], state)
+    return np.repeat(logits[-1], count, axis=0), map_state(lambda array: np.repeat(array, count, axis=0), state)
 
 
-def _draw(p: np.ndarray, generators: list[np.random.Generator]) -> np.ndarray:
-    """One id for each row of ``p`` (B, V), by inverting its distribution function at a uniform number."""
-    sums = np.cumsum(p, axis=-1)
+def _draw(logits: np.ndarray, axis: int, temperature: float, top_k: int | None, top_p: float | None,
+          generators: list[np.random.Generator]) -> np.ndarray:
+    """Draw an id for each row of ``logits`` (B, V), by inverting the distribution function at a uniform number."""
+    p = distribution(logits, temperature, top_k, top_p)
+    sums = np.cumsum(p, axis=axis)
     drawn = np.array([[rng.random()] for rng in generators]) * sums[:, -1:]
-    return np.minimum((sums <= drawn).sum(axis=-1), p.shape[-1] - 1)
+    return np.minimum((sums <= drawn).sum(axis=axis), p.shape[-1] - 1)

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError, VocabularyError
-from charrnn.inference.sampling import distribution, read_prime, sample, sample_many
+from charrnn.inference.sampling import distribution, generate, read_prime
 from charrnn.nn.model import CharRNN
 from charrnn.text.vocabulary import Vocabulary
 
@@ -63,13 +63,18 @@ LOGITS = np.log([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
 FIXED = Fake(lambda read, k: LOGITS)
 
 
+def sample(network, vocabulary, **settings_):
+    """The characters of one sample."""
+    return (characters[0] for characters in generate(network, vocabulary, 1, **settings_))
+
+
 def written(model, vocabulary=LETTERS, **settings_):
     return "".join(sample(model, vocabulary, **settings_))
 
 
 def many(model, count, vocabulary=LETTERS, **settings_):
     """The ``count`` samples as texts."""
-    return ["".join(characters) for characters in zip(*sample_many(model, vocabulary, count, **settings_))]
+    return ["".join(characters) for characters in zip(*generate(model, vocabulary, count, **settings_))]
 
 
 def softmax(logits, temperature=1.0):
@@ -167,7 +172,7 @@ def test_until_that_does_not_come_leaves_the_length():
 
 def test_until_ends_each_sample_by_itself():
     endless = many(FIXED, 8, length=60, seed=3)
-    turns = list(sample_many(FIXED, LETTERS, 8, length=60, seed=3, until="ab"))
+    turns = list(generate(FIXED, LETTERS, 8, length=60, seed=3, until="ab"))
     ended = ["".join(characters) for characters in zip(*turns)]
     assert len({len(text) for text in ended}) > 2
     for whole, text in zip(endless, ended):
@@ -335,7 +340,7 @@ def test_samples_are_independent_of_each_other():
 
 
 def test_many_samples_begin_with_the_prime_each():
-    turns = list(sample_many(successor(), LETTERS, 3, prime="ab", length=2))
+    turns = list(generate(successor(), LETTERS, 3, prime="ab", length=2))
     assert turns == [["a"] * 3, ["b"] * 3, ["c"] * 3, ["d"] * 3]
 
 
@@ -348,7 +353,7 @@ def test_many_samples_begin_with_the_prime_each():
     *(("length", value) for value in (-1, 2**63, 1.0, np.nan, np.inf, True, "1")),
     *(("seed", value) for value in (-1, 2**63, 1.0, np.nan, True, "1", None))])
 def test_a_setting_out_of_range_is_refused_by_name(name, value):
-    for refused in (lambda: list(sample_many(FIXED, LETTERS, 2, **{"length": 3, name: value})),
+    for refused in (lambda: list(generate(FIXED, LETTERS, 2, **{"length": 3, name: value})),
                     lambda: list(sample(FIXED, LETTERS, **{"length": 3, name: value}))):
         with pytest.raises(ConfigError) as caught:
             refused()
@@ -358,7 +363,7 @@ def test_a_setting_out_of_range_is_refused_by_name(name, value):
 @pytest.mark.parametrize("value", [0, -1, 2**63, 1.0, True, "2", None])
 def test_a_number_of_samples_that_is_none_is_refused_by_name(value):
     with pytest.raises(ConfigError) as caught:
-        list(sample_many(FIXED, LETTERS, value, length=3))
+        list(generate(FIXED, LETTERS, value, length=3))
     assert caught.value.field == "count"
 
 
@@ -373,7 +378,7 @@ def test_an_integer_too_large_for_a_float_is_refused_by_name(name, value):
 @pytest.mark.parametrize(("prime", "place"), [("x", 0), ("abx", 2), ("ab\n", 2), ("abc\udcff", 3)])
 def test_a_prime_with_an_unknown_character_is_refused(prime, place):
     with pytest.raises(VocabularyError, match=f"at character {place} "):
-        sample_many(FIXED, LETTERS, 1, prime=prime, length=3)
+        generate(FIXED, LETTERS, 1, prime=prime, length=3)
     with pytest.raises(VocabularyError, match=f"at character {place} "):
         next(sample(FIXED, LETTERS, prime=prime, length=3))
 

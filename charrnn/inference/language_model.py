@@ -1,0 +1,273 @@
+"""LanguageModel: a network with the vocabulary and the text settings that it was trained with."""
+
+from __future__ import annotations
+
+import codecs
+import math
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from charrnn.config import SAMPLE_LENGTH, ModelConfig, TextConfig, from_dict, to_dict
+from charrnn.errors import ConfigError
+from charrnn.inference.evaluation import Evaluation, evaluate
+from charrnn.inference.locate import checkpoint_at
+from charrnn.inference.sampling import generate
+from charrnn.inference.scoring import Score, nats_of
+from charrnn.nn.model import CharRNN, parameter_shapes
+from charrnn.storage import container
+from charrnn.storage.container import Manifest
+from charrnn.storage.metadata import require, require_finite, require_types
+from charrnn.text.corpus import Corpus
+from charrnn.text.decoding import normalize
+from charrnn.text.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary
+
+DTYPES = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
+"""The dtypes of the weights in a file. float16 is for files only: a network computes in float32 or float64."""
+
+_TYPES = {"config": dict, "text": dict, "dtype": str, "vocabulary": int}
+_CODEPOINTS = "vocabulary/codepoints"
+
+
+class LanguageModel:
+    """A network, its vocabulary, and the settings by which text becomes characters of that vocabulary.
+
+    Several threads may use one model at the same time. Raises ValueError if the parts do not fit each other.
+    """
+
+    def __init__(self, network: CharRNN, vocabulary: Vocabulary, text_config: TextConfig | None = None) -> None:
+        text_config = text_config or TextConfig()
+        if network.vocabulary_size != len(vocabulary):
+            raise ValueError(f"the network is for {network.vocabulary_size:,} characters, and the vocabulary has "
+                             f"{len(vocabulary):,}")
+        if (vocabulary.unknown is not None) != (text_config.min_count > 1):
+            raise ValueError("the vocabulary needs an unknown character if min_count is above 1, and only then")
+        if text_config.lines and "\n" not in vocabulary:
+            raise ValueError("the vocabulary of a model of lines needs a newline")
+        self.network = network
+        self.vocabulary = vocabulary
+        self.text_config = text_config
+
+    def __repr__(self) -> str:
+        config = self.network.config
+        layers = "" if config.layers == 1 else f"{config.layers} layers of "
+        unit = "byte" if self.text_config.level == "byte" else "character"
+        return (f"LanguageModel({config.cell}, {layers}{config.hidden_size:,} hidden units, "
+                f"{len(self.vocabulary):,} {unit}s, {self.network.parameters.flat.size:,} parameters)")
+
+    def sample(self, prime: str = "", length: int = SAMPLE_LENGTH, *, temperature: float = 1.0, top_k: int | None = None,
+               top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None) -> str:
+        """Return ``prime`` and ``length`` characters that the model writes after it; see ``stream``."""
+        return "".join(self.stream(prime, length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
+                                   until=until, seed=seed))
+
+    def stream(self, prime: str = "", length: int | None = None, *, temperature: float = 1.0, top_k: int | None = None,
+               top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None
+               ) -> Iterator[str]:
+        """Yield the characters of ``prime``, then those that the model writes, as they are generated.
+
+        ``length`` counts characters after the prime (bytes for a model of bytes); with None the stream does not end.
+        ``temperature`` divides the logits; ``top_k`` keeps the k most likely characters, ``top_p`` the fewest that have
+        at least that probability together; ``greedy`` takes the most likely character each time. The stream ends after
+        ``until`` has been generated; a model of lines ends after one line by default. The same ``seed`` gives the same
+        text, None another text each time. Raises ConfigError for a setting out of range, VocabularyError for an unknown
+        character in the prime.
+        """
+        turns = self.generate(1, prime, length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
+                              until=until, seed=seed)
+        if self.text_config.level == "byte":
+            return _decoded(turns)
+        return (characters[0] for characters in turns)
+
+    def generate(self, count: int, prime: str = "", length: int | None = None, *, until: str | None = None,
+                 seed: int | None = None, **settings: Any) -> Iterator[list[str]]:
+        """Generate ``count`` samples side by side: yield lists of their next characters, "" for samples that have ended.
+
+        A model of bytes yields one character below 256 for each byte. For the settings see ``stream``.
+        """
+        lines = self.text_config.lines
+        prime = normalize(prime, self.text_config)
+        until = None if until is None else normalize(until, self.text_config)
+        if lines:
+            if "\n" in (prime := prime.removesuffix("\n")):
+                raise ConfigError("prime", "has several lines, and this model writes lines, each by itself; give one")
+            prime, until = "\n" + prime, "\n" if until is None else until
+        turns = generate(self.network.replica(), self.vocabulary, count, prime=prime, length=length, until=until,
+                         seed=secrets.randbits(32) if seed is None else seed, **settings)
+        return _without_first(turns) if lines else turns
+
+    @overload
+    def score(self, text: str | np.ndarray, streams: int | None = None) -> Score: ...
+
+    @overload
+    def score(self, text: list[str] | list[np.ndarray], streams: int | None = None) -> list[Score]: ...
+
+    def score(self, text: Any, streams: int | None = None) -> Any:
+        """Return how surprising each character of a text is, as a ``Score``; for a list of texts a list of them.
+
+        A text is a string, or an array of ids (N,). The first character is predicted from a zero state after the network
+        has read ``vocabulary.start``, as sampling without a prime does. A text of more than 100,000 characters is divided
+        into streams that are read side by side, each after the 1,000 characters before it; ``streams=1`` is exact. An
+        unknown character is NaN, and a model without a place for such characters does not read it. Raises ValueError for
+        ids that are not in the vocabulary, ConfigError for fewer than one stream.
+        """
+        if isinstance(text, (str, np.ndarray)):
+            return self._score([text], streams)[0]
+        return self._score(list(text), streams)
+
+    def _score(self, texts: list[Any], streams: int | None) -> list[Score]:
+        unknown, start = self.vocabulary.unknown, self.vocabulary.start
+        scores, known, read = [], [], []
+        for text in texts:
+            if isinstance(text, str):
+                text = normalize(text, self.text_config)
+                ids, is_known = self.vocabulary.encode_known(text)
+            else:
+                ids = self._checked(text)
+                is_known = ids != (len(self.vocabulary) if unknown is None else unknown)
+                text = self.vocabulary.decode(ids)
+            scores.append(Score(text, np.full(len(ids), math.nan)))
+            known.append(is_known)
+            read.append(ids[is_known] if unknown is None else ids)
+        separator = start if self.text_config.lines else None
+        for score, is_known, nats in zip(scores, known, nats_of(self.network, read, start, separator, streams)):
+            score.nats[is_known] = nats if unknown is None else nats[is_known]
+        return scores
+
+    def evaluate(self, text: str | np.ndarray | Path, streams: int | None = None) -> Evaluation:
+        """Return the mean loss on a text in nats and bits per character, and its perplexity.
+
+        A string is text, a ``pathlib.Path`` a file, and an array (N,) ids. All characters but the first are predicted,
+        with the state carried; see ``evaluation.evaluate``. Raises VocabularyError for an unknown character, CorpusError
+        if the text is empty or the file cannot be read, ValueError for one character.
+        """
+        if isinstance(text, np.ndarray):
+            ids = self._checked(text)
+            starts = np.flatnonzero(ids == self.vocabulary.start) if self.text_config.lines else None
+            return evaluate(self.network.replica(), ids, streams=streams, starts=starts)
+        if isinstance(text, Path):
+            corpus = Corpus.read(text, text_config=self.text_config, vocabulary=self.vocabulary)
+        else:
+            corpus = Corpus.from_text(text, text_config=self.text_config, vocabulary=self.vocabulary)
+        return evaluate(self.network.replica(), corpus.ids, streams=streams, starts=corpus.starts)
+
+    def _checked(self, ids: np.ndarray) -> np.ndarray:
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise ValueError(f"ids must be integers of shape (N,), not {ids.dtype} of shape {ids.shape}")
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(self.vocabulary):
+            raise ValueError(f"ids are out of range for a vocabulary of {len(self.vocabulary):,} characters")
+        return ids
+
+    def save(self, path: str | Path, dtype: str | None = None) -> None:
+        """Write a file that contains only the model; ``dtype="float16"`` halves it. Raises OSError if that fails."""
+        if dtype is not None and dtype not in DTYPES:
+            raise ConfigError("dtype", f"must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        metadata = {**self.metadata(), "dtype": dtype or self.network.dtype.name}
+        with np.errstate(over="ignore"):
+            arrays = self.arrays(metadata["dtype"])
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ConfigError("dtype", f"{metadata['dtype']} cannot hold the weights, which are too large or not finite")
+        container.write(path, arrays, {"kind": "model", "model": metadata})
+
+    def take_weights(self, other: LanguageModel) -> list[str]:
+        """Take over the weights of a model of the same shape; return the characters that ``other`` does not know.
+
+        The weights that belong to a character are taken over for those characters that both models know.
+        """
+        points = self.vocabulary.codepoints
+        _, to, of = np.intersect1d(points, other.vocabulary.codepoints, assume_unique=True, return_indices=True)
+        per_character = "embedding/w" if other.network.config.embedding_size else "layer0/w_x"
+        for name, weights in self.network.parameters.items():
+            if name == per_character:
+                weights[to] = other.network.parameters[name][of]
+            elif name.startswith("output/"):
+                weights[..., to] = other.network.parameters[name][..., of]
+            else:
+                weights[...] = other.network.parameters[name]
+        return [chr(point) for point in np.delete(points, to) if point != UNKNOWN]
+
+    def arrays(self, dtype: str | None = None) -> dict[str, np.ndarray]:
+        """Return the arrays that a file contains of this model."""
+        weights = {f"parameters/{name}": array.astype(dtype or array.dtype, copy=False)
+                   for name, array in self.network.parameters.items()}
+        return {**weights, _CODEPOINTS: self.vocabulary.codepoints}
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what a file says of this model, as plain values."""
+        return {"config": to_dict(self.network.config), "text": to_dict(self.text_config),
+                "dtype": self.network.dtype.name, "vocabulary": len(self.vocabulary)}
+
+    def __reduce__(self) -> Any:
+        return restore, (self.arrays(), self.metadata())
+
+
+def load(path: str | Path) -> LanguageModel:
+    """Load the model of a run folder (its best state), of a checkpoint, or of a file that contains only a model.
+
+    Raises RunError if there is none, CheckpointError if the file is invalid.
+    """
+    path = checkpoint_at(path)
+
+    def expected(metadata: Mapping[str, Any]) -> Manifest:
+        if metadata.get("kind") not in ("model", "run") or not isinstance(metadata.get("model"), dict):
+            raise ValueError("the file contains no model")
+        return expected_arrays(metadata["model"])
+
+    arrays, metadata = container.read(path, expected, partial=True)
+    with container.reported(path):
+        require_finite(arrays)
+        return restore(arrays, metadata["model"])
+
+
+def file_metadata(path: str | Path) -> dict[str, Any]:
+    """Return the metadata of a file, unchecked. Raises CheckpointError if the file is invalid."""
+    return container.read_metadata(path, lambda metadata: {}, partial=True)
+
+
+def is_only_a_model(path: str | Path) -> bool:
+    """Return whether a file contains a model and no training run. Raises CheckpointError if the file is invalid."""
+    return file_metadata(path).get("kind") == "model"
+
+
+def expected_arrays(metadata: Mapping[str, Any]) -> Manifest:
+    """Return the arrays that belong to the metadata of a model. Raises ValueError if the metadata is invalid."""
+    require_types(metadata, _TYPES, "the metadata of the model")
+    try:
+        config = from_dict(ModelConfig, metadata["config"])
+        from_dict(TextConfig, metadata["text"])
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    size, dtype = metadata["vocabulary"], metadata["dtype"]
+    require(dtype in DTYPES, f"dtype must be one of {', '.join(DTYPES)}")
+    require(1 <= size <= CODE_POINTS + 1, "the size of the vocabulary is out of range")
+    require(config.embedding_size is not None, "embedding_size is not fixed")
+    shapes = parameter_shapes(config, size)
+    return {**{f"parameters/{name}": (DTYPES[dtype], shape) for name, shape in shapes.items()},
+            _CODEPOINTS: ("<u4", (size,))}
+
+
+def restore(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> LanguageModel:
+    """Build a model from the content of a file. Raises ValueError if the vocabulary is invalid."""
+    vocabulary = Vocabulary(arrays[_CODEPOINTS])
+    dtype = np.float64 if metadata["dtype"] == "float64" else np.float32
+    network = CharRNN(from_dict(ModelConfig, metadata["config"]), len(vocabulary), dtype=dtype)
+    for name, weights in network.parameters.items():
+        weights[...] = arrays[f"parameters/{name}"]
+    return LanguageModel(network, vocabulary, from_dict(TextConfig, metadata["text"]))
+
+
+def _without_first(turns: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Leave out the newline from which a model of lines starts."""
+    next(turns)
+    yield from turns
+
+
+def _decoded(turns: Iterator[list[str]]) -> Iterator[str]:
+    """Decode the bytes of one sample as UTF-8, with U+FFFD for what is not."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for (byte,) in turns:
+        yield from decoder.decode(byte.encode("latin-1"))
+    yield from decoder.decode(b"", final=True)

@@ -1,0 +1,134 @@
+"""Score: how surprising each character of a text is to a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.config import check_range
+from charrnn.cpu import cores, one_blas_thread
+from charrnn.inference.evaluation import stream_count
+from charrnn.nn.model import CharRNN
+from charrnn.nn.parallel import Team
+from charrnn.nn.state import map_state
+
+ONE_STREAM = 100_000
+"""Characters up to which a text is scored in one stream, exactly."""
+
+CONTEXT = 1_000
+"""Characters before its own that each stream of a longer text reads first, without scoring them."""
+
+_ROWS = 16
+_SEQ_LEN = 128
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Score:
+    """The negative log-probability of each character of a text, given those before it.
+
+    ``text`` are the N characters that were scored, after the text settings of the model have been applied (for a model of
+    bytes one character per byte). ``nats`` (N,) of float64 is NaN for a character that the model does not know; sums and
+    means leave it out.
+    """
+
+    text: str
+    nats: np.ndarray
+
+    @property
+    def bits(self) -> np.ndarray:
+        """The same in bits, (N,)."""
+        return self.nats / math.log(2)
+
+    @property
+    def unknown(self) -> int:
+        """The number of unknown characters."""
+        return int(np.count_nonzero(np.isnan(self.nats)))
+
+    @property
+    def total(self) -> float:
+        """The sum over the known characters, in nats."""
+        return float(np.nansum(self.nats))
+
+    @property
+    def mean(self) -> float:
+        """The mean over the known characters, in nats; NaN if there are none."""
+        known = len(self.nats) - self.unknown
+        return self.total / known if known else math.nan
+
+    def __len__(self) -> int:
+        return len(self.nats)
+
+    def __repr__(self) -> str:
+        return f"Score({len(self):,} characters, {self.mean:.4f} nats/char, {self.unknown:,} unknown)"
+
+
+class _Segment(NamedTuple):
+    """What one stream reads: characters ``first`` to ``last`` - 1 of a text, of which those from ``scored`` on count."""
+
+    text: int
+    first: int
+    scored: int
+    last: int
+
+
+def nats_of(network: CharRNN, texts: Sequence[np.ndarray], start: int, separator: int | None = None,
+            streams: int | None = None) -> list[np.ndarray]:
+    """Return the negative log-probability of each character of several texts, in nats, (N,) of float64 each.
+
+    ``texts`` are ids (N,). Each text is read from a zero state after the character ``start``, and the state is reset
+    before every ``separator``. A text of at most ``ONE_STREAM`` characters is one stream. A longer one is divided among
+    ``streams`` (``stream_count`` by default), each of which first reads the ``CONTEXT`` characters before its own.
+    Raises ConfigError for fewer than one stream.
+    """
+    if streams is not None:
+        check_range("streams", streams, int, least=1)
+    segments: list[_Segment] = []
+    for number, ids in enumerate(texts):
+        count = max(1, min(streams or (1 if len(ids) <= ONE_STREAM else stream_count(len(ids))), len(ids)))
+        cuts = [len(ids) * k // count for k in range(count + 1)]
+        segments += [_Segment(number, max(0, first - CONTEXT), first, last)
+                     for first, last in pairwise(cuts) if first < last]
+    segments.sort(key=lambda segment: segment.first - segment.last)  # longest first, so that streams end last to first
+    groups = [segments[first:first + _ROWS] for first in range(0, len(segments), _ROWS)]
+    nats = [np.empty(len(ids)) for ids in texts]
+    team = Team(network.replica(), max(1, min(cores(), len(groups))))
+
+    def read(group: list[_Segment]) -> list[np.ndarray]:
+        with np.errstate(all="ignore"):
+            return _read(network.replica(), [texts[segment.text] for segment in group], group, start, separator)
+
+    with one_blas_thread():
+        results = team.map(read, groups)
+    for group, rows in zip(groups, results):
+        for segment, row in zip(group, rows):
+            nats[segment.text][segment.scored:segment.last] = row
+    return nats
+
+
+def _read(network: CharRNN, texts: list[np.ndarray], group: list[_Segment], start: int, separator: int | None
+          ) -> list[np.ndarray]:
+    """Score some segments side by side; they are sorted by length, longest first."""
+    lengths = [segment.last - segment.first for segment in group]
+    rows = [np.empty(length) for length in lengths]
+    state = network.initial_state(len(group))
+    for begin in range(0, lengths[0], _SEQ_LEN):
+        steps = min(_SEQ_LEN, lengths[0] - begin)
+        active = sum(length > begin for length in lengths)
+        inputs, targets = np.zeros((2, steps, active), np.int64)
+        for row, (ids, segment) in enumerate(zip(texts[:active], group)):
+            at = segment.first + begin
+            part = ids[at:min(at + steps, segment.last)]
+            targets[:len(part), row] = part
+            inputs[1:len(part), row] = part[:-1]
+            inputs[0, row] = ids[at - 1] if at else start
+        reset = None if separator is None else inputs == separator
+        state = map_state(lambda array: array[:active], state)  # noqa: B023 (called at once)
+        losses, state = network.losses(inputs, targets, state, reset)
+        for row, length in enumerate(lengths[:active]):
+            rows[row][begin:begin + steps] = losses[:length - begin, row]
+    return [row[segment.scored - segment.first:] for row, segment in zip(rows, group)]
