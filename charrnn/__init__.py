@@ -2,14 +2,12 @@
 
 ::
 
-    from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer, sample
+    import charrnn
 
-    corpus = Corpus.read("corpora/shakespeare.txt")
-    run = Run.start(corpus, ModelConfig(cell="lstm", hidden_size=256), TrainConfig(steps=2000, seed=1))
-    for step in Trainer(run, corpus):
-        print(step.number, step.loss)
-    run.save("checkpoints/shakespeare.h5")
-    print("".join(sample(run.model, run.vocabulary, prime="ROMEO:", length=500, temperature=0.8, seed=2)))
+    run = charrnn.train("notes.txt", minutes=2)
+    print(run.best.sample("The ", length=500, temperature=0.8, seed=2))
+    model = charrnn.load("checkpoints/notes-lstm-512")
+    print(model.score("To be, or not to be").nats)
 """
 
 from __future__ import annotations
@@ -20,22 +18,26 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from charrnn.config import ModelConfig, TrainConfig
+    from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.errors import CharRNNError
-    from charrnn.inference.evaluation import evaluate
-    from charrnn.inference.sampling import sample
+    from charrnn.inference.evaluation import Evaluation
+    from charrnn.inference.language_model import LanguageModel, load
+    from charrnn.inference.scoring import Score
     from charrnn.nn.model import CharRNN
     from charrnn.text.corpus import Corpus
     from charrnn.text.vocabulary import Vocabulary
+    from charrnn.training.api import resume, train
     from charrnn.training.run import Run
     from charrnn.training.trainer import Trainer
 
-__all__ = ["CharRNN", "CharRNNError", "Corpus", "ModelConfig", "Run", "TrainConfig", "Trainer", "Vocabulary", "evaluate",
-           "sample"]
+__all__ = ["CharRNN", "CharRNNError", "Corpus", "Evaluation", "LanguageModel", "ModelConfig", "Run", "Score", "TextConfig",
+           "TrainConfig", "Trainer", "Vocabulary", "load", "resume", "train"]
 
-_HOMES = {"CharRNN": "nn.model", "CharRNNError": "errors", "Corpus": "text.corpus", "ModelConfig": "config",
-          "Run": "training.run", "TrainConfig": "config", "Trainer": "training.trainer", "Vocabulary": "text.vocabulary",
-          "evaluate": "inference.evaluation", "sample": "inference.sampling"}
+_HOMES = {"CharRNN": "nn.model", "CharRNNError": "errors", "Corpus": "text.corpus", "Evaluation": "inference.evaluation",
+          "LanguageModel": "inference.language_model", "ModelConfig": "config", "Run": "training.run",
+          "Score": "inference.scoring", "TextConfig": "config", "TrainConfig": "config", "Trainer": "training.trainer",
+          "Vocabulary": "text.vocabulary", "load": "inference.language_model", "resume": "training.api",
+          "train": "training.api"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,63 +1,87 @@
-"""metrics.csv: the course of a training as a table, a row at a time."""
+"""metrics.csv: the history of a training as a table, one row at a time."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from charrnn.training.run import Run
 from charrnn.training.trainer import Step
 
-COLUMNS = ("step", "epoch", "seconds", "train_loss", "validation_loss", "learning_rate", "gradient_norm",
-           "characters_per_second")
 _ROWS = 50
 
 
+class Row(NamedTuple):
+    """What the cells show: a step of ``run``, the seconds of all steps so far, and the speed since the last row."""
+
+    run: Run
+    step: Step
+    seconds: float
+    characters_per_second: float
+
+
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "step": lambda row: f"{row.step.number}",
+    "epoch": lambda row: f"{row.step.epoch:.4f}",
+    "seconds": lambda row: f"{row.seconds:.3f}",
+    "train_loss": lambda row: f"{row.run.smoothed_loss:.6f}",
+    "validation_loss": lambda row: "" if row.step.validation_loss is None else f"{row.step.validation_loss:.6f}",
+    "learning_rate": lambda row: f"{row.step.learning_rate:.6g}",
+    "gradient_norm": lambda row: f"{row.step.gradient_norm:.4g}",
+    "characters_per_second": lambda row: f"{row.characters_per_second:.0f}",
+}
+"""The columns: a name, and the text of a cell."""
+
+
 def rows_every(eval_every: int) -> int:
-    """Steps from one row to the next: about fifty rows from evaluation to evaluation."""
+    """Return the number of steps from one row to the next: at most fifty rows from one evaluation to the next."""
     return math.ceil(eval_every / _ROWS)
 
 
-class Metrics:
-    """The table at ``path``, gone on with after ``step``: later rows, of steps that will be taken again, are removed.
+class MetricsTable:
+    """The table at ``path``, continued after ``step``: rows of later steps, which will be taken again, are removed.
 
-    ``seconds`` is the time of all steps and evaluations so far. Rows are held back until ``flush``.
+    A table with other columns gets the present ones; cells that it lacks stay empty. ``seconds`` is the time of all steps
+    and evaluations so far. Rows are kept back until ``flush``.
     """
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         self.seconds = 0.0
         self._size = 0
+        self._pending = _line(COLUMNS)
         for row, size in _rows(path):
-            if int(row[0]) > step:
+            if int(row["step"]) > step:
                 break
-            self.seconds, self._size = float(row[2]), size
-        self._pending = "" if self._size else _line(COLUMNS)
+            self.seconds = float(row["seconds"])
+            if list(row) == list(COLUMNS):
+                self._size, self._pending = size, ""
+            else:  # the table is written again, with the present columns
+                self._pending += _line(row.get(name, "") for name in COLUMNS)
         self._characters = 0
         self._training_seconds = 0.0
 
-    def note(self, step: Step, run: Run, seconds: float) -> None:
-        """Note a step of ``run`` that took ``seconds``, evaluation and all."""
+    def add(self, step: Step, run: Run, seconds: float) -> None:
+        """Note a step of ``run`` that took ``seconds``, with its evaluation."""
         self.seconds += seconds
         self._training_seconds += step.seconds
         self._characters += run.config.batch_size * run.config.seq_len
         if step.validation_loss is None and step.number % rows_every(run.config.eval_every or 1):
             return
-        validation = "" if step.validation_loss is None else f"{step.validation_loss:.6f}"
-        self._pending += _line((
-            str(step.number), f"{step.epoch:.4f}", f"{self.seconds:.3f}", f"{run.smoothed_loss:.6f}", validation,
-            f"{step.learning_rate:.6g}", f"{step.gradient_norm:.4g}", f"{self._characters / self._training_seconds:.0f}"))
+        row = Row(run, step, self.seconds, self._characters / self._training_seconds)
+        self._pending += _line(text(row) for text in COLUMNS.values())
         self._characters, self._training_seconds = 0, 0.0
 
     def flush(self) -> None:
-        """Write the rows that are not written yet, so that they last. Raises OSError; then they are kept for later."""
+        """Write the pending rows to disk. Raises OSError; then they are kept."""
         with open(self.path, "ab") as file:
-            if file.tell() < self._size:  # the table was taken away
+            if file.tell() < self._size:  # the table was removed
                 self._size, self._pending = 0, _line(COLUMNS) + self._pending
             data = self._pending.encode()
-            file.truncate(self._size)  # rows of steps that are taken again, or a row that was cut short
+            file.truncate(self._size)  # rows of steps that are taken again, or an incomplete row
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -65,25 +89,33 @@ class Metrics:
         self._pending = ""
 
 
-def _line(values: tuple[str, ...]) -> str:
-    return ",".join(values) + "\n"
+def _line(cells: Iterable[str]) -> str:
+    return ",".join(cells) + "\n"
 
 
-def _rows(path: Path) -> Iterator[tuple[list[str], int]]:
-    """The whole rows of a table, each with the size of the file up to its end; they end where one is not whole."""
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except OSError:
-        return
-    if not lines or lines[0].rstrip(b"\r\n") != _line(COLUMNS).rstrip().encode():
-        return
-    size = len(lines[0])
-    for line in lines[1:]:
-        row = line.decode("ascii", "replace").rstrip("\r\n").split(",")
-        if not (line.endswith(b"\n") and len(row) == len(COLUMNS) and row[0].isdecimal() and _is_number(row[2])):
-            return
+def _rows(path: Path) -> Iterator[tuple[dict[str, str], int]]:
+    """Yield the valid rows of a table up to the first invalid one, each with the size of the file up to its end."""
+    size = 0
+    names: list[str] = []
+    for line in _lines(path):
         size += len(line)
+        cells = line.decode("ascii", "replace").rstrip("\r\n").split(",")
+        if not names:
+            names = cells
+            continue
+        row = dict(zip(names, cells))
+        if not (line.endswith(b"\n") and len(cells) == len(names) and row.get("step", "").isdecimal()
+                and _is_number(row.get("seconds", ""))):
+            return
         yield row, size
+
+
+def _lines(path: Path) -> list[bytes]:
+    """Return the lines of a file with their ends; none if it cannot be read."""
+    try:
+        return path.read_bytes().splitlines(keepends=True)
+    except OSError:
+        return []
 
 
 def _is_number(text: str) -> bool:
@@ -91,4 +123,3 @@ def _is_number(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
-

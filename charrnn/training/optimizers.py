@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
 from charrnn.config import TrainConfig
-from charrnn.nn.kernels import choose
+from charrnn.nn.kernels import kernels_for
 from charrnn.nn.parameters import Parameters
 
 _PIECE = 2**15
@@ -17,7 +18,9 @@ _PIECE = 2**15
 
 
 class Optimizer(ABC):
-    """Changes parameters by their gradients. ``slots`` are all that it remembers: blocks like the parameters, by name.
+    """Updates parameters from their gradients.
+
+    ``slots`` are all that it remembers: blocks of the layout of the parameters, by name; zeros by default.
 
     The weight decay is decoupled from the gradient (Loshchilov and Hutter 2019, "Decoupled Weight Decay
     Regularization"): each step takes learning_rate x weight_decay of every parameter away.
@@ -25,10 +28,11 @@ class Optimizer(ABC):
 
     SLOTS: ClassVar[tuple[str, ...]]
 
-    def __init__(self, parameters: Parameters, weight_decay: float = 0.0) -> None:
+    def __init__(self, parameters: Parameters, weight_decay: float = 0.0, slots: Mapping[str, Parameters] | None = None
+                 ) -> None:
         self.parameters = parameters
         self.weight_decay = weight_decay
-        self.slots = {name: parameters.like() for name in self.SLOTS}
+        self.slots = slots or {name: parameters.like() for name in self.SLOTS}
 
     def update(self, gradients: Parameters, learning_rate: float, step: int) -> None:
         """Take step number ``step`` (from 1) in place."""
@@ -49,8 +53,9 @@ class SGD(Optimizer):
 
     SLOTS = ("velocity",)
 
-    def __init__(self, parameters: Parameters, weight_decay: float = 0.0, momentum: float = 0.0) -> None:
-        super().__init__(parameters, weight_decay)
+    def __init__(self, parameters: Parameters, weight_decay: float = 0.0, momentum: float = 0.0,
+                 slots: Mapping[str, Parameters] | None = None) -> None:
+        super().__init__(parameters, weight_decay, slots)
         self.momentum = momentum
 
     def _change(self, w: np.ndarray, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> None:
@@ -107,18 +112,19 @@ class Adam(Optimizer):
     EPSILON = 1e-8
 
     def _change(self, w: np.ndarray, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> None:
-        choose(w.dtype).adam(w, g, *slots, self.B1, self.B2, learning_rate / (1 - self.B1**step),
+        kernels_for(w.dtype).adam(w, g, *slots, self.B1, self.B2, learning_rate / (1 - self.B1**step),
                              1 / math.sqrt(1 - self.B2**step), self.EPSILON)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, "adagrad": Adagrad, "sgd": SGD}
 
 
-def make_optimizer(config: TrainConfig, parameters: Parameters) -> Optimizer:
-    """The optimizer that ``config`` names, with empty slots."""
-    if config.optimizer == "sgd":
-        return SGD(parameters, config.weight_decay, config.momentum)
-    return OPTIMIZERS[config.optimizer](parameters, config.weight_decay)
+def make_optimizer(config: TrainConfig, parameters: Parameters, slots: Mapping[str, Parameters] | None = None) -> Optimizer:
+    """Return the optimizer that ``config`` names; its slots are zeros by default."""
+    kind = OPTIMIZERS[config.optimizer]
+    if kind is SGD:
+        return SGD(parameters, config.weight_decay, config.momentum, slots)
+    return kind(parameters, config.weight_decay, slots)
 
 
 def clip(gradients: Parameters, norm: float = 0.0, value: float = 0.0) -> float:
@@ -147,7 +153,7 @@ def global_norm(block: Parameters) -> float:
 
 
 _FLOOR = 0.02
-"""To what share of the peak the cosine schedule falls."""
+"""The fraction of the peak to which the cosine schedule falls."""
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -159,9 +165,9 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     assert config.steps is not None, "Run.plan fixes it"
     done = min(1.0, (step - 1) / config.steps)
     if config.schedule == "cosine":
-        share = _FLOOR + (1 - _FLOOR) * (1 + math.cos(math.pi * done)) / 2
+        fraction = _FLOOR + (1 - _FLOOR) * (1 + math.cos(math.pi * done)) / 2
     elif config.schedule == "step":
-        share = 1.0 if done < 0.6 else 0.1 if done < 0.85 else 0.01
+        fraction = 1.0 if done < 0.6 else 0.1 if done < 0.85 else 0.01
     else:
-        share = 1.0
-    return config.learning_rate * share * min(1.0, step / (config.warmup + 1))
+        fraction = 1.0
+    return config.learning_rate * fraction * min(1.0, step / (config.warmup + 1))

@@ -1,59 +1,69 @@
-"""Run: all that a training is at one moment; the one object that goes to disk and comes back."""
+"""Run: the complete state of a training run at one moment; the object that training saves."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config import CELL_RATES, LEARNING_RATES, ModelConfig, TrainConfig, from_facts, to_facts
+from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_dict, to_dict
 from charrnn.errors import CheckpointError, ConfigError
+from charrnn.inference import language_model
+from charrnn.inference.language_model import LanguageModel
+from charrnn.inference.locate import BEST, LAST, checkpoint_at
 from charrnn.mpi import ranks
-from charrnn.nn.model import CharRNN, State
+from charrnn.nn.cells import CELLS
+from charrnn.nn.model import CharRNN
 from charrnn.nn.parallel import environment
+from charrnn.nn.parameters import Parameters
+from charrnn.nn.state import State, map_state
 from charrnn.randomness import generator
-from charrnn.storage import atomic
-from charrnn.storage import container as checkpoint
-from charrnn.text.corpus import Corpus, bounds
-from charrnn.text.vocabulary import UNKNOWN, Vocabulary
+from charrnn.storage import container
+from charrnn.storage.atomic import replace_file
+from charrnn.storage.container import Manifest
+from charrnn.text.corpus import Corpus, Split
 from charrnn.text.windows import Windows
 from charrnn.training.optimizers import Optimizer, make_optimizer
-from charrnn.training.schema import Record, Source, check_values, describe, good_names, source_from
+from charrnn.training.schema import Record, Source, block_names, check_values, expected_arrays, source_from
 
 EVALUATIONS = 20
-"""How many times a plan is evaluated where ``eval_every`` is not given."""
+"""Number of evaluations in a plan for which no ``eval_every`` is given."""
 
 _MOST_EVALUATIONS = 100_000
 _SMOOTHING = 0.01
+_NOT_FIXED = "the plan is given in minutes and not fixed yet; see trainer.fix_plan"
 
 
-class Good(NamedTuple):
-    """The last weights that are known to be good: after which step, and blocks of parameters and optimizer slots."""
+class Rollback(NamedTuple):
+    """The last weights that are known to be finite: after which step, and a copy of each block, flat."""
 
     step: int
-    blocks: tuple[np.ndarray, ...]
+    blocks: dict[str, np.ndarray]
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A training at one moment: after ``step`` steps, about to take the next.
 
-    Everything that the next step depends on stands here or follows from it. ``config`` says exactly what is done:
-    what was open in the config of the start is fixed in it; only ``config.steps`` stays None, until ``plan``, where
-    the length was given in minutes. ``state`` is the hidden state that the next window starts from. What was evaluated
-    up to step ``since``, in another run that this one goes on from, does not count for the best. ``good`` are the
-    weights to go back to where a loss is not finite, ``failures`` how often that was done since they were noted, and
-    ``rate_factor`` what it has left of the learning rate.
+    Whatever the next step depends on is here or follows from it. ``config`` says exactly what is done: settings that were
+    left open at the start are fixed in it; only ``steps`` and ``eval_every`` stay None until ``plan`` if the length was
+    given in minutes. ``state`` is the hidden state from which the next window starts. ``blocks`` are all blocks of
+    parameters that a step changes, by name: the parameters of the network and the slots of the optimizer. ``history`` are
+    the evaluations; those up to step ``since`` belong to another run that this one continues, and do not count for the
+    best. ``rollback`` are the weights to return to if a loss is not finite, ``failures`` counts how often that was done
+    since they were kept, and ``rate_factor`` is the fraction of the learning rate that it has left. ``folder`` is where
+    the run is kept, if it is.
     """
 
-    model: CharRNN
-    vocabulary: Vocabulary
+    model: LanguageModel
     config: TrainConfig
+    blocks: dict[str, Parameters]
     optimizer: Optimizer
     state: State
     source: Source
@@ -64,60 +74,70 @@ class Run:
     since: int = 0
     rate_factor: float = 1.0
     failures: int = 0
-    good: Good | None = None
+    rollback: Rollback | None = None
+    folder: Path | None = None
+
+    def __repr__(self) -> str:
+        steps = "?" if self.config.steps is None else f"{self.planned:,}"
+        best = f", validation {self.best_record.validation_loss:.4f} nats" if self.best_record else ""
+        return f"Run({self.model!r}, step {self.step:,} of {steps}{best})"
 
     @classmethod
-    def start(cls, corpus: Corpus, model_config: ModelConfig | None = None, train_config: TrainConfig | None = None,
+    def start(cls, text: Corpus | Split, model_config: ModelConfig | None = None, train_config: TrainConfig | None = None,
               dtype: Any = np.float32) -> Run:
-        """A run before its first step. Raises ConfigError where the text is too short for the windows."""
+        """Return a run before its first step. Raises ConfigError if the text is too short for the windows."""
         model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
-        validation = corpus.share(config.validation)
-        training, _ = bounds(len(corpus), validation, config.test)
-        windows = Windows(corpus.ids[:training], config.batch_size, config.seq_len)
-        corpus.split(validation, config.test)
+        split = text if isinstance(text, Split) else text.split(config.validation, config.test)
+        corpus = split.corpus
+        split.require(config.validation, config.test)
+        windows = Windows(split.train, config.batch_size, config.seq_len)
         steps, budget = config.steps, config.budget
         if config.epochs is not None:
             steps = steps_of(config.epochs, windows.per_epoch)
+        rate = LEARNING_RATES[config.optimizer] * CELLS[model_config.cell].LEARNING_RATE_FACTOR
         config = replace(
-            config, batch_size=windows.batch_size, validation=validation, epochs=None, steps=None, minutes=budget,
-            learning_rate=config.learning_rate or LEARNING_RATES[config.optimizer] * CELL_RATES[model_config.cell],
+            config, batch_size=windows.batch_size, validation=corpus.validation_fraction(config.validation), epochs=None,
+            steps=None, minutes=budget, learning_rate=config.learning_rate or rate,
             threads=min(config.threads or ranks().cores, windows.batch_size))
-        model = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
-        run = cls(model, corpus.vocabulary, config, make_optimizer(config, model.parameters),
-                  model.initial_state(windows.batch_size),
-                  Source(corpus.sources, corpus.reading, corpus.fingerprint, len(corpus), windows.per_epoch),
-                  environment(dtype))
-        run.note_good()
+        network = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
+        run = cls._of(LanguageModel(network, corpus.vocabulary, corpus.text_config), config,
+                      network.initial_state(windows.batch_size),
+                      Source(corpus.sources, corpus.fingerprint, len(corpus), windows.per_epoch), environment(dtype))
+        run.keep_rollback()
         if steps is not None:
             run.plan(steps)
         return run
 
     @classmethod
-    def start_from(cls, old: Run, corpus: Corpus, train_config: TrainConfig) -> tuple[Run, list[str]]:
-        """A run before its first step that begins with the weights of ``old`` and learns another text (fine-tuning).
+    def start_from(cls, old: LanguageModel, text: Corpus | Split, train_config: TrainConfig) -> tuple[Run, list[str]]:
+        """Return a run before its first step that begins with the weights of ``old`` and learns another text.
 
-        The vocabulary is that of ``corpus``; what belongs to a character goes along with it, and a character that
-        ``old`` does not know gets fresh weights. Returns the run and these characters.
+        The vocabulary is that of the text. The weights of a character that both know are taken over, and a new character
+        gets initial weights. Returns the run and the new characters.
         """
-        run = cls.start(corpus, old.model.config, train_config, old.model.dtype)
-        points = run.vocabulary.codepoints
-        _, to, of = np.intersect1d(points, old.vocabulary.codepoints, assume_unique=True, return_indices=True)
-        per_row = "embedding/w" if old.model.config.embedding_size else "layer0/w_x"
-        for name, weights in run.model.parameters.items():
-            if name == per_row:
-                weights[to] = old.model.parameters[name][of]
-            elif name.startswith("output/"):
-                weights[..., to] = old.model.parameters[name][..., of]
-            else:
-                weights[...] = old.model.parameters[name]
-        run.note_good()
-        fresh = np.delete(points, to)
-        return run, [chr(point) for point in fresh if point != UNKNOWN]
+        run = cls.start(text, old.network.config, train_config, old.network.dtype)
+        new_characters = run.model.take_weights(old)
+        run.keep_rollback()
+        return run, new_characters
+
+    @classmethod
+    def _of(cls, model: LanguageModel, config: TrainConfig, state: State, source: Source, environment: dict[str, str],
+            **progress: Any) -> Run:
+        """Return a run with new blocks for the optimizer."""
+        parameters = model.network.parameters
+        blocks = {name: parameters if name == "parameters" else parameters.like() for name in block_names(config)}
+        slots = {name.removeprefix("optimizer/"): block for name, block in blocks.items() if name.startswith("optimizer/")}
+        optimizer = make_optimizer(config, parameters, slots)
+        return cls(model, config, blocks, optimizer, state, source, environment, **progress)
+
+    def split(self, corpus: Corpus) -> Split:
+        """Return the parts of the run's corpus."""
+        return corpus.split(self.config.validation, self.config.test)
 
     def plan(self, steps: int, eval_every: int | None = None) -> None:
-        """Fix (or change) the number of steps in all. Evaluation points that are fixed already stay where they are.
+        """Fix (or change) the total number of steps. An evaluation interval that is already fixed is kept.
 
-        Raises ConfigError for a plan that is over already, or that has more evaluations than a history may hold.
+        Raises ConfigError for a plan that is over already, or that has too many evaluations.
         """
         if steps < self.step or steps == self.step != self.config.steps:
             raise ConfigError("steps", f"counts from the start of the run, which is at step {self.step:,} already; "
@@ -130,9 +150,9 @@ class Run:
 
     @property
     def planned(self) -> int:
-        """The number of steps in all. Raises ValueError before ``plan``."""
+        """The total number of steps. Raises ValueError before ``plan``."""
         if self.config.steps is None:
-            raise ValueError("the plan is given in minutes and not fixed yet; see trainer.fix_plan")
+            raise ValueError(_NOT_FIXED)
         return self.config.steps
 
     @property
@@ -141,26 +161,32 @@ class Run:
         return self.step / self.source.windows
 
     @property
-    def best(self) -> Record | None:
-        """The evaluation with the lowest validation loss so far, the first of them where there are several."""
+    def best_record(self) -> Record | None:
+        """The evaluation with the lowest validation loss so far; the first of them if there are several."""
         counted = (record for record in self.history if record.step > self.since)
         return min(counted, key=lambda record: record.validation_loss, default=None)
 
     @property
-    def history_to_best(self) -> list[Record]:
-        """The history as it was when the best state was saved."""
-        best = self.best
-        return [record for record in self.history if best is not None and record.step <= best.step]
+    def best(self) -> LanguageModel:
+        """The model with the lowest validation loss: that of ``best.h5`` in the run's folder.
+
+        It is ``model`` if the run has no validation part, or no folder that contains its best state.
+        """
+        record = self.best_record
+        if record is None or record.step == self.step or self.folder is None or not (self.folder / BEST).exists():
+            return self.model
+        is_best = language_model.file_metadata(self.folder / BEST).get("step") == record.step
+        return language_model.load(self.folder / BEST) if is_best else self.model
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether as many evaluations in a row as ``config.patience`` have brought no new best.
+        """Whether the last ``config.patience`` evaluations have brought no new best.
 
-        One that came at the end of a plan, and not at an interval, counts for best but not for patience.
+        An evaluation at the end of a plan that is not at an interval counts for the best but not for patience.
         """
-        if self.config.patience is None or self.best is None:
+        if self.config.patience is None or self.best_record is None:
             return False
-        best, every = self.best.step, self.config.eval_every or 1
+        best, every = self.best_record.step, self.config.eval_every or 1
         return sum(record.step > best and record.step % every == 0 for record in self.history) >= self.config.patience
 
     @property
@@ -177,138 +203,137 @@ class Run:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all that an update changes is finite."""
+        """Whether all values that a step changes are finite."""
         with np.errstate(all="ignore"):
-            return all(np.isfinite(block.sum()) for block in self._blocks)
+            return all(np.isfinite(block.flat.sum()) for block in self.blocks.values())
 
     @property
-    def at_good_point(self) -> bool:
-        """Whether the weights after this step are to be kept as good ones: at the interval of evaluations."""
+    def at_rollback_point(self) -> bool:
+        """Whether the weights after this step are to be kept to roll back to: at the interval of evaluations."""
         assert self.config.eval_every is not None
         return self.step % self.config.eval_every == 0
 
     @property
-    def good_step(self) -> int:
-        """After which step the last good weights were noted."""
-        return self.step if self.good is None else self.good.step
+    def rollback_step(self) -> int:
+        """The step after which the weights to roll back to were kept."""
+        return self.step if self.rollback is None else self.rollback.step
 
     def advance(self, loss: float, state: State) -> None:
-        """Note a step taken: its loss, and the state that the next window starts from."""
+        """Note a step: its loss, and the state from which the next window starts."""
         self.step += 1
         self.state = state
         self.smoothed_loss += (loss - self.smoothed_loss) * max(_SMOOTHING, 1 / self.step)
 
-    def note_good(self) -> None:
-        """Keep a copy of the present weights, to go back to."""
-        blocks = self.good.blocks if self.good else tuple(np.empty_like(block) for block in self._blocks)
-        for kept, block in zip(blocks, self._blocks):
-            kept[...] = block
-        self.good = Good(self.step, blocks)
+    def keep_rollback(self) -> None:
+        """Keep a copy of the present weights to roll back to."""
+        copies = self.rollback.blocks if self.rollback else {name: np.empty_like(block.flat)
+                                                             for name, block in self.blocks.items()}
+        for name, block in self.blocks.items():
+            copies[name][...] = block.flat
+        self.rollback = Rollback(self.step, copies)
         self.failures = 0
 
-    def fall_back(self) -> None:
-        """Go back to the last good weights, from a zero state, with half the learning rate."""
-        if self.good is None:
-            raise ValueError("a copy of a run has no good weights to go back to")
-        for kept, block in zip(self.good.blocks, self._blocks):
-            block[...] = kept
-        self.state = self.model.initial_state(self.config.batch_size)
+    def roll_back(self) -> None:
+        """Restore the last finite weights, set the state to zero, and halve the learning rate."""
+        if self.rollback is None:
+            raise ValueError("the run has no weights to roll back to")
+        for name, block in self.blocks.items():
+            block.flat[...] = self.rollback.blocks[name]
+        self.state = self.model.network.initial_state(self.config.batch_size)
         self.failures += 1
         self.rate_factor /= 2
 
-    @property
-    def _blocks(self) -> list[np.ndarray]:
-        """All that an update changes."""
-        return [self.model.parameters.flat, *(slot.flat for slot in self.optimizer.slots.values())]
-
     def copy(self) -> Run:
-        """A run that goes on by itself and leaves this one alone."""
-        model = CharRNN(self.model.config, len(self.vocabulary), dtype=self.model.dtype)
-        model.parameters.flat[...] = self.model.parameters.flat
-        optimizer = make_optimizer(self.config, model.parameters)
-        for name, slot in self.optimizer.slots.items():
-            optimizer.slots[name].flat[...] = slot.flat
-        state = tuple(type(layer)(*(array.copy() for array in layer)) for layer in self.state)
-        twin = replace(self, model=model, optimizer=optimizer, state=state, history=list(self.history), good=None)
-        twin.note_good()
+        """Return a copy that shares nothing with this run, and rolls back to the present weights."""
+        twin = self._of(deepcopy(self.model), self.config, map_state(np.copy, self.state), self.source,
+                        dict(self.environment), step=self.step, smoothed_loss=self.smoothed_loss,
+                        history=list(self.history), since=self.since, rate_factor=self.rate_factor)
+        for name, block in self.blocks.items():
+            twin.blocks[name].flat[...] = block.flat
+        twin.keep_rollback()
         return twin
 
     def save(self, path: str | Path) -> None:
-        """Write the run as a checkpoint, whole or not at all. Raises OSError where that fails."""
-        atomic.write_pieces(path, [self.to_bytes()])
+        """Write the run as a checkpoint, whole or not at all. Raises OSError; ValueError before ``plan``."""
+        replace_file(path, [self.to_bytes()])
 
     def to_bytes(self) -> bytes:
-        """The run as the bytes of a checkpoint. Raises ValueError before ``plan``."""
-        assert self.planned
-        return checkpoint.to_bytes(self._arrays(), self._facts())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For other ranks: what a checkpoint would hold."""
-        return Run._from, (self._arrays(), json.loads(json.dumps(self._facts())))
+        """Return the bytes of the run's checkpoint. Raises ValueError before ``plan``."""
+        if self.config.steps is None:
+            raise ValueError(_NOT_FIXED)
+        return container.to_bytes(self._arrays(), self._metadata())
 
     def snapshot(self) -> Callable[[str | Path], None]:
-        """``save`` of the run as it is now, for later."""
-        arrays, facts = {name: array.copy() for name, array in self._arrays().items()}, self._facts()
-        return lambda path: checkpoint.write(path, arrays, facts)
+        """Return a function that saves the run as it is now."""
+        arrays, metadata = {name: array.copy() for name, array in self._arrays().items()}, self._metadata()
+        return lambda path: container.write(path, arrays, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
-        """The run in a checkpoint. Raises CheckpointError for a file that is none or holds what cannot be."""
-        arrays, facts = checkpoint.read(path, describe)
-        try:
-            return cls._from(arrays, facts)
-        except (ValueError, ConfigError) as error:
-            raise CheckpointError(f"{path}: not a valid checkpoint: {error}") from None
-        except MemoryError:
-            raise CheckpointError(f"{path}: cannot be read as a checkpoint: it takes more memory than there is") from None
+        """Load the run of a checkpoint, or the last state of a run folder.
+
+        Raises RunError if there is none, CheckpointError if the file is not a valid checkpoint of a run.
+        """
+        file = checkpoint_at(path, LAST)
+
+        def expected(metadata: dict[str, Any]) -> Manifest:
+            if metadata.get("kind") == "model":
+                raise CheckpointError(f"{file}: contains only a model and no training run; it can be sampled and "
+                                      f"evaluated, but not resumed")
+            return expected_arrays(metadata)
+
+        arrays, metadata = container.read(file, expected)
+        with container.reported(file):
+            run = cls._restore(arrays, metadata)
+        run.folder = file.parent if file.name in (BEST, LAST) else None
+        return run
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a run as the content of its checkpoint."""
+        return Run._restore, (self._arrays(), json.loads(json.dumps(self._metadata())))
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {f"parameters/{name}": array for name, array in self.model.parameters.items()}
-        for slot, parameters in self.optimizer.slots.items():
-            arrays.update({f"optimizer/{slot}/{name}": array for name, array in parameters.items()})
+        arrays = self.model.arrays()
+        for block, parameters in self.blocks.items():
+            arrays.update({f"{block}/{name}": array for name, array in parameters.items()})
         for k, layer in enumerate(self.state):
             arrays.update({f"state/layer{k}/{name}": array for name, array in layer._asdict().items()})
-        if self.good is not None and self.good.step != self.step:
-            arrays.update(zip(good_names(self.optimizer.SLOTS), self.good.blocks))
-        return {**arrays, "vocabulary/codepoints": self.vocabulary.codepoints}
+        if self.rollback is not None and self.rollback.step != self.step:
+            arrays.update({f"rollback/{name}": block for name, block in self.rollback.blocks.items()})
+        return arrays
 
-    def _facts(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         epoch, window = divmod(self.step, self.source.windows)
         return {
-            "model": to_facts(self.model.config), "train": to_facts(self.config), "dtype": self.model.dtype.name,
-            "vocabulary": len(self.vocabulary), "step": self.step, "epoch": epoch, "window": window, "since": self.since,
-            "rate_factor": self.rate_factor, "failures": self.failures,
-            "good_step": self.good_step,
-            "smoothed_loss": self.smoothed_loss, "history": [list(record) for record in self.history],
-            "source": {**self.source._asdict(), "reading": to_facts(self.source.reading)}, "environment": self.environment,
+            "kind": "run", "model": self.model.metadata(), "train": to_dict(self.config), "step": self.step,
+            "epoch": epoch, "window": window, "since": self.since, "rate_factor": self.rate_factor,
+            "failures": self.failures, "rollback_step": self.rollback_step, "smoothed_loss": self.smoothed_loss,
+            "history": [list(record) for record in self.history], "source": self.source._asdict(),
+            "environment": self.environment,
         }
 
     @classmethod
-    def _from(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Run:
+    def _restore(cls, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> Run:
         check_values(arrays)
-        vocabulary = Vocabulary(arrays["vocabulary/codepoints"])
-        if (vocabulary.unknown is not None) != (facts["source"]["reading"]["min_count"] > 1):
-            raise ValueError("its vocabulary is not that of its reading")
-        config = from_facts(TrainConfig, facts["train"])
-        model = CharRNN(from_facts(ModelConfig, facts["model"]), len(vocabulary), dtype=np.dtype(facts["dtype"]))
-        optimizer = make_optimizer(config, model.parameters)
-        for parameters, prefix in [(model.parameters, "parameters"),
-                                   *((slot, f"optimizer/{name}") for name, slot in optimizer.slots.items())]:
-            for name, view in parameters.items():
-                view[...] = arrays[f"{prefix}/{name}"]
+        model = language_model.restore(arrays, metadata["model"])
         state = tuple(type(layer)(*(arrays[f"state/layer{k}/{name}"] for name in layer._fields))
-                      for k, layer in enumerate(model.initial_state(1)))
-        run = cls(model, vocabulary, config, optimizer, state, source_from(facts["source"]), dict(facts["environment"]),
-                  facts["step"], facts["smoothed_loss"], [Record(*record) for record in facts["history"]],
-                  facts["since"], facts["rate_factor"])
-        if facts["good_step"] == run.step:
-            run.note_good()
+                      for k, layer in enumerate(model.network.initial_state(1)))
+        run = cls._of(model, from_dict(TrainConfig, metadata["train"]), state, source_from(metadata["source"]),
+                      dict(metadata["environment"]), step=metadata["step"], smoothed_loss=metadata["smoothed_loss"],
+                      history=[Record(*record) for record in metadata["history"]], since=metadata["since"],
+                      rate_factor=metadata["rate_factor"])
+        for block, parameters in run.blocks.items():
+            for name, view in parameters.items():
+                view[...] = arrays[f"{block}/{name}"]
+        if metadata["rollback_step"] == run.step:
+            run.keep_rollback()
         else:
-            run.good = Good(facts["good_step"], tuple(arrays[name] for name in good_names(optimizer.SLOTS)))
-        run.failures = facts["failures"]
+            run.rollback = Rollback(metadata["rollback_step"],
+                                    {name: arrays[f"rollback/{name}"] for name in run.blocks})
+        run.failures = metadata["failures"]
         return run
 
 
 def steps_of(epochs: float, windows: int) -> int:
-    """The steps that so many passes over a training part of so many windows take."""
+    """Return the number of steps in ``epochs`` passes over a training part of ``windows`` windows."""
     return max(1, round(epochs * windows))

@@ -1,32 +1,34 @@
-"""The facts of a checkpoint, judged: what a file says of its run, before a value of it is used.
+"""The metadata of a run's checkpoint, and its validation.
 
-A file may come from anywhere and say anything. What cannot be is refused with a ValueError that says what it is.
+A file may come from anywhere and say anything, so everything is checked before it is used.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config import ModelConfig, Reading, TrainConfig, from_facts
+from charrnn.config import ModelConfig, TextConfig, TrainConfig, from_dict
 from charrnn.errors import ConfigError
+from charrnn.inference import language_model
 from charrnn.nn.cells import CELLS
 from charrnn.nn.model import parameter_shapes
+from charrnn.storage import container
 from charrnn.storage.container import Manifest
-from charrnn.text.corpus import bounds
-from charrnn.text.vocabulary import CODE_POINTS
+from charrnn.storage.metadata import require, require_finite, require_types
+from charrnn.text.corpus import split_bounds
 from charrnn.training.optimizers import OPTIMIZERS
 
-_DTYPES = {"float32": "<f4", "float64": "<f8"}
-_KINDS = {
-    "model": dict, "train": dict, "dtype": str, "vocabulary": int, "step": int, "epoch": int, "window": int,
-    "since": int, "smoothed_loss": float, "rate_factor": float, "failures": int, "good_step": int, "history": list,
-    "source": dict, "environment": dict,
+_TYPES = {
+    "kind": str, "model": dict, "train": dict, "step": int, "epoch": int, "window": int, "since": int,
+    "smoothed_loss": float, "rate_factor": float, "failures": int, "rollback_step": int, "history": list, "source": dict,
+    "environment": dict,
 }
-_SOURCE_KINDS = {"names": list, "reading": dict, "fingerprint": str, "characters": int, "windows": int}
+_SOURCE_TYPES = {"names": list, "fingerprint": str, "characters": int, "windows": int}
 
 
 class Record(NamedTuple):
@@ -38,101 +40,97 @@ class Record(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The corpus a run trains on: names as given, how bytes became ids, its fingerprint, characters in all, windows an
-    epoch."""
+    """The corpus of a run: names as given, fingerprint, number of characters, windows per epoch."""
 
     names: tuple[str, ...]
-    reading: Reading
     fingerprint: str
     characters: int
     windows: int
 
 
-def describe(facts: dict[str, Any]) -> Manifest:
-    """The arrays that belong to the facts of a checkpoint. Raises ValueError for facts that cannot be."""
-    _need(facts, _KINDS, "its facts")
-    model_config, config = _configs(facts)
-    source = source_from(facts["source"])
-    step, good_step, since = facts["step"], facts["good_step"], facts["since"]
-    training, _ = bounds(source.characters, config.validation or 0.0, config.test)
-    _refuse(facts["dtype"] not in _DTYPES, "its dtype is unknown")
-    _refuse(not 1 <= facts["vocabulary"] <= CODE_POINTS + 1, "its vocabulary has an impossible size")
-    _refuse(None in (config.eval_every, config.learning_rate, config.validation), "its plan is not fixed")
-    _refuse(model_config.embedding_size is None, "its model is not fixed")
-    _refuse(not 1 <= (config.threads or 0) <= config.batch_size, "its threads are not fixed, or more than its streams")
-    _refuse(not (0 <= good_step <= step and 0 <= since <= step <= (config.steps or 0)), "its step lies outside its plan")
-    _refuse((facts["epoch"], facts["window"]) != divmod(step, source.windows), "its position is not that of its step")
-    _refuse(source.windows != (training - 1) // config.seq_len // config.batch_size,
-            "its windows are not those of its corpus")
-    _refuse(not math.isfinite(facts["smoothed_loss"]), "its loss is not finite")
-    _refuse(not 0 < facts["rate_factor"] <= 1 or not 0 <= facts["failures"] <= step, "its failures cannot be")
-    _check_history(facts["history"], step)
-    _refuse(any(type(value) is not str for value in facts["environment"].values()), "its environment is no text")
-    return _manifest(model_config, config, facts["vocabulary"], _DTYPES[facts["dtype"]], good_step != step)
+def block_names(config: TrainConfig) -> tuple[str, ...]:
+    """Return the names of the blocks of parameters that a step changes.
+
+    Each has the layout of the parameters. Whatever a run saves, loads, copies, validates and rolls back follows from
+    this list.
+    """
+    return ("parameters", *(f"optimizer/{slot}" for slot in OPTIMIZERS[config.optimizer].SLOTS))
 
 
-def _manifest(model_config: ModelConfig, config: TrainConfig, vocabulary_size: int, dtype: str, with_good: bool
-              ) -> Manifest:
-    shapes, slots = parameter_shapes(model_config, vocabulary_size), OPTIMIZERS[config.optimizer].SLOTS
-    manifest: Manifest = {f"parameters/{name}": (dtype, shape) for name, shape in shapes.items()}
-    for slot in slots:
-        manifest.update({f"optimizer/{slot}/{name}": (dtype, shape) for name, shape in shapes.items()})
-    state_shape = (config.batch_size, model_config.hidden_size)
-    manifest.update({f"state/layer{k}/{name}": (dtype, state_shape)
-                     for k in range(model_config.layers) for name in CELLS[model_config.cell].State._fields})
-    if with_good:
+def expected_arrays(metadata: dict[str, Any]) -> Manifest:
+    """Return the arrays that belong to the metadata of a checkpoint. Raises ValueError if the metadata is invalid."""
+    require_types(metadata, _TYPES, "the metadata")
+    require(metadata["kind"] == "run", "it is not the checkpoint of a run")
+    manifest = language_model.expected_arrays(metadata["model"])
+    try:
+        model = from_dict(ModelConfig, metadata["model"]["config"])
+        config = from_dict(TrainConfig, metadata["train"])
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    dtype = metadata["model"]["dtype"]
+    require(dtype in ("float32", "float64"), "the dtype of a run must be float32 or float64")
+    _check_progress(metadata, config)
+    _check_history(metadata["history"], metadata["step"])
+    require(all(type(value) is str for value in metadata["environment"].values()), "the environment must be text")
+    return {**manifest, **_run_arrays(model, config, metadata, language_model.DTYPES[dtype])}
+
+
+def _run_arrays(model: ModelConfig, config: TrainConfig, metadata: Mapping[str, Any], dtype: str) -> Manifest:
+    shapes = parameter_shapes(model, metadata["model"]["vocabulary"])
+    manifest: Manifest = {f"{block}/{name}": (dtype, shape)
+                          for block in block_names(config) for name, shape in shapes.items()}
+    state_shapes = CELLS[model.cell].state_shapes(config.batch_size, model.hidden_size)
+    manifest.update({f"state/layer{k}/{name}": (dtype, shape)
+                     for k in range(model.layers) for name, shape in state_shapes.items()})
+    if metadata["rollback_step"] != metadata["step"]:
         size = sum(math.prod(shape) for shape in shapes.values())
-        manifest.update(dict.fromkeys(good_names(slots), (dtype, (size,))))
-    return {**manifest, "vocabulary/codepoints": ("<u4", (vocabulary_size,))}
+        manifest.update({f"rollback/{block}": (dtype, (size,)) for block in block_names(config)})
+    return manifest
 
 
-def good_names(slots: tuple[str, ...]) -> list[str]:
-    """The names of the blocks of the last good weights: parameters first, then each optimizer slot."""
-    return ["good/parameters", *(f"good/{slot}" for slot in slots)]
-
-
-def check_values(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise ValueError for numbers that no training can have left."""
-    for name, array in arrays.items():
-        _refuse(array.dtype.kind == "f" and not np.isfinite(array).all(), f"/{name} holds what is not finite")
-        squares = "square" in name and name.startswith(("optimizer/", "good/"))
-        _refuse(squares and bool(np.any(array < 0)), f"/{name} holds negative squares")
-
-
-def source_from(facts: Mapping[str, Any]) -> Source:
-    """The Source in plain facts. Raises ValueError for facts that cannot be."""
-    _need(facts, _SOURCE_KINDS, "the facts of its corpus")
-    _refuse(any(type(name) is not str or "\0" in name for name in facts["names"]), "the names of its corpus are no text")
-    _refuse(facts["characters"] < 1 or facts["windows"] < 1, "its corpus has an impossible size")
-    try:
-        reading = from_facts(Reading, facts["reading"])
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    return Source(**{**facts, "names": tuple(facts["names"]), "reading": reading})
-
-
-def _configs(facts: Mapping[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    try:
-        return from_facts(ModelConfig, facts["model"]), from_facts(TrainConfig, facts["train"])
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
+def _check_progress(metadata: Mapping[str, Any], config: TrainConfig) -> None:
+    source = source_from(metadata["source"])
+    step, rollback_step, since = metadata["step"], metadata["rollback_step"], metadata["since"]
+    require(None not in (config.steps, config.eval_every, config.learning_rate, config.validation, config.threads),
+            "the plan is not fixed")
+    require((config.threads or 0) <= config.batch_size, "there are more threads than streams")
+    require(step <= (config.steps or 0) and rollback_step <= step and since <= step, "the step is outside of the plan")
+    require((metadata["epoch"], metadata["window"]) == divmod(step, source.windows), "the position does not fit the step")
+    training, _ = split_bounds(source.characters, config.validation or 0.0, config.test)
+    require(source.windows == (training - 1) // config.seq_len // config.batch_size,
+            "the number of windows does not fit the corpus")
+    require(math.isfinite(metadata["smoothed_loss"]), "the loss is not finite")
+    require(0 < metadata["rate_factor"] <= 1, "the rate factor is out of range")
+    require(metadata["failures"] <= step, "there are more failures than steps")
 
 
 def _check_history(history: list[Any], step: int) -> None:
     before = 0
     for record in history:
-        _refuse(type(record) is not list or [type(item) for item in record] != [int, float, float]
-                or not before < record[0] <= step or not all(map(math.isfinite, record)), "its history is not one")
+        require(type(record) is list and [type(item) for item in record] == [int, float, float]
+                and before < record[0] <= step and all(map(math.isfinite, record)), "the history is invalid")
         before = record[0]
 
 
-def _need(facts: Mapping[str, Any], kinds: Mapping[str, type], what: str) -> None:
-    _refuse(set(facts) != set(kinds), f"{what} are incomplete, or more than there are")
-    for name, kind in kinds.items():
-        _refuse(type(facts[name]) is not kind, f"{what} have a {name} of the wrong type")
-        _refuse(kind is int and not 0 <= facts[name] < 2**63, f"{what} have a {name} out of range")
+def check_values(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError for values that no training can have produced."""
+    require_finite(arrays)
+    for name, array in arrays.items():
+        is_square = name.startswith(("optimizer/square", "rollback/optimizer/square"))
+        require(not is_square or bool(np.all(array >= 0)), f"/{name} contains negative squares")
 
 
-def _refuse(wrong: bool, what: str) -> None:
-    if wrong:
-        raise ValueError(what)
+def read_source(path: str | Path) -> tuple[Source, TextConfig, TrainConfig]:
+    """Read from a checkpoint on which text, and how, a run was trained. Raises CheckpointError if it is not a run's."""
+    metadata = container.read_metadata(path, expected_arrays)
+    return (source_from(metadata["source"]), from_dict(TextConfig, metadata["model"]["text"]),
+            from_dict(TrainConfig, metadata["train"]))
+
+
+def source_from(metadata: Mapping[str, Any]) -> Source:
+    """Return the Source in plain values. Raises ValueError if they are invalid."""
+    require_types(metadata, _SOURCE_TYPES, "the metadata of the corpus")
+    require(all(type(name) is str and "\0" not in name for name in metadata["names"]),
+            "the names of the corpus are invalid")
+    require(metadata["characters"] >= 1 and metadata["windows"] >= 1, "the size of the corpus is out of range")
+    return Source(**{**metadata, "names": tuple(metadata["names"])})

@@ -1,10 +1,10 @@
-"""Sweep: the same training with each combination of some settings."""
+"""Sweep: the same training with every combination of some settings."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +13,13 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import ConfigError, RunError, TrainingError
 from charrnn.mpi import Ranks, in_a_pool, ranks, working_alone
 from charrnn.text.corpus import Corpus
+from charrnn.training.api import carry_out
+from charrnn.training.events import OnEvent, Warned, ignore
+from charrnn.training.prepare import Job
 from charrnn.training.run import Run
-from charrnn.training.run_folder import Keeper, RunFolder, StopSignals
-from charrnn.training.trainer import Step, Trainer, fix_plan
-
-_WORDS = {"yes": True, "true": True, "no": False, "false": False}
+from charrnn.training.run_folder import RunFolder
+from charrnn.training.signals import StopSignals
+from charrnn.training.trainer import fix_plan
 
 
 class Combination(NamedTuple):
@@ -30,7 +32,7 @@ class Combination(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of one: the run as it is now, the error that ended it, or the number of the signal that stopped it."""
+    """The result of one training: its steps and loss, the error that ended it, or the signal that stopped it."""
 
     combination: Combination
     steps: int
@@ -39,31 +41,6 @@ class Result(NamedTuple):
     error: str | None = None
     stopped: int | None = None
     was_finished: bool = False
-
-
-def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Settings and their values, from texts such as "hidden-size=128,256". Raises ConfigError for what is none."""
-    kinds = {item.name: item.metadata["kind"]
-             for config in (ModelConfig, TrainConfig) for item in dataclasses.fields(config)}
-    grid: dict[str, list[Any]] = {}
-    for text in texts:
-        flag, _, values = text.partition("=")
-        name = flag.strip().replace("-", "_")
-        if name not in kinds:
-            raise ConfigError("grid", f"{flag!r} is no setting of a training; give it as in hidden-size=128,256")
-        if name in grid:
-            raise ConfigError("grid", f"names {flag} twice; give all its values at once")
-        grid[name] = [_value(flag, kinds[name], value.strip()) for value in values.split(",")]
-        if len(set(grid[name])) < len(grid[name]):
-            raise ConfigError("grid", f"has a value of {flag} twice")
-    return grid
-
-
-def _value(flag: str, kind: type, text: str) -> Any:
-    try:
-        return _WORDS[text.lower()] if kind is bool else kind(text)
-    except (ValueError, KeyError):
-        raise ConfigError("grid", f"{flag} takes {kind.__name__} values, not {text!r}") from None
 
 
 def combinations(grid: Mapping[str, Sequence[Any]], model_config: Mapping[str, Any], train_config: Mapping[str, Any]
@@ -84,13 +61,12 @@ def combinations(grid: Mapping[str, Sequence[Any]], model_config: Mapping[str, A
     return found
 
 
-def sweep(corpus: Corpus, todo: Iterable[Combination], parent: str | Path,
-          on_step: Callable[[Run, Step], None] | None = None) -> Iterator[Result]:
-    """Train each combination in a run folder of its name in ``parent``, and yield what became of it, as it ends.
+def sweep(corpus: Corpus, todo: Iterable[Combination], parent: str | Path, on_event: OnEvent = ignore) -> Iterator[Result]:
+    """Train each combination in a run folder of its name in ``parent``, and yield each result as it is ready.
 
-    What a folder there holds already is gone on with, or taken as it is where it is finished. Among MPI ranks each takes
-    the next one that is left (``mpi4py.futures``), else one is trained after the other. Ends early after a signal.
-    Raises RunError for a folder with another training.
+    A run that exists there is resumed, or taken as it is if it is finished. Among MPI ranks each takes the next
+    combination that is left (``mpi4py.futures``), otherwise they are trained one after the other. Ends early after a
+    signal. Raises RunError if a folder contains another training.
     """
     tasks = [(corpus, combination, Path(parent)) for combination in todo]
     job = ranks()
@@ -105,7 +81,7 @@ def sweep(corpus: Corpus, todo: Iterable[Combination], parent: str | Path,
             yield from _first_come(executor, tasks)
     else:
         for task in tasks:
-            result = train_one(*task, on_step=on_step)
+            result = train_one(*task, on_event=on_event)
             yield result
             if result.stopped:
                 return
@@ -129,52 +105,54 @@ def _first_come(executor: Any, tasks: list[tuple[Corpus, Combination, Path]]) ->
                 yield future.result()
 
 
-def train_one(corpus: Corpus, combination: Combination, parent: Path, on_step: Callable[[Run, Step], None] | None = None
-              ) -> Result:
+def train_one(corpus: Corpus, combination: Combination, parent: Path, on_event: OnEvent = ignore) -> Result:
     """Take one training of a sweep to its end, or to a signal; see ``sweep``."""
     with working_alone():
         folder = RunFolder(parent / combination.name)
-        run = Run.start(corpus, combination.model_config, combination.train_config)
+        split = corpus.split(combination.train_config.validation, combination.train_config.test)
+        run = Run.start(split, combination.model_config, combination.train_config)
         if folder.last.exists():
             run = _the_same(Run.load(folder.last), run, folder)
         elif folder.exists():
             raise RunError(f"{folder.path}: holds a run without last.h5; remove it, or give the sweep another --name")
         try:
             if run.config.steps is None:
-                fix_plan(run, corpus)
+                fix_plan(run, split)
             was_finished = run.finished
-            stopped = None if was_finished else _train(run, corpus, folder, on_step)
+            stopped = None if was_finished else _train(Job(run, split, folder), on_event)
         except TrainingError as error:
             return Result(combination, run.step, run.config.steps or 0, error=str(error))
         if not run.finished:
             return Result(combination, run.step, run.planned, stopped=stopped)
-        loss = run.smoothed_loss if run.best is None else run.best.validation_loss
+        record = run.best_record
+        loss = run.smoothed_loss if record is None else record.validation_loss
         return Result(combination, run.step, run.planned, loss, was_finished=was_finished)
 
 
-def _train(run: Run, corpus: Corpus, folder: RunFolder, on_step: Callable[[Run, Step], None] | None) -> int | None:
-    """Go on to the run's end, or to a signal, which is returned."""
-    def show(step: Step) -> None:
-        if on_step is not None:
-            on_step(run, step)
-
-    folder.make()
+def _train(job: Job, on_event: OnEvent) -> int | None:
+    """Carry out a job; its last warning becomes the error if the run could not be saved."""
     warnings: list[str] = []
-    with StopSignals() as stop:
-        keeper = Keeper(run, Trainer(run, corpus), folder, show, warnings.append)
-        keeper.train(stop)
-    if keeper.unsaved:
-        raise TrainingError(warnings[-1])
-    return stop.received
+
+    def pass_on(event: Any) -> None:
+        if isinstance(event, Warned):
+            warnings.append(event.message)
+        else:
+            on_event(event)
+
+    job.folder.make()
+    try:
+        return carry_out(job, pass_on)
+    except RunError as error:
+        raise TrainingError(warnings[-1] if warnings else str(error)) from error
 
 
-def _the_same(kept: Run, fresh: Run, folder: RunFolder) -> Run:
-    """The run that was kept, if it is a training like ``fresh``."""
+def _the_same(kept: Run, new: Run, folder: RunFolder) -> Run:
+    """Return the run that was kept, if it has the settings of ``new``."""
     plan: dict[str, Any] = {"steps": None, "minutes": None, "eval_every": None, "threads": None}
-    if (kept.source.fingerprint != fresh.source.fingerprint or kept.model.config != fresh.model.config
-            or replace(kept.config, **plan) != replace(fresh.config, **plan)
-            or fresh.config.steps not in (None, kept.config.steps)
-            or fresh.config.eval_every not in (None, kept.config.eval_every)):
+    if (kept.source.fingerprint != new.source.fingerprint or kept.model.network.config != new.model.network.config
+            or replace(kept.config, **plan) != replace(new.config, **plan)
+            or new.config.steps not in (None, kept.config.steps)
+            or new.config.eval_every not in (None, kept.config.eval_every)):
         raise RunError(f"{folder.path}: holds a training with other settings or another text; give the sweep another "
                        f"--name")
     return kept

@@ -14,7 +14,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from charrnn import Run
-from charrnn.training.metrics_table import COLUMNS, Metrics, rows_every
+from charrnn.training import metrics_table
+from charrnn.training.metrics_table import COLUMNS, MetricsTable, rows_every
 from charrnn.training.trainer import Step
 
 EVAL_EVERY = 150  # so that every third step has a row
@@ -28,11 +29,11 @@ def run(start: Callable[..., Run]) -> Run:
     return run
 
 
-def note(metrics: Metrics, run: Run, first: int, last: int) -> None:
+def note(metrics: MetricsTable, run: Run, first: int, last: int) -> None:
     """Note the steps ``first`` to ``last``: one second each, half of it for an evaluation that is not always there."""
     for number in range(first, last + 1):
         validation_loss = None if number % EVAL_EVERY else 1.5
-        metrics.note(Step(number, number / 14, 2.0, 0.123456, 0.01, 0.5, validation_loss), run, 1.0)
+        metrics.add(Step(number, number / 14, 2.0, 0.123456, 0.01, 0.5, validation_loss), run, 1.0)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -51,7 +52,7 @@ def test_there_are_at_most_fifty_rows_from_evaluation_to_evaluation(eval_every: 
 
 def test_rows_say_what_was_noted(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = Metrics(path, 0)
+    metrics = MetricsTable(path, 0)
     note(metrics, run, 1, EVAL_EVERY)
     assert not path.exists()
     metrics.flush()
@@ -64,28 +65,28 @@ def test_rows_say_what_was_noted(tmp_path: Path, run: Run) -> None:
 
 
 def test_the_speed_is_that_since_the_row_before_without_evaluations(tmp_path: Path, run: Run) -> None:
-    metrics = Metrics(tmp_path / "metrics.csv", 0)
+    metrics = MetricsTable(tmp_path / "metrics.csv", 0)
     for number in range(1, 7):
-        metrics.note(Step(number, 0.1, 2.0, 0.1, 0.01, 0.5 if number <= 3 else 0.25, None), run, 7.0)
+        metrics.add(Step(number, 0.1, 2.0, 0.1, 0.01, 0.5 if number <= 3 else 0.25, None), run, 7.0)
     metrics.flush()
     assert [row["characters_per_second"] for row in table(metrics.path)] == ["48", "96"]
 
 
 def test_an_evaluation_has_its_row_wherever_it_is(tmp_path: Path, run: Run) -> None:
-    metrics = Metrics(tmp_path / "metrics.csv", 0)
-    metrics.note(Step(1, 0.1, 2.0, 0.1, 0.01, 0.5, 1.25), run, 1.0)
+    metrics = MetricsTable(tmp_path / "metrics.csv", 0)
+    metrics.add(Step(1, 0.1, 2.0, 0.1, 0.01, 0.5, 1.25), run, 1.0)
     metrics.flush()
     assert table(metrics.path)[0]["validation_loss"] == "1.250000"
 
 
 def test_the_time_goes_on_where_it_was(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = Metrics(path, 0)
+    metrics = MetricsTable(path, 0)
     note(metrics, run, 1, 6)
     metrics.flush()
-    assert Metrics(path, 6).seconds == 6
-    assert Metrics(path, 3).seconds == 3
-    metrics = Metrics(path, 6)
+    assert MetricsTable(path, 6).seconds == 6
+    assert MetricsTable(path, 3).seconds == 3
+    metrics = MetricsTable(path, 6)
     note(metrics, run, 7, 9)
     metrics.flush()
     assert [row["seconds"] for row in table(path)] == ["3.000", "6.000", "9.000"]
@@ -93,10 +94,10 @@ def test_the_time_goes_on_where_it_was(tmp_path: Path, run: Run) -> None:
 
 def test_rows_of_steps_that_are_taken_again_are_replaced(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = Metrics(path, 0)
+    metrics = MetricsTable(path, 0)
     note(metrics, run, 1, 12)
     metrics.flush()
-    metrics = Metrics(path, 7)
+    metrics = MetricsTable(path, 7)
     metrics.flush()
     assert steps(path) == [3, 6]
     note(metrics, run, 8, 9)
@@ -104,13 +105,36 @@ def test_rows_of_steps_that_are_taken_again_are_replaced(tmp_path: Path, run: Ru
     assert steps(path) == [3, 6, 9]
 
 
+@pytest.mark.parametrize("missing", [None, "epoch", "characters_per_second"])
+def test_a_table_with_other_columns_keeps_its_rows(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch,
+                                                   missing: str | None) -> None:
+    """A version with a column more or a column less has written it."""
+    path = tmp_path / "metrics.csv"
+    columns = {name: text for name, text in COLUMNS.items() if name != missing}
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics_table, "COLUMNS", columns if missing else {**columns, "other": lambda row: "x"})
+        metrics = MetricsTable(path, 0)
+        note(metrics, run, 1, 12)
+        metrics.flush()
+    before = table(path)
+    metrics = MetricsTable(path, 9)
+    assert (metrics.seconds, table(path)) == (9, before)
+    note(metrics, run, 10, 12)
+    metrics.flush()
+    after = table(path)
+    assert steps(path) == [3, 6, 9, 12]
+    assert list(after[0]) == list(COLUMNS)
+    for old, new in zip(before[:3], after):
+        assert new == {name: old.get(name, "") for name in COLUMNS}
+
+
 def test_looking_changes_nothing(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = Metrics(path, 0)
+    metrics = MetricsTable(path, 0)
     note(metrics, run, 1, 12)
     metrics.flush()
     before = path.read_bytes()
-    note(Metrics(path, 3), run, 4, 6)
+    note(MetricsTable(path, 3), run, 4, 6)
     assert path.read_bytes() == before
 
 
@@ -118,12 +142,12 @@ def test_looking_changes_nothing(tmp_path: Path, run: Run) -> None:
                                   "9,,,,,,,\n", "x,1,2,3,4,5,6,7\n", "9,0.6,nan,2.2,,0.01,0.1,48\n", "\0" * 99])
 def test_a_last_line_that_is_not_whole_goes(tmp_path: Path, run: Run, torn: str) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = Metrics(path, 0)
+    metrics = MetricsTable(path, 0)
     note(metrics, run, 1, 6)
     metrics.flush()
     whole = path.read_text()
     path.write_text(whole + torn)
-    Metrics(path, 12).flush()
+    MetricsTable(path, 12).flush()
     assert path.read_text() == whole
 
 
@@ -137,7 +161,7 @@ def test_no_row_is_doubled_or_missing_wherever_writing_was_cut_off(
     saved = 0
     for count, cut in [*parts, (0, None)]:
         size = path.stat().st_size if path.exists() else 0
-        metrics = Metrics(path, saved)
+        metrics = MetricsTable(path, saved)
         note(metrics, run, saved + 1, saved + count)
         metrics.flush()
         if cut is None:
@@ -151,7 +175,7 @@ def test_no_row_is_doubled_or_missing_wherever_writing_was_cut_off(
 def test_rows_that_could_not_be_written_are_kept_for_the_next_time(
         tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = Metrics(path, 0)
+    metrics = MetricsTable(path, 0)
     note(metrics, run, 1, 3)
     metrics.flush()
     note(metrics, run, 4, 6)
@@ -170,7 +194,7 @@ def test_rows_that_could_not_be_written_are_kept_for_the_next_time(
 
 
 def test_a_table_that_was_removed_begins_anew(tmp_path: Path, run: Run) -> None:
-    metrics = Metrics(tmp_path / "metrics.csv", 6)
+    metrics = MetricsTable(tmp_path / "metrics.csv", 6)
     assert metrics.seconds == 0
     note(metrics, run, 7, 9)
     metrics.flush()

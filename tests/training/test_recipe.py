@@ -4,14 +4,14 @@ import pytest
 
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.nn.model import CharRNN
-from charrnn.training.recipe import choose, seen, weights
+from charrnn.training.recipe import characters_read, choose_model, weight_count
 
 SHAKESPEARE = 1_003_854
 
 
 def chosen(characters=SHAKESPEARE, cell="lstm", named=(), cores=2, kernels="compiled", model=None, **length):
     config = TrainConfig(**(length or {"minutes": 2.0}))
-    return choose(model or ModelConfig(cell), named, config, characters, 65, cores, kernels)
+    return choose_model(model or ModelConfig(cell), named, config, characters, 65, cores, kernels)
 
 
 def test_the_recipes_of_the_documentation():
@@ -31,7 +31,7 @@ def test_compiled_kernels_may_take_a_larger_one():
 
 def test_a_small_text_has_a_small_model_that_drops_much():
     found = chosen(20_000)
-    assert weights(found, 65) <= 1.5 * 20_000
+    assert weight_count(found, 65) <= 1.5 * 20_000
     assert found.dropout == found.weight_drop == 0.5
 
 
@@ -67,17 +67,17 @@ def test_weights_are_those_that_take_part_in_products(cell, layers, embedding_si
     model = CharRNN(ModelConfig(cell, 24, layers, embedding_size=embedding_size), 65)
     matrices = sum(array.size for name, array in model.parameters.items() if array.ndim == 2)
     rows = model.parameters["embedding/w" if embedding_size else "layer0/w_x"].size
-    assert weights(model.config, 65) == matrices - rows
+    assert weight_count(model.config, 65) == matrices - rows
 
 
 def test_what_is_seen_follows_from_the_plan():
     model = ModelConfig()
-    assert seen(model, TrainConfig(epochs=2.5), 1000, 65, 2, "compiled") == 2500
-    assert seen(model, TrainConfig(steps=10, batch_size=3, seq_len=7), 1000, 65, 2, "compiled") == 210
-    one, two = (seen(model, TrainConfig(minutes=2.0), 1000, 65, cores, "compiled") for cores in (1, 2))
+    assert characters_read(model, TrainConfig(epochs=2.5), 1000, 65, 2, "compiled") == 2500
+    assert characters_read(model, TrainConfig(steps=10, batch_size=3, seq_len=7), 1000, 65, 2, "compiled") == 210
+    one, two = (characters_read(model, TrainConfig(minutes=2.0), 1000, 65, cores, "compiled") for cores in (1, 2))
     assert two == 2 * one
 
 
 @pytest.mark.parametrize("characters", [0, 1, 2])
 def test_a_text_that_is_next_to_nothing_gets_the_least(characters):
-    assert choose(ModelConfig(), set(), TrainConfig(minutes=1.0), characters, 1, 2, "compiled").hidden_size == 32
+    assert choose_model(ModelConfig(), set(), TrainConfig(minutes=1.0), characters, 1, 2, "compiled").hidden_size == 32

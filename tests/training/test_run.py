@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from charrnn import Corpus, Run
-from charrnn.config import LEARNING_RATES, Reading, TrainConfig
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.config import LEARNING_RATES, TrainConfig
+from charrnn.errors import CheckpointError, ConfigError, RunError
 from charrnn.nn.parallel import environment
 from charrnn.randomness import generator
 from charrnn.storage import container as checkpoint
@@ -24,21 +24,23 @@ from charrnn.training.trainer import Trainer
 
 
 def contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the facts of a checkpoint, as any HDF5 tool reads them."""
+    """The arrays and the metadata of a checkpoint, as any HDF5 tool reads them."""
     arrays: dict[str, np.ndarray] = {}
     with h5py.File(path) as file:
         file.visititems(lambda name, place: arrays.update({name: place[...]}) if isinstance(place, h5py.Dataset) else None)
-    return arrays, json.loads(arrays.pop("meta").tobytes())["facts"]
+    return arrays, json.loads(arrays.pop("meta").tobytes())["metadata"]
 
 
 def assert_same(one: Run, other: Run) -> None:
     """Every field of two runs is equal, arrays to the last bit."""
-    for field in ("vocabulary", "config", "source", "environment", "step", "smoothed_loss", "history", "since"):
+    for field in ("config", "source", "environment", "step", "smoothed_loss", "history", "since"):
         assert getattr(one, field) == getattr(other, field), field
-    assert one.model.config == other.model.config
-    assert one.model.dtype == other.model.dtype
-    assert one.model.parameters.shapes == other.model.parameters.shapes
-    assert one.model.parameters.flat.tobytes() == other.model.parameters.flat.tobytes()
+    assert one.model.vocabulary == other.model.vocabulary
+    assert one.model.text_config == other.model.text_config
+    assert one.model.network.config == other.model.network.config
+    assert one.model.network.dtype == other.model.network.dtype
+    assert one.model.network.parameters.shapes == other.model.network.parameters.shapes
+    assert one.model.network.parameters.flat.tobytes() == other.model.network.parameters.flat.tobytes()
     assert type(one.optimizer) is type(other.optimizer)
     assert vars(one.optimizer).keys() == vars(other.optimizer).keys()
     assert {name: slot.flat.tobytes() for name, slot in one.optimizer.slots.items()} == {
@@ -55,7 +57,7 @@ def test_a_start_fixes_what_was_open(start: Callable[..., Run], corpus: Corpus) 
     assert (run.config.steps, run.config.minutes, run.config.epochs, run.config.eval_every) == (41, None, None, 3)
     assert run.config.learning_rate == LEARNING_RATES["adam"]
     assert 1 <= (run.config.threads or 0) <= 4
-    assert run.source == (("notes.txt",), Reading(), corpus.fingerprint, 400, 11)
+    assert run.source == (("notes.txt",), corpus.fingerprint, 400, 11)
     assert not any(array.any() for layer in run.state for array in layer)
     assert run.environment == environment()
 
@@ -80,12 +82,12 @@ def test_a_short_text_shrinks_the_batch_and_threads_are_never_more_than_streams(
 
 def test_a_text_under_one_window_is_refused(start: Callable[..., Run], make_text: Callable[..., str]) -> None:
     with pytest.raises(ConfigError, match=r"seq_len: .*at least 51 "):
-        start(Corpus(make_text(50)), seq_len=50)
+        start(Corpus.from_text(make_text(50)), seq_len=50)
 
 
 def test_the_same_seed_gives_the_same_weights(start: Callable[..., Run], to_file: Callable[[Run], bytes]) -> None:
     assert to_file(start(seed=5)) == to_file(start(seed=5))
-    assert not np.array_equal(start(seed=5).model.parameters.flat, start(seed=6).model.parameters.flat)
+    assert not np.array_equal(start(seed=5).model.network.parameters.flat, start(seed=6).model.network.parameters.flat)
 
 
 # Plan
@@ -117,7 +119,7 @@ def test_without_a_validation_part_nothing_is_evaluated(start: Callable[..., Run
     run = start(validation=0)
     assert all(step.validation_loss is None for step in take(run))
     assert run.history == []
-    assert run.best is None
+    assert run.best_record is None
 
 
 def test_a_plan_that_is_over_already_is_refused(start: Callable[..., Run], take: Callable) -> None:
@@ -151,14 +153,14 @@ def with_history(run: Run, losses: dict[int, float], **settings: Any) -> Run:
 @pytest.mark.parametrize(("losses", "best"), [({}, None), ({1: 3.0}, 1), ({1: 3.0, 2: 2.0, 3: 2.5}, 2),
                                               ({1: 3.0, 2: 2.0, 3: 2.0}, 2)])
 def test_best_is_the_first_of_the_lowest(start: Callable[..., Run], losses: dict[int, float], best: int | None) -> None:
-    found = with_history(start(), losses).best
+    found = with_history(start(), losses).best_record
     assert (found and found.step) == best
 
 
 def test_what_was_evaluated_before_a_new_run_does_not_count_for_the_best(start: Callable[..., Run]) -> None:
     run = with_history(start(), {1: 1.0, 2: 3.0, 3: 2.0, 4: 2.5})
-    assert replace(run, since=1).best.step == 3
-    assert replace(run, since=4).best is None
+    assert replace(run, since=1).best_record.step == 3
+    assert replace(run, since=4).best_record is None
 
 
 @pytest.mark.parametrize(("losses", "out"), [
@@ -184,7 +186,7 @@ def test_training_stops_when_patience_is_out(start: Callable[..., Run], take: Ca
     run = start(steps=500, eval_every=1, patience=3, learning_rate=5.0, warmup=0)
     steps = take(run)
     assert run.out_of_patience
-    assert len(steps) == run.step == run.best.step + 3
+    assert len(steps) == run.step == run.best_record.step + 3
 
 
 # Save and load
@@ -233,28 +235,28 @@ def saved(start: Callable[..., Run], take: Callable, tmp_path_factory: pytest.Te
 
 def change(where: str, value: Any) -> Callable[[dict, dict], None]:
     """Sets a fact; ``train/seed`` is the seed of the training's config."""
-    def apply(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+    def apply(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         *above, name = where.split("/")
         for part in above:
-            facts = facts[part]
-        facts[name] = value
+            metadata = metadata[part]
+        metadata[name] = value
 
     return apply
 
 
 def drop(where: str) -> Callable[[dict, dict], None]:
-    def apply(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+    def apply(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         *above, name = where.split("/")
         for part in above:
-            facts = facts[part]
-        del facts[name]
+            metadata = metadata[part]
+        del metadata[name]
 
     return apply
 
 
 def element(name: str, value: float) -> Callable[[dict, dict], None]:
     """Sets the last element of an array."""
-    def apply(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+    def apply(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         arrays[name].reshape(-1)[-1] = value
 
     return apply
@@ -262,7 +264,7 @@ def element(name: str, value: float) -> Callable[[dict, dict], None]:
 
 def array(name: str, make: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[dict, dict], None]:
     """Replaces an array; None takes it away."""
-    def apply(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+    def apply(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         made = make(arrays.pop(name, np.zeros(3, "<f4")))
         if made is not None:
             arrays[name] = made
@@ -271,9 +273,9 @@ def array(name: str, make: Callable[[np.ndarray], np.ndarray | None]) -> Callabl
 
 
 def both(*changes: Callable[[dict, dict], None]) -> Callable[[dict, dict], None]:
-    def apply(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+    def apply(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         for each in changes:
-            each(arrays, facts)
+            each(arrays, metadata)
 
     return apply
 
@@ -302,28 +304,33 @@ IMPOSSIBLE = {
     "a seed of 64 bits": change("train/seed", 2**64),
     "a huge negative seed": change("train/seed", -10**400),
     "an unknown setting": change("train/colour", 1),
-    "an unknown setting of the model": change("model/colour", 1),
-    "a missing setting": drop("train/clip_norm"),
-    "a missing setting of the model": drop("model/dropout"),
-    "an unknown cell": change("model/cell", "elman"),
+    "an unknown setting of the model": change("model/config/colour", 1),
+    "no settings of the model": drop("model/config"),
+    "an unknown cell": change("model/config/cell", "elman"),
     "an unknown optimizer": change("train/optimizer", "lion"),
-    "no hidden units": change("model/hidden_size", 0),
-    "dropout of 1": change("model/dropout", 1.0),
+    "no hidden units": change("model/config/hidden_size", 0),
+    "dropout of 1": change("model/config/dropout", 1.0),
     "a number as text": change("train/clip_norm", "1"),
     "settings that are none": change("model", None),
-    "another hidden size": change("model/hidden_size", 9),
+    "another hidden size": change("model/config/hidden_size", 9),
     "another batch size": change("train/batch_size", 2),
-    "another cell": change("model/cell", "gru"),
+    "another cell": change("model/config/cell", "gru"),
     "another optimizer": change("train/optimizer", "sgd"),
-    "another dtype": change("dtype", "float64"),
-    "an unknown dtype": change("dtype", "float16"),
+    "another dtype": change("model/dtype", "float64"),
+    "an unknown dtype": change("model/dtype", "float16"),
     "an unknown fact": change("colour", 1),
     "a missing fact": drop("environment"),
+    "a missing fact of the model": drop("model/dtype"),
+    "a kind that is unknown": change("kind", "tokens"),
+    "only a model": change("kind", "model"),
+    "text settings that are out of range": change("model/text/level", "word"),
+    "an unknown character without a place": change("model/text/min_count", 2),
+    "weights of half precision": change("model/dtype", "float16"),
     "no loss": change("smoothed_loss", None),
     "a loss that is an int": change("smoothed_loss", 2),
     "an environment that is no text": change("environment/numpy", 2),
-    "a vocabulary of another size": change("vocabulary", 5),
-    "no vocabulary": change("vocabulary", 0),
+    "a vocabulary of another size": change("model/vocabulary", 5),
+    "no vocabulary": change("model/vocabulary", 0),
     "windows of no size": change("source/windows", 0),
     "fewer windows than the training part holds": change("source/windows", 13),
     "windows that the corpus does not hold": change("source/windows", 17),
@@ -364,19 +371,21 @@ def test_rewriting_the_contents_gives_the_file(saved: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("what", IMPOSSIBLE)
 def test_a_checkpoint_that_cannot_be_is_refused(saved: Path, tmp_path: Path, what: str) -> None:
     path = tmp_path / "run.h5"
-    arrays, facts = contents(saved)
-    IMPOSSIBLE[what](arrays, facts)
-    checkpoint.write(path, arrays, facts)
+    arrays, metadata = contents(saved)
+    IMPOSSIBLE[what](arrays, metadata)
+    checkpoint.write(path, arrays, metadata)
     with pytest.raises(CheckpointError) as error:
         Run.load(path)
-    assert str(error.value).startswith(f"{path}: not a valid checkpoint: ")
+    fault = "contains only a model" if what == "only a model" else "not a valid checkpoint: "
+    assert str(error.value).startswith(f"{path}: {fault}")
     assert "\n" not in str(error.value)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("some text")
-    for path in (tmp_path / "notes.txt", tmp_path / "missing.h5", tmp_path):
-        with pytest.raises(CheckpointError):
+    for path, error in ((tmp_path / "notes.txt", CheckpointError), (tmp_path / "missing.h5", RunError),
+                        (tmp_path, RunError)):
+        with pytest.raises(error):
             Run.load(path)
 
 
@@ -385,20 +394,21 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("embedding_size", [0, 3])
 def test_another_text_keeps_what_belongs_to_each_character(start: Callable[..., Run], embedding_size: int) -> None:
     old = start(embedding_size=embedding_size)
-    old.model.parameters.flat[...] = generator(9, "check").standard_normal(old.model.parameters.flat.shape)
-    text = Corpus("zab Ωcd ω\n" * 40, ["other.txt"])
-    run, fresh = Run.start_from(old, text, TrainConfig(steps=4, batch_size=2, seq_len=8, threads=1))
-    assert fresh == [c for c in "zΩω" if c not in old.vocabulary]
+    old.model.network.parameters.flat[...] = generator(9, "check").standard_normal(old.model.network.parameters.flat.shape)
+    text = Corpus.from_text("zab Ωcd ω\n" * 40, ["other.txt"])
+    run, fresh = Run.start_from(old.model, text, TrainConfig(steps=4, batch_size=2, seq_len=8, threads=1))
+    assert fresh == [c for c in "zΩω" if c not in old.model.vocabulary]
     assert "Ω" in fresh
-    assert (run.step, run.history, run.vocabulary, run.config.steps) == (0, [], text.vocabulary, 4)
+    assert (run.step, run.history, run.model.vocabulary, run.config.steps) == (0, [], text.vocabulary, 4)
     rows = "embedding/w" if embedding_size else "layer0/w_x"
-    for character in run.vocabulary.characters:
+    new, before = run.model.network.parameters, old.model.network.parameters
+    for character in run.model.vocabulary.characters:
         same = character not in fresh
-        to, of = run.vocabulary.id(character), old.vocabulary.id(character) if same else 0
-        assert np.array_equal(run.model.parameters[rows][to], old.model.parameters[rows][of]) == same
-        assert np.array_equal(run.model.parameters["output/w"][:, to], old.model.parameters["output/w"][:, of]) == same
-        assert run.model.parameters[rows][to].any()
-    np.testing.assert_array_equal(run.model.parameters["layer0/w_h"], old.model.parameters["layer0/w_h"])
+        to, of = run.model.vocabulary.id(character), old.model.vocabulary.id(character) if same else 0
+        assert np.array_equal(new[rows][to], before[rows][of]) == same
+        assert np.array_equal(new["output/w"][:, to], before["output/w"][:, of]) == same
+        assert new[rows][to].any()
+    np.testing.assert_array_equal(new["layer0/w_h"], before["layer0/w_h"])
     assert not any(slot.flat.any() for slot in run.optimizer.slots.values())
 
 

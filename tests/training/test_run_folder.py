@@ -19,10 +19,16 @@ from hypothesis import strategies as st
 
 from charrnn import Corpus, Run, Trainer
 from charrnn.errors import CharRNNError, ConfigError, RunError
+from charrnn.inference.locate import LAST, checkpoint_at
 from charrnn.mpi import Ranks
 from charrnn.storage import atomic
-from charrnn.training.metrics_table import Metrics
-from charrnn.training.run_folder import Keeper, RunFolder, StopSignals, checkpoint_at
+from charrnn.training.events import Warned
+from charrnn.training.keeper import Keeper
+from charrnn.training.metrics_table import MetricsTable
+from charrnn.training.run_folder import RunFolder
+from charrnn.training.signals import StopSignals
+
+HOST = atomic.owner().partition("-")[0]
 
 Start = Callable[..., Run]
 
@@ -49,7 +55,8 @@ def keep(run: Run, corpus: Corpus, folder: RunFolder, stop_at: int | None = None
         return take()
 
     trainer.step = step
-    keeper = Keeper(run, trainer, folder, lambda step: None, warnings.append)
+    keeper = Keeper(run, trainer, folder,
+                    lambda event: warnings.append(event.message) if isinstance(event, Warned) else None)
     keeper.train(stop)
     return keeper, warnings
 
@@ -112,7 +119,7 @@ def test_a_run_that_is_replaced_stays_whole_until_the_other_is_saved(
     keep(start(steps=4, eval_every=2), corpus, folder)
     before = state(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(atomic, "write_pieces", raise_no_space)
+        patch.setattr(os, "replace", raise_no_space)
         keep(start(steps=4, eval_every=2, seed=2), corpus, folder)
     assert state(folder) == before
     keep(start(steps=3, eval_every=9, validation=0), corpus, folder)
@@ -140,17 +147,17 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_of_a_folder_best_or_last_is_taken_or_else_the_other(tmp_path: Path) -> None:
     best, last = tmp_path / "best.h5", tmp_path / "last.h5"
     last.touch()
-    assert checkpoint_at(tmp_path) == checkpoint_at(tmp_path, "last") == last
+    assert checkpoint_at(tmp_path) == checkpoint_at(tmp_path, LAST) == last
     best.touch()
-    assert (checkpoint_at(tmp_path), checkpoint_at(tmp_path, "last")) == (best, last)
+    assert (checkpoint_at(tmp_path), checkpoint_at(tmp_path, LAST)) == (best, last)
     last.unlink()
-    assert checkpoint_at(tmp_path, "last") == best
+    assert checkpoint_at(tmp_path, LAST) == best
 
 
 def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
     for name in ("best.h5", "last.h5", "state.h5"):
         (tmp_path / name).touch()
-        assert checkpoint_at(tmp_path / name) == checkpoint_at(tmp_path / name, "last") == tmp_path / name
+        assert checkpoint_at(tmp_path / name) == checkpoint_at(tmp_path / name, LAST) == tmp_path / name
 
 
 def test_where_there_is_no_checkpoint_it_says_so(tmp_path: Path) -> None:
@@ -174,7 +181,7 @@ def test_a_training_leaves_best_last_and_a_row_for_each_step(start: Start, corpu
     keep(run, corpus, folder)
     assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv"]
     assert Run.load(folder.last).step == 7
-    assert Run.load(folder.best).step == run.best.step
+    assert Run.load(folder.best).step == run.best_record.step
     assert [int(row[0]) for row in rows(folder)] == [1, 2, 3, 4, 5, 6, 7]
     assert [float(row[3]) for row in rows(folder) if row[3]] == [
         pytest.approx(record.validation_loss, abs=1e-6) for record in run.history]
@@ -184,8 +191,8 @@ def test_best_is_the_state_at_the_best_evaluation(start: Start, corpus: Corpus, 
     run = start(steps=6, eval_every=1)
     keep(run, corpus, folder, worse_after=3)
     best = Run.load(folder.best)
-    assert best.step == run.best.step <= 3
-    assert Trainer(best, corpus).evaluate().nats == run.best.validation_loss
+    assert best.step == run.best_record.step <= 3
+    assert Trainer(best, corpus).evaluate().nats == run.best_record.validation_loss
 
 
 def test_without_validation_there_is_no_best(start: Start, corpus: Corpus, folder: RunFolder) -> None:
@@ -274,7 +281,7 @@ def test_a_best_file_that_is_gone_comes_back_where_this_state_is_the_best(
         start: Start, corpus: Corpus, folder: RunFolder) -> None:
     run = start(eval_every=1)
     keep(run, corpus, folder)
-    assert run.best.step == run.step
+    assert run.best_record.step == run.step
     before = state(folder)
     folder.best.unlink()
     keep(Run.load(folder.last), corpus, folder)
@@ -283,7 +290,7 @@ def test_a_best_file_that_is_gone_comes_back_where_this_state_is_the_best(
 
 def test_temporary_files_of_killed_writers_go(start: Start, corpus: Corpus, folder: RunFolder) -> None:
     for name in ("best.h5", "last.h5"):
-        (folder.path / f".{name}.999999999-0123abcd.tmp").touch()
+        (folder.path / f".{name}.{HOST}-999999999-0123abcd.tmp").touch()
     keep(start(validation=0), corpus, folder)
     assert sorted(os.listdir(folder.path)) == ["last.h5", "metrics.csv"]
 
@@ -327,15 +334,29 @@ def test_a_run_that_could_not_be_saved_at_its_end_says_so(
     assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv"]
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_resumed_run_that_cannot_be_saved_at_all_says_so(
+        start: Start, corpus: Corpus, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, finished: bool) -> None:
+    """Also if there is a ``last.h5`` of the same step, be it of another run."""
+    run = start(steps=4, eval_every=2)
+    keep(run, corpus, folder)
+    if not finished:
+        run.plan(6)
+    full_disk(monkeypatch, lambda: True)
+    keeper, warnings = keep(run, corpus, folder)
+    assert keeper.unsaved
+    assert warnings
+
+
 def test_a_best_state_that_could_not_be_saved_at_once_is_not_lost(
         start: Start, corpus: Corpus, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """``best.h5`` is what the run's history says is best, whatever happened in between."""
     run = start(steps=6, eval_every=1)
     full_disk(monkeypatch, lambda: run.step == 3)
     keeper, _ = keep(run, corpus, folder, worse_after=3)
-    assert run.best.step == 3
+    assert run.best_record.step == 3
     assert not keeper.unsaved
-    assert Run.load(folder.best).step == run.best.step
+    assert Run.load(folder.best).step == run.best_record.step
 
 
 # A new run from an old state
@@ -347,7 +368,7 @@ def test_a_new_run_takes_over_the_table_and_the_best_state(start: Start, corpus:
     before, run = state(old), Run.load(old.last)
     new.begin_with(run, old)
     assert (new.best.read_bytes(), run.since) == (old.best.read_bytes(), 0)
-    Metrics(new.metrics, 1).flush()
+    MetricsTable(new.metrics, 1).flush()
     assert rows(new) == rows(old)[:1]
     assert state(old) == before
 
@@ -363,7 +384,7 @@ def test_the_best_counts_anew_where_the_old_best_state_is_not_at_hand(
         keep(start(steps=9, eval_every=2, seed=5), corpus, old, stop_at=3)
     new.begin_with(run, old if other else None)
     assert not new.best.exists()
-    assert (run.since, run.best, len(run.history)) == (3, None, 1)
+    assert (run.since, run.best_record, len(run.history)) == (3, None, 1)
 
 
 @pytest.mark.parametrize("name", ["best.h5", "metrics.csv"])
@@ -378,7 +399,7 @@ def test_a_new_run_that_cannot_take_over_what_it_needs_leaves_nothing(
     with contextlib.suppress(CharRNNError, OSError):
         new.begin_with(run, old)
         keep(run, corpus, new)
-    assert not new.exists() or (Run.load(new.best).step, Run.load(new.last).step) == (run.best.step, 9)
+    assert not new.exists() or (Run.load(new.best).step, Run.load(new.last).step) == (run.best_record.step, 9)
 
 
 # Signals

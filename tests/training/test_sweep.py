@@ -8,11 +8,13 @@ import time
 import pytest
 from test_mpi import TEXT, needs_mpi, under_mpi
 
+from charrnn.cli._grid import parse_grid
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.text.corpus import Corpus
+from charrnn.training.events import StepTaken
 from charrnn.training.run import Run
-from charrnn.training.sweep import combinations, parse_grid, sweep, train_one
+from charrnn.training.sweep import combinations, sweep, train_one
 from charrnn.training.trainer import Trainer
 
 MODEL = {"cell": "gru", "hidden_size": 5}
@@ -42,27 +44,33 @@ def test_every_combination_is_there_once_with_all_other_settings():
     assert [each.name for each in todo][:2] == ["hidden-size=8_learning-rate=0.1", "hidden-size=8_learning-rate=0.01"]
 
 
+def numbers_into(numbers):
+    """A callback that notes the number of each step."""
+    return lambda event: numbers.append(event.step.number) if isinstance(event, StepTaken) else None
+
+
+
 def test_a_value_out_of_range_is_refused_before_anything_is_trained():
     with pytest.raises(ConfigError, match="hidden_size"):
         combinations({"hidden_size": [8, 0]}, MODEL, TRAIN)
 
 
 def test_each_is_the_run_that_it_would_be_alone(tmp_path):
-    corpus = Corpus(TEXT)
+    corpus = Corpus.from_text(TEXT)
     todo = combinations({"hidden_size": [5, 6]}, MODEL, TRAIN)
     seen = []
-    results = list(sweep(corpus, todo, tmp_path, lambda run, step: seen.append(step.number)))
+    results = list(sweep(corpus, todo, tmp_path, numbers_into(seen)))
     assert seen == [*range(1, 13)] * 2
     for result, size in zip(results, (5, 6)):
         run = Run.start(corpus, ModelConfig("gru", size), TrainConfig(**TRAIN))
         for _ in Trainer(run, corpus):
             pass
-        assert result.loss == run.best.validation_loss
+        assert result.loss == run.best_record.validation_loss
         assert (tmp_path / f"hidden-size={size}" / "last.h5").read_bytes() == run.to_bytes()
 
 
 def test_what_is_finished_is_not_trained_again_and_what_is_not_goes_on(tmp_path):
-    corpus = Corpus(TEXT)
+    corpus = Corpus.from_text(TEXT)
     (only,) = combinations({"hidden_size": [5]}, MODEL, TRAIN)
     whole = train_one(corpus, only, tmp_path / "whole")
     run = Run.start(corpus, only.model_config, only.train_config)
@@ -72,9 +80,9 @@ def test_what_is_finished_is_not_trained_again_and_what_is_not_goes_on(tmp_path)
     (tmp_path / "part" / only.name).mkdir(parents=True)
     run.save(tmp_path / "part" / only.name / "last.h5")
     steps = []
-    assert train_one(corpus, only, tmp_path / "part", lambda run, step: steps.append(step.number)) == whole
+    assert train_one(corpus, only, tmp_path / "part", numbers_into(steps)) == whole
     assert steps == [8, 9, 10, 11, 12]
-    again = train_one(corpus, only, tmp_path / "part", lambda run, step: steps.append(step.number))
+    again = train_one(corpus, only, tmp_path / "part", numbers_into(steps))
     assert again == whole._replace(was_finished=True)
     assert not whole.was_finished
     assert len(steps) == 5
@@ -84,16 +92,16 @@ def test_what_is_finished_is_not_trained_again_and_what_is_not_goes_on(tmp_path)
                                              (TEXT, {"eval_every": 5})])
 def test_another_training_in_the_folder_is_not_taken_for_this_one(text, change, tmp_path):
     (only,) = combinations({"hidden_size": [5]}, MODEL, TRAIN)
-    train_one(Corpus(TEXT), only, tmp_path)
+    train_one(Corpus.from_text(TEXT), only, tmp_path)
     (other,) = combinations({"hidden_size": [5]}, MODEL, {**TRAIN, **change})
     with pytest.raises(RunError, match="other settings or another text"):
-        train_one(Corpus(text), other, tmp_path)
+        train_one(Corpus.from_text(text), other, tmp_path)
 
 
 def test_a_training_that_fails_does_not_end_the_sweep(tmp_path):
     settings = {**TRAIN, "optimizer": "sgd", "clip_norm": 0.0, "recover": False}
     todo = combinations({"learning_rate": [1e30, 0.1]}, MODEL, settings)
-    failed, good = sweep(Corpus(TEXT), todo, tmp_path)
+    failed, good = sweep(Corpus.from_text(TEXT), todo, tmp_path)
     assert "ends in no numbers" in failed.error
     assert failed.loss is None
     assert good.loss > 0
@@ -127,8 +135,8 @@ def test_the_table_is_sorted_by_what_was_reached(whole):
     for row in rows:
         *_, loss, bits, name = row.split()
         run = Run.load(folder / "checkpoints" / "all" / name / "last.h5")
-        assert loss == f"{run.best.validation_loss:.4f}"
-        assert float(bits) == pytest.approx(run.best.validation_loss / 0.693147, abs=6e-4)
+        assert loss == f"{run.best_record.validation_loss:.4f}"
+        assert float(bits) == pytest.approx(run.best_record.validation_loss / 0.693147, abs=6e-4)
 
 
 def test_the_same_command_again_only_shows_the_table(whole):

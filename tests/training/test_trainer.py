@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from charrnn import Corpus, Run, Trainer, evaluate
-from charrnn.config import Reading
+from charrnn import Corpus, Run, Trainer
+from charrnn.config import TextConfig
+from charrnn.cpu import one_blas_thread
 from charrnn.errors import ConfigError, CorpusError, TrainingError
+from charrnn.inference.evaluation import evaluate
 from charrnn.nn.dropout import dropout_masks, weight_masks
-from charrnn.nn.parallel import one_blas_thread
-from charrnn.text.windows import Windows, next_epoch
+from charrnn.nn.state import next_epoch
+from charrnn.text.windows import Windows
 from charrnn.training.optimizers import clip, learning_rate
 from charrnn.training.trainer import fix_plan
 
@@ -118,7 +120,7 @@ def test_the_same_run_twice_gives_the_same_file(start: Start, take: Take, to_fil
 def test_a_step_is_what_the_parts_say(start: Start, take: Take, corpus: Corpus, values: dict) -> None:
     """Windows in their order, the state carried as configured, masks by step, one update each: as done by hand."""
     run = start(**values | {"threads": 1, "steps": 9})
-    config, model, twin = run.config, run.model, run.copy()
+    config, model, twin = run.config, run.model.network, run.copy()
     windows = Windows(corpus.split(config.validation).train, config.batch_size, config.seq_len)
     assert 2 <= windows.per_epoch <= 16
     state = model.initial_state(config.batch_size)
@@ -127,12 +129,12 @@ def test_a_step_is_what_the_parts_say(start: Start, take: Take, corpus: Corpus, 
         masks = dropout_masks(model.config, config.seed, number - 1, config.seq_len, model.dtype, 0, config.batch_size)
         dropped = weight_masks(model.config, config.seed, number - 1, model.dtype)
         with one_blas_thread():
-            loss, gradients, after = twin.model.loss_and_gradients(inputs, targets, state, masks, dropped)
+            loss, gradients, after = twin.model.network.loss_and_gradients(inputs, targets, state, masks, dropped)
         norm, rate = clip(gradients, config.clip_norm, config.clip_value), learning_rate(config, number)
         twin.optimizer.update(gradients, rate, number)
         (step,) = take(run, 1)
         assert step[:5] == (number, number / windows.per_epoch, loss, norm, rate)
-        assert model.parameters.flat.tobytes() == twin.model.parameters.flat.tobytes()
+        assert model.parameters.flat.tobytes() == twin.model.network.parameters.flat.tobytes()
         if not config.stateful:
             state = model.initial_state(config.batch_size)
         elif number % windows.per_epoch == 0:
@@ -157,14 +159,14 @@ def test_dropout_masks_are_fresh_in_each_step_and_no_part_of_evaluation(start: S
     trainer = Trainer(run, corpus)  # two long windows an epoch, weights that stay as they are
     assert trainer.windows.per_epoch == 2
     assert len({trainer.step().loss for _ in range(8)}) == 8
-    assert trainer.evaluate() == trainer.evaluate() == evaluate(run.model, trainer.split.validation)
+    assert trainer.evaluate() == trainer.evaluate() == evaluate(run.model.network, trainer.split.validation.ids)
 
 
 def test_training_learns(start: Start, take: Take) -> None:
     run = start(steps=120, learning_rate=0.03, hidden_size=16, schedule="constant")
     steps = take(run)
     assert np.mean([step.loss for step in steps[-10:]]) < 0.8 * steps[0].loss
-    assert run.best.validation_loss < 0.9 * run.history[0].validation_loss
+    assert run.best_record.validation_loss < 0.9 * run.history[0].validation_loss
 
 
 def test_the_smoothed_loss_is_at_first_the_mean(start: Start, take: Take) -> None:
@@ -218,14 +220,14 @@ def test_a_step_at_an_evaluation_point_tells_the_loss_and_whether_it_is_best(sta
         assert run.history[-1] == (step.number, run.smoothed_loss, step.validation_loss)
         assert step.is_best is (step.validation_loss < best)
         best = min(best, step.validation_loss)
-    assert run.best.validation_loss == best
+    assert run.best_record.validation_loss == best
 
 
 def test_the_test_part_is_never_looked_at(start: Start, take: Take, to_file: ToFile, make_text: Callable) -> None:
     texts = [make_text(400) + end for end in ("the cat" * 20, "sings a" * 20)]
-    runs = [start(Corpus(text), test=140 / 540) for text in texts]
+    runs = [start(Corpus.from_text(text), test=140 / 540) for text in texts]
     for run, text in zip(runs, texts):
-        take(run, text=Corpus(text))
+        take(run, text=Corpus.from_text(text))
         run.source = run.source._replace(fingerprint="")
     assert to_file(runs[0]) == to_file(runs[1])
 
@@ -239,13 +241,13 @@ def test_of_equal_evaluations_the_first_is_best(start: Start, take: Take) -> Non
 
 def test_another_text_is_refused(start: Start, make_text: Callable[..., str]) -> None:
     with pytest.raises(CorpusError, match=r"other\.txt: .*400 characters then, 300 now"):
-        Trainer(start(), Corpus(make_text(300), ["other.txt"]))
+        Trainer(start(), Corpus.from_text(make_text(300), ["other.txt"]))
 
 
 def test_the_same_text_under_another_name_is_taken(start: Start, take: Take, to_file: ToFile, make_text: Callable) -> None:
     one, other = start(), start()
     take(one)
-    take(other, text=Corpus(make_text(400), ["moved/notes.txt"]))
+    take(other, text=Corpus.from_text(make_text(400), ["moved/notes.txt"]))
     assert to_file(one) == to_file(other)
 
 
@@ -255,12 +257,12 @@ def test_a_loss_that_is_no_number_ends_training_and_leaves_the_run_where_it_was(
     run = start(recover=False)
     trainer = Trainer(run, corpus)
     trainer.step()
-    run.model.parameters["output/b"][0] = value
-    weights = run.model.parameters.flat.copy()
+    run.model.network.parameters["output/b"][0] = value
+    weights = run.model.network.parameters.flat.copy()
     with pytest.raises(TrainingError, match="step 2"):
         trainer.step()
     assert run.step == 1
-    assert run.model.parameters.flat.tobytes() == weights.tobytes()
+    assert run.model.network.parameters.flat.tobytes() == weights.tobytes()
 
 
 @pytest.mark.parametrize(("rate", "validation"), [(1e308, 0.0), (1e308, 0.2), (3e37, 0.2)])
@@ -291,7 +293,7 @@ def test_a_step_that_ends_in_no_numbers_goes_back_to_the_last_good_weights(
     trainer, flats = Trainer(run, corpus), {}
     _spoil(monkeypatch, lambda number: number in (5, 8))
     for step in trainer:
-        flats[step.number] = run.model.parameters.flat.copy()
+        flats[step.number] = run.model.network.parameters.flat.copy()
         assert (step.fault is not None) == (step.number in (5, 8))
         if step.number == 5:
             assert "step 3" in step.fault
@@ -428,11 +430,11 @@ def test_minutes_that_are_spent_count(start: Start, take: Take, corpus: Corpus, 
 
 
 def test_a_trainer_begins_every_line_with_a_fresh_state(start: Callable[..., Run], make_text: Callable[..., str]) -> None:
-    corpus = Corpus(make_text(600).replace(" ", "\n"), reading=Reading(lines=True))
+    corpus = Corpus.from_text(make_text(600).replace(" ", "\n"), text_config=TextConfig(lines=True))
     run = start(corpus)
     trainer, end = Trainer(run, corpus), corpus.vocabulary.id("\n")
     for window in range(trainer.windows.per_epoch):
-        np.testing.assert_array_equal(trainer.windows.fresh(window), trainer.windows[window][0] == end)
+        np.testing.assert_array_equal(trainer.windows.resets(window), trainer.windows[window][0] == end)
     inputs, targets = trainer.windows[0]
-    expected = run.model.replica().loss_and_gradients(inputs, targets, run.state, fresh=inputs == end)[0]
+    expected = run.model.network.replica().loss_and_gradients(inputs, targets, run.state, reset=inputs == end)[0]
     assert trainer.step().loss == pytest.approx(expected, rel=1e-6)

@@ -1,0 +1,335 @@
+"""charrnn.training.api: train and resume from Python"""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn import Corpus, LanguageModel, ModelConfig, Run, TrainConfig, Trainer
+from charrnn.errors import CharRNNError, ConfigError, CorpusError, RunError
+from charrnn.training.events import (
+    BytesRead,
+    ModelChosen,
+    PlanFixed,
+    RunMade,
+    Started,
+    StepTaken,
+    TextRead,
+    Warned,
+)
+
+SMALL = {"hidden_size": 8, "batch_size": 3, "seq_len": 8, "warmup": 2, "threads": 1}
+
+
+@pytest.fixture
+def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A text of 400 characters in the working folder, which is empty otherwise."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("notes.txt")
+    path.write_text(make_text(400), encoding="utf-8")
+    return path
+
+
+def events_of(call: Callable[..., Run], *arguments: Any, **settings: Any) -> tuple[Run, list[Any]]:
+    """Call train or resume; return the run and its events."""
+    events: list[Any] = []
+    return call(*arguments, on_event=events.append, **settings), events
+
+
+def kinds(events: list[Any]) -> list[str]:
+    """Return the names of the events, with repetitions only once."""
+    names = [type(event).__name__ for event in events]
+    return [name for k, name in enumerate(names) if k == 0 or names[k - 1] != name]
+
+
+def interrupt_at(step: int, number: int = signal.SIGINT) -> Callable[[Any], None]:
+    """Return an ``on_event`` that sends a signal after a step."""
+    def on_event(event: Any) -> None:
+        if isinstance(event, StepTaken) and event.step.number == step:
+            signal.raise_signal(number)
+
+    return on_event
+
+
+def weights(model: LanguageModel) -> bytes:
+    return model.network.parameters.flat.tobytes()
+
+
+# Training
+
+def test_a_training_keeps_a_run_and_returns_it(notes: Path) -> None:
+    run = charrnn.train("notes.txt", steps=6, eval_every=2, **SMALL)
+    folder = Path("checkpoints/notes-lstm-8")
+    assert sorted(os.listdir(folder)) == ["best.h5", "last.h5", "metrics.csv"]
+    assert run.folder == folder
+    assert (run.step, run.planned, run.finished) == (6, 6, True)
+    assert [record.step for record in run.history] == [2, 4, 6]
+    assert Run.load(folder).to_bytes() == run.to_bytes() == (folder / "last.h5").read_bytes()
+    assert run.best_record.step == 6
+    assert run.best is run.model
+    assert weights(charrnn.load(folder)) == weights(run.best)
+    assert repr(run).startswith("Run(LanguageModel(lstm, 8 hidden units, ")
+
+
+@pytest.mark.parametrize("source", ["path", "string", "list", "corpus"])
+def test_a_source_is_a_file_several_files_or_a_corpus(notes: Path, source: str) -> None:
+    sources = {"path": notes, "string": str(notes), "list": [notes], "corpus": Corpus.read(notes)}
+    run = charrnn.train(sources[source], steps=2, name="run", checkpoints=Path("runs"), **SMALL)
+    assert run.folder == Path("runs/run")
+    assert run.source.characters == 400
+    assert run.source.names == ("notes.txt",)
+
+
+def test_a_text_is_given_as_a_corpus(notes: Path, make_text: Callable[..., str]) -> None:
+    run = charrnn.train(Corpus.from_text(make_text(400), lowercase=True), steps=2, **SMALL)
+    assert run.folder == Path("checkpoints/text-lstm-8")
+    assert run.model.text_config.lowercase
+    with pytest.raises(CorpusError, match="the quick brown fox"):  # a string is a file
+        charrnn.train("the quick brown fox", steps=2, **SMALL)
+
+
+def test_settings_of_text_model_and_training_are_given_by_name(notes: Path) -> None:
+    run = charrnn.train(notes, lowercase=True, cell="gru", layers=2, steps=3, learning_rate=0.5, test=0.1, **SMALL)
+    assert run.model.text_config.lowercase
+    assert (run.model.network.config.cell, run.model.network.config.layers) == ("gru", 2)
+    assert (run.config.learning_rate, run.config.test, run.config.batch_size) == (0.5, 0.1, 3)
+    assert not set(map(str.isupper, run.model.vocabulary.characters)) - {False}
+
+
+def test_the_last_state_and_the_best_one(notes: Path) -> None:
+    """After step 4, the learning rate ruins the model."""
+    def on_event(event: Any) -> None:
+        if isinstance(event, StepTaken) and event.step.number == 4:
+            event.run.config = replace(event.run.config, learning_rate=1000.0)
+            states.append(copy.deepcopy(event.run.model))
+
+    states: list[LanguageModel] = []
+    run = charrnn.train(notes, steps=8, eval_every=2, on_event=on_event, **SMALL)
+    assert run.best_record.step == 4 < run.step
+    assert weights(run.best) == weights(states[0])
+    assert weights(run.model) != weights(run.best)
+    assert weights(charrnn.load(run.folder)) == weights(run.best)
+    assert weights(charrnn.load(run.folder / "last.h5")) == weights(run.model)
+    assert weights(Run.load(run.folder).best) == weights(states[0])
+
+
+def test_without_validation_the_best_state_is_the_last(notes: Path) -> None:
+    run = charrnn.train(notes, steps=3, validation=0, **SMALL)
+    assert run.best is run.model
+    assert os.listdir(run.folder).count("best.h5") == 0
+
+
+def test_a_size_is_chosen_and_minutes_become_steps(notes: Path) -> None:
+    run, events = events_of(charrnn.train, notes, minutes=0.001, threads=1)
+    assert kinds(events) == ["BytesRead", "TextRead", "ModelChosen", "RunMade", "PlanFixed", "Started", "StepTaken"]
+    (chosen,) = (event for event in events if isinstance(event, ModelChosen))
+    assert chosen.names == ("hidden_size", "dropout", "weight_drop")
+    assert chosen.config == run.model.network.config
+    (plan,) = (event for event in events if isinstance(event, PlanFixed))
+    assert (plan.minutes, plan.steps) == (0.001, run.planned)
+    assert run.finished
+
+
+# Events
+
+def test_events_come_in_order(notes: Path) -> None:
+    run, events = events_of(charrnn.train, notes, steps=5, eval_every=2, **SMALL)
+    assert kinds(events) == ["BytesRead", "TextRead", "RunMade", "Started", "StepTaken"]
+    read = [event for event in events if isinstance(event, BytesRead)]
+    assert sum(event.number for event in read) == notes.stat().st_size == read[0].size
+    for event in events:
+        match event:
+            case TextRead(corpus):
+                assert corpus.fingerprint == run.source.fingerprint
+            case RunMade(made, batch_size):
+                assert (made is run, batch_size) == (True, 3)
+            case Started(started) | StepTaken(started, _):
+                assert started is run
+    steps = [event.step for event in events if isinstance(event, StepTaken)]
+    assert [step.number for step in steps] == [1, 2, 3, 4, 5]
+    assert [step.number for step in steps if step.validation_loss is not None] == [2, 4, 5]
+
+
+def test_the_steps_are_on_disk_when_their_event_comes(notes: Path) -> None:
+    saved: list[int] = []
+    charrnn.train(notes, steps=4, eval_every=2, on_event=lambda event: isinstance(event, StepTaken) and saved.append(
+        Run.load("checkpoints/notes-lstm-8").step), **SMALL)
+    assert saved == [0, 2, 2, 4]
+
+
+def test_a_fault_of_a_step_is_a_warning(notes: Path) -> None:
+    def on_event(event: Any) -> None:
+        events.append(event)
+        if isinstance(event, StepTaken) and event.step.number == 2:
+            event.run.model.network.parameters.flat[:] = np.nan
+
+    events: list[Any] = []
+    charrnn.train(notes, steps=4, eval_every=1, on_event=on_event, **SMALL)
+    (warning,) = (event for event in events if isinstance(event, Warned))
+    assert "step 3 ends in no numbers" in warning.message
+    assert isinstance(events[events.index(warning) + 1], StepTaken)
+
+
+def test_an_error_of_the_callback_ends_the_training(notes: Path) -> None:
+    def on_event(event: Any) -> None:
+        if isinstance(event, StepTaken):
+            raise LookupError("mine")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(LookupError, match="mine"):
+        charrnn.train(notes, steps=4, on_event=on_event, **SMALL)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# Interrupting and continuing
+
+@pytest.mark.parametrize("stops", [[1], [3, 7], [4, 5]])
+def test_an_interrupted_run_ends_in_the_same_bytes_when_it_is_resumed(notes: Path, stops: list[int]) -> None:
+    settings = {**SMALL, "steps": 9, "eval_every": 4, "dropout": 0.3}
+    whole = charrnn.train(notes, name="whole", **settings)
+    run = charrnn.train(notes, name="run", on_event=interrupt_at(stops[0]), **settings)
+    for k, step in enumerate(stops):
+        assert (run.step, run.finished, run.planned) == (step, False, 9)
+        assert Run.load(run.folder).to_bytes() == run.to_bytes()
+        run = charrnn.resume(run.folder, on_event=interrupt_at(([*stops, 0])[k + 1]))
+    assert run.finished
+    assert run.to_bytes() == whole.to_bytes()
+    for name in ("last.h5", "best.h5"):
+        assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+    assert weights(run.best) == weights(whole.best)
+
+
+def test_a_request_to_terminate_saves_and_ends_the_program(notes: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        charrnn.train(notes, steps=9, name="run", on_event=interrupt_at(2, signal.SIGTERM), **SMALL)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert charrnn.resume("checkpoints/run").step == 9
+
+
+def test_it_can_be_used_in_a_thread(notes: Path) -> None:
+    """Python delivers no signals there; the handlers stay as they are."""
+    runs: list[Run] = []
+    handlers: list[Any] = []
+    thread = threading.Thread(target=lambda: runs.append(charrnn.train(
+        notes, steps=3, on_event=lambda event: handlers.append(signal.getsignal(signal.SIGINT)), **SMALL)))
+    thread.start()
+    thread.join()
+    assert runs[0].finished
+    assert set(handlers) == {signal.getsignal(signal.SIGINT)}
+    assert runs[0].to_bytes() == charrnn.train(notes, steps=3, name="other", **SMALL).to_bytes()
+
+
+def test_a_finished_run_goes_on_with_a_longer_plan_and_a_new_name(notes: Path) -> None:
+    first = charrnn.train(notes, steps=4, eval_every=2, schedule="constant", **SMALL)
+    before = (first.folder / "last.h5").read_bytes()
+    again = charrnn.resume(first.folder)
+    assert (again.step, again.finished, again.to_bytes()) == (4, True, before)
+    run, events = events_of(charrnn.resume, first.folder / "best.h5", steps=6, name="longer")
+    assert run.folder == Path("checkpoints/longer").resolve()
+    assert (run.step, run.planned) == (6, 6)
+    assert kinds(events)[-2:] == ["Started", "StepTaken"]
+    assert (first.folder / "last.h5").read_bytes() == before
+    assert charrnn.resume(first.folder, steps=5, patience=7).config.patience == 7
+
+
+def test_a_text_that_was_moved_is_named(notes: Path, make_text: Callable[..., str]) -> None:
+    run = charrnn.train(notes, steps=5, on_event=interrupt_at(2), **SMALL)
+    notes.rename("moved.txt")
+    with pytest.raises(CorpusError, match=r"notes\.txt"):
+        charrnn.resume(run.folder)
+    with pytest.raises(RunError, match="not the text this run was trained on"):
+        charrnn.resume(run.folder, source=Corpus.from_text(make_text(300)))
+    assert charrnn.resume(run.folder, source="moved.txt").finished
+    assert Run.load(run.folder).source.names == ("moved.txt",)
+
+
+def test_a_run_of_a_text_in_no_file_needs_its_corpus(notes: Path, make_text: Callable[..., str]) -> None:
+    corpus = Corpus.from_text(make_text(400))
+    run = charrnn.train(corpus, steps=5, on_event=interrupt_at(2), **SMALL)
+    with pytest.raises(RunError, match="in no file"):
+        charrnn.resume(run.folder)
+    assert charrnn.resume(run.folder, source=corpus).finished
+
+
+# What is refused
+
+@pytest.mark.parametrize(("settings", "error", "name"), [
+    ({"size": 8, "hidden_size": 8, "steps": 1}, TypeError, "'size'"), ({"hidden_size": 0}, ConfigError, "hidden_size"),
+    ({"learning_rate": -1.0}, ConfigError, "learning_rate"), ({"encoding": "none"}, ConfigError, "encoding"),
+    ({"minutes": 2, "steps": 3}, ConfigError, "minutes"), ({"name": "a/b"}, ConfigError, "name")])
+def test_a_bad_setting_is_named_and_leaves_nothing(
+        notes: Path, settings: dict[str, Any], error: type[Exception], name: str) -> None:
+    with pytest.raises(error, match=name):
+        charrnn.train(notes, **settings)
+    assert os.listdir() == ["notes.txt"]
+
+
+def test_text_settings_do_not_go_with_a_corpus(notes: Path) -> None:
+    with pytest.raises(ConfigError, match="lowercase: belongs to the corpus"):
+        charrnn.train(Corpus.read(notes), steps=1, lowercase=True, **SMALL)
+
+
+@pytest.mark.parametrize("setting", ["hidden_size", "seed", "learning_rate", "checkpoints", "other"])
+def test_a_setting_that_cannot_change_is_named(notes: Path, setting: str) -> None:
+    run = charrnn.train(notes, steps=1, **SMALL)
+    with pytest.raises(TypeError, match=f"'{setting}' cannot be changed"):
+        charrnn.resume(run.folder, **{setting: 3})
+
+
+def test_a_run_is_replaced_only_if_that_is_asked_for(notes: Path) -> None:
+    run = charrnn.train(notes, steps=2, **SMALL)
+    before = run.to_bytes()
+    for name in (None, "notes-lstm-8"):
+        with pytest.raises(RunError, match="--overwrite"):
+            charrnn.train(notes, steps=3, name=name, **SMALL)
+        assert (run.folder / "last.h5").read_bytes() == before
+    with pytest.raises(RunError, match="--overwrite"):
+        charrnn.resume(run.folder, steps=3, name="notes-lstm-8")
+    assert charrnn.train(notes, steps=3, overwrite=True, **SMALL).step == Run.load(run.folder).step == 3
+
+
+def test_best_is_not_another_state_that_the_folder_contains(notes: Path) -> None:
+    run = charrnn.train(notes, **SMALL, steps=4, eval_every=2, name="run")
+    corpus = Corpus.read(notes)
+    run.plan(40)
+    trainer = Trainer(run, corpus)
+    while run.best_record.step <= 4:
+        trainer.step()
+    trainer.step()
+    assert run.best is run.model  # best.h5 is older than the best evaluation
+
+
+def test_a_corpus_does_not_change_the_text_settings_of_a_run(notes: Path) -> None:
+    run = charrnn.train(notes, **SMALL, steps=2, name="run", lowercase=True)
+    lower = Corpus.from_text(notes.read_text().lower())
+    resumed = charrnn.resume(run.folder, source=lower, steps=3)
+    assert resumed.model.text_config.lowercase
+    assert charrnn.load(run.folder).sample("THE", 3, seed=1).startswith("the")
+
+
+def test_a_split_must_have_the_fractions_of_the_config(notes: Path) -> None:
+    corpus = Corpus.read(notes)
+    config = TrainConfig(steps=2, batch_size=2, seq_len=8, threads=1)
+    with pytest.raises(ConfigError, match="not the fractions of the split"):
+        Run.start(corpus.split(0.4), ModelConfig(hidden_size=4), config)
+    run = Run.start(corpus, ModelConfig(hidden_size=4), config)
+    with pytest.raises(ConfigError, match="not the fractions of the split"):
+        Trainer(run, corpus.split(0.4))
+
+
+@pytest.mark.parametrize("call", [lambda: charrnn.load("x" * 5000), lambda: charrnn.resume("x" * 5000),
+                                  lambda: charrnn.train([]), lambda: Corpus.read()])
+def test_odd_names_are_errors_of_one_line(call: Callable[[], object]) -> None:
+    with pytest.raises(CharRNNError) as error:
+        call()
+    assert str(error.value).isprintable()

@@ -1,0 +1,263 @@
+"""charrnn.training.prepare"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charrnn import Corpus, Run
+from charrnn.config import TextConfig, TrainConfig
+from charrnn.errors import ConfigError, CorpusError, RunError
+from charrnn.training import events as events_module
+from charrnn.training import prepare as prepare_module
+from charrnn.training.events import BytesRead, PlanFixed, RunMade, VocabularyChanged, Warned, ignore
+from charrnn.training.keeper import Keeper
+from charrnn.training.prepare import (
+    Job,
+    changed,
+    corpus_of,
+    fix_minutes,
+    prepare,
+    prepare_fine_tuning,
+    prepare_resume,
+    read,
+)
+from charrnn.training.run_folder import RunFolder
+from charrnn.training.signals import StopSignals
+from charrnn.training.trainer import Trainer
+
+TRAIN = TrainConfig(batch_size=3, seq_len=8, warmup=2, threads=1, steps=6, eval_every=2)
+
+
+@pytest.fixture
+def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A text of 400 characters in the working folder, which is empty otherwise."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("notes.txt")
+    path.write_text(make_text(400), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def kept(notes: Path) -> Run:
+    """A run after 4 of 6 steps, in checkpoints/old."""
+    run, split, folder = prepare(notes, TextConfig(), {"hidden_size": 8}, replace(TRAIN, steps=4), ignore, name="old")
+    folder.make()
+    Keeper(run, Trainer(run, split), folder, ignore).train(StopSignals())
+    run.plan(6)
+    run.save(folder.last)
+    return run
+
+
+def names(events: list[Any]) -> list[str]:
+    """Return the names of the events that are not about bytes."""
+    return [type(event).__name__ for event in events if not isinstance(event, BytesRead)]
+
+
+def only(kind: type, events: list[Any]) -> Any:
+    (found,) = (event for event in events if isinstance(event, kind))
+    return found
+
+
+# New runs
+
+def test_a_job_is_a_run_before_its_first_step_with_its_text_and_its_folder(notes: Path) -> None:
+    events: list[Any] = []
+    run, split, folder = prepare(notes, TextConfig(), {"hidden_size": 8, "cell": "gru"}, replace(TRAIN, test=0.1),
+                                 events.append)
+    assert names(events) == ["TextRead", "RunMade"]
+    assert (run.step, run.planned, run.folder) == (0, 6, folder.path)
+    assert folder.path == Path("checkpoints/notes-gru-8")
+    assert [len(part) for part in split.parts] == [320, 40, 40]
+    assert not Path("checkpoints").exists()
+
+
+@pytest.mark.parametrize(("settings", "chosen"), [
+    ({}, ("hidden_size", "dropout", "weight_drop")), ({"dropout": 0.25}, ("hidden_size", "weight_drop")),
+    ({"hidden_size": 8}, None)])
+def test_a_size_is_chosen_unless_it_is_given(notes: Path, settings: dict[str, Any], chosen: tuple[str, ...] | None) -> None:
+    events: list[Any] = []
+    job = prepare(notes, TextConfig(), settings, TRAIN, events.append)
+    assert ("ModelChosen" in names(events)) is (chosen is not None)
+    if chosen:
+        event = only(events_module.ModelChosen, events)
+        assert event == (job.run.model.network.config, chosen)
+        assert job.run.model.network.config.dropout == settings.get("dropout", event.config.dropout)
+
+
+def test_a_folder_that_exists_is_refused_before_the_text_is_read(kept: Run) -> None:
+    with pytest.raises(RunError, match="--overwrite"):
+        prepare("missing.txt", TextConfig(), {}, TRAIN, ignore, name="old")
+    assert prepare("notes.txt", TextConfig(), {}, TRAIN, ignore, name="old", overwrite=True).run.step == 0
+
+
+def test_a_batch_that_is_too_large_for_the_text_is_reported(notes: Path) -> None:
+    events: list[Any] = []
+    run = prepare(notes, TextConfig(), {"hidden_size": 8}, replace(TRAIN, batch_size=1000), events.append).run
+    assert only(RunMade, events) == (run, 1000)
+    assert run.config.batch_size < 1000
+
+
+@pytest.mark.parametrize("eval_every", [None, 3])
+def test_minutes_become_a_plan(notes: Path, eval_every: int | None) -> None:
+    events: list[Any] = []
+    config = replace(TRAIN, steps=None, minutes=0.0005, eval_every=eval_every)
+    run = prepare(notes, TextConfig(), {"hidden_size": 8}, config, events.append).run
+    assert names(events)[-1] == "PlanFixed"
+    plan = only(PlanFixed, events)
+    assert (plan.minutes, plan.steps) == (0.0005, run.planned)
+    if eval_every:
+        assert (run.config.eval_every, plan.eval_every) == (eval_every, None)
+
+
+@pytest.mark.parametrize(("every", "reported"), [(5, None), (50, 50)])
+def test_an_interval_that_is_not_the_usual_one_is_reported(
+        notes: Path, monkeypatch: pytest.MonkeyPatch, every: int, reported: int | None) -> None:
+    run, split, _ = prepare(notes, TextConfig(), {"hidden_size": 8}, TRAIN, ignore)
+    run.config = replace(run.config, steps=None, minutes=3.0, eval_every=None)
+    asked: list[Any] = []
+    monkeypatch.setattr(prepare_module, "fix_plan", lambda run, text, minutes, spent: (
+        asked.append((minutes, spent)), run.plan(100, every)))
+    events: list[Any] = []
+    fix_minutes(run, split, events.append)
+    fix_minutes(run, split, events.append, 7.0, 30.0)
+    assert events[0] == PlanFixed(3.0, 100, reported)
+    assert asked == [(3.0, 0.0), (7.0, 30.0)]
+
+
+# Continuing a run
+
+def test_a_saved_run_is_ready_for_its_next_step(kept: Run) -> None:
+    job = prepare_resume("checkpoints/old", TrainConfig(), ignore)
+    assert isinstance(job, Job)
+    assert job.run.to_bytes() == kept.to_bytes()
+    assert (job.run.step, job.folder.path, job.run.folder) == (4, Path("checkpoints/old"), Path("checkpoints/old"))
+    assert prepare_resume("checkpoints/old/last.h5", TrainConfig(), ignore).run.step == 4
+
+
+def test_another_state_than_the_last_needs_a_name(kept: Run) -> None:
+    kept.save("state.h5")
+    for path in ("checkpoints/old/best.h5", "state.h5"):
+        with pytest.raises(RunError, match="--name NEW"):
+            prepare_resume(path, TrainConfig(), ignore)
+    job = prepare_resume("checkpoints/old/best.h5", TrainConfig(), ignore, name="new")
+    assert job.folder.path == Path("checkpoints/new").resolve()
+    assert prepare_resume("state.h5", TrainConfig(), ignore, name="new2").folder.path == Path("checkpoints/new2")
+
+
+@pytest.mark.parametrize(("length", "steps"), [
+    ({}, 6), ({"steps": 9}, 9), ({"epochs": 2}, 28), ({"steps": 9, "patience": 3}, 9)])
+def test_the_length_and_the_patience_may_change(kept: Run, length: dict[str, Any], steps: int) -> None:
+    run = prepare_resume("checkpoints/old", TrainConfig(**length), ignore).run
+    assert run.planned == steps
+    assert run.config.patience == length.get("patience")
+    assert run.config.eval_every == 2
+
+
+def test_minutes_count_from_the_start_of_the_run(kept: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent: list[float] = []
+    monkeypatch.setattr(prepare_module, "fix_plan", lambda run, text, minutes, seconds: (
+        spent.append(seconds), run.plan(20)))
+    lines = (RunFolder("checkpoints/old").metrics).read_text().splitlines()
+    seconds = float(lines[-1].split(",")[2])
+    events: list[Any] = []
+    assert prepare_resume("checkpoints/old", TrainConfig(minutes=1), events.append).run.planned == 20
+    assert spent == [seconds]
+    assert seconds > 0
+    assert only(PlanFixed, events)[:2] == (1, 20)
+    RunFolder("checkpoints/old").metrics.unlink()
+    with pytest.raises(ConfigError, match=r"minutes: .*metrics\.csv"):
+        prepare_resume("checkpoints/old", TrainConfig(minutes=1), ignore)
+
+
+def test_whatever_may_change_the_last_bits_is_a_warning(kept: Run) -> None:
+    kept.environment["numpy"] = "1.0"
+    kept.save("checkpoints/old/last.h5")
+    events: list[Any] = []
+    run = prepare_resume("checkpoints/old", TrainConfig(threads=2), events.append).run
+    message = only(Warned, events).message
+    assert f"numpy was '1.0' and is {np.__version__!r}, threads were 1 and are 2" in message
+    assert run.environment["numpy"] == np.__version__
+    assert run.config.threads == 2
+
+
+def test_a_run_that_is_out_of_patience_is_a_warning(kept: Run) -> None:
+    kept.history = [record._replace(validation_loss=float(record.step)) for record in kept.history]
+    kept.save("checkpoints/old/last.h5")
+    events: list[Any] = []
+    assert prepare_resume("checkpoints/old", TrainConfig(steps=9, patience=1), events.append).run.finished
+    assert "no better than step 2 for 1 evaluations" in only(Warned, events).message
+
+
+def test_the_text_must_be_that_of_the_run(kept: Run, make_text: Callable[..., str]) -> None:
+    Path("other.txt").write_text(make_text(300), encoding="utf-8")
+    with pytest.raises(RunError, match=r"^other\.txt: .*\(400 characters then, 300 now\)"):
+        prepare_resume("checkpoints/old", TrainConfig(), ignore, source="other.txt")
+    Path("copy.txt").write_text(make_text(400), encoding="utf-16")
+    run = prepare_resume("checkpoints/old", TrainConfig(), ignore, source="copy.txt", encoding="utf-16").run
+    assert run.source.names == ("copy.txt",)
+    assert run.model.text_config.encoding == "utf-16"
+
+
+# Learning another text
+
+def test_fine_tuning_starts_a_new_run_with_the_weights_of_the_old(kept: Run, make_text: Callable[..., str]) -> None:
+    Path("other.txt").write_text(make_text(500, seed=2) + "§", encoding="utf-8")
+    events: list[Any] = []
+    run, split, folder = prepare_fine_tuning("checkpoints/old", "other.txt", TrainConfig(steps=9), events.append,
+                                             name="new")
+    assert names(events) == ["TextRead", "VocabularyChanged", "RunMade"]
+    change = only(VocabularyChanged, events)
+    assert change.new_characters == ["§"]
+    assert change.known == len(run.model.vocabulary) - 1
+    assert (run.step, run.planned, len(split.corpus), folder.path) == (0, 9, 501, Path("checkpoints/new").resolve())
+    assert np.array_equal(run.model.network.parameters["layer0/w_h"], kept.model.network.parameters["layer0/w_h"])
+    assert (run.config.batch_size, run.config.seq_len, run.config.warmup) == (3, 8, 2)
+    with pytest.raises(RunError, match="--overwrite"):
+        prepare_fine_tuning("checkpoints/old", "other.txt", TrainConfig(steps=9), ignore, name="old")
+
+
+# Reading
+
+def test_a_source_is_a_corpus_or_names(notes: Path, corpus: Corpus) -> None:
+    assert read(corpus, TextConfig(lowercase=True), ignore) is corpus
+    events: list[Any] = []
+    for source in ("notes.txt", notes, ["notes.txt"], (notes,)):
+        assert read(source, TextConfig(), events.append).fingerprint == corpus.fingerprint
+    assert len(read([notes, notes], TextConfig(lowercase=True), ignore)) == 800
+    assert sum(event.number for event in events) == 4 * events[0].size == 4 * notes.stat().st_size
+
+
+def test_the_text_of_a_run_is_read_again(notes: Path, start: Callable[..., Run]) -> None:
+    run, counts = start(), []
+    corpus = corpus_of(run.source, run.model.text_config, "place", "advice", lambda *count: counts.append(count))
+    assert corpus.fingerprint == run.source.fingerprint
+    assert counts[0][1] == notes.stat().st_size
+    for sources in ((), ("-",)):
+        run.source = run.source._replace(names=sources)
+        with pytest.raises(RunError, match=r"^place: was trained on a text that is in no file; advice$"):
+            corpus_of(run.source, run.model.text_config, "place", "advice")
+
+
+def test_a_text_that_is_much_larger_than_that_of_a_run_is_not_read(notes: Path, start: Callable[..., Run]) -> None:
+    with notes.open("r+b") as file:
+        file.truncate(2**26)
+    run, counts = start(), []
+    with pytest.raises(CorpusError, match="much larger than the 400 characters"):
+        corpus_of(run.source, run.model.text_config, "place", "advice", lambda *count: counts.append(count))
+    assert not counts
+
+
+def test_only_encoding_and_errors_change() -> None:
+    config = TextConfig(lowercase=True, encoding="latin-1")
+    assert changed(config, None, None) == config
+    assert changed(config, "utf-16", "ignore") == TextConfig(lowercase=True, encoding="utf-16", errors="ignore")
+
+
+def test_an_event_can_be_ignored() -> None:
+    assert ignore(Warned("text")) is None
