@@ -1,4 +1,4 @@
-"""Options that are made from the configs, so that each default, range and help stands once."""
+"""Options made of the settings, so that each default, range and help text exists once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.config import ModelConfig, Reading, TrainConfig
+from charrnn.config import ModelConfig, TextConfig, TrainConfig
 
-Kind = type[Reading] | type[ModelConfig] | type[TrainConfig]
+Kind = type[TextConfig] | type[ModelConfig] | type[TrainConfig]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 quiet = click.option("--quiet", "-q", is_flag=True, help="Show nothing but warnings, errors and the result.")

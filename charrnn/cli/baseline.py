@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from charrnn.cli._options import quiet, setting, settings
-from charrnn.config import BASELINE_ORDER, Reading, TrainConfig
+from charrnn.config import BASELINE_ORDER, TextConfig, TrainConfig
 from charrnn.errors import ConfigError
 
 _LONG = 10_000_000
@@ -20,7 +20,7 @@ _LONG = 10_000_000
               help="Characters that the next one is predicted from: 4 counts up to 5-grams, 0 single characters.")
 @setting(TrainConfig, "validation")
 @setting(TrainConfig, "test")
-@settings(Reading)
+@settings(TextConfig)
 @quiet
 def command(corpus: tuple[str, ...], order: int, validation: float | None, test: float, quiet: bool, **values: Any) -> None:
     """Print what counting alone reaches on CORPUS: what a model trained on it should beat.
@@ -29,20 +29,21 @@ def command(corpus: tuple[str, ...], order: int, validation: float | None, test:
     there is one) is predicted, by an n-gram model with interpolated Witten-Bell smoothing. The figures compare with those
     of train and evaluate.
     """
-    from charrnn.cli import _training as training
+    from charrnn.cli._console import progress_bar, say
+    from charrnn.cli._corpus import describe_corpus, read_corpus
     from charrnn.inference.ngram import check_order, witten_bell
-    from charrnn.text.corpus import BUILT_IN
+    from charrnn.text.corpus import DEFAULT_CORPUS
 
     check_order(order)
-    text = training.read(corpus or (BUILT_IN,), Reading(**values), quiet)
+    text = read_corpus(corpus or (DEFAULT_CORPUS,), TextConfig(**values), quiet)
     split = text.split(validation, test)
     parts = [(name, part) for name, part in (("test", split.test), ("validation", split.validation)) if len(part)]
     if not parts:
         raise ConfigError("validation", "leaves nothing to predict; give a share above 0")
-    training.say(training.describe_corpus(text), quiet)
+    say(describe_corpus(text), quiet)
     total = len(split.train) * len(parts)
-    with training.bar(quiet or total < _LONG, total=total, unit="char", unit_scale=True, leave=False) as progress:
-        results = [(name, witten_bell(split.train, part, len(text.vocabulary), order, progress.update))
+    with progress_bar(quiet or total < _LONG, total=total, unit="char", unit_scale=True, leave=False) as progress:
+        results = [(name, witten_bell(split.train.ids, part.ids, len(text.vocabulary), order, progress.update))
                    for name, part in parts]
     for name, result in results:
-        click.echo(result.line(name, text.reading.level))
+        click.echo(result.line(name, text.text_config.level))

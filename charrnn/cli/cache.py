@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from charrnn.config import Reading
+from charrnn.config import TextConfig
 
 
 @click.command(name="cache")
@@ -18,8 +18,8 @@ def command(clear: bool) -> None:
     from charrnn.errors import CorpusError, printable
     from charrnn.text import token_file
 
-    left, size = token_file.left_behind(), 0
-    files = [*token_file.listed(), *left]
+    left, size = token_file.abandoned_files(), 0
+    files = [*token_file.token_files(), *left]
     for path in files:
         size += path.stat().st_size
         if clear:
@@ -36,23 +36,23 @@ def command(clear: bool) -> None:
 
 def _described(path: Path) -> str:
     from charrnn.errors import CheckpointError, printable
-    from charrnn.text.files import listed
-    from charrnn.text.token_file import facts_of
+    from charrnn.text.files import join_names
+    from charrnn.text.token_file import metadata_of
 
     try:
-        facts = facts_of(path)
+        metadata = metadata_of(path)
     except CheckpointError:
         return "damaged, to be made anew"
-    return printable(", ".join([f"{listed(facts['sources'])}: {facts['characters']:,} ids of {facts['vocabulary']:,}",
-                                *_options(facts["reading"])]))
+    content = f"{join_names(metadata['sources'])}: {metadata['characters']:,} ids of {metadata['vocabulary']:,}"
+    return printable(", ".join([content, *_options(metadata["text"])]))
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:9,.1f} MB"
 
 
-def _options(reading: dict[str, Any]) -> list[str]:
+def _options(text_config: dict[str, Any]) -> list[str]:
     """What is not as it is by default, as options."""
     return [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-            for name, value in reading.items() if value != {item.name: item.default
-                                                            for item in dataclasses.fields(Reading)}[name]]
+            for name, value in text_config.items() if value != {item.name: item.default
+                                                            for item in dataclasses.fields(TextConfig)}[name]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from charrnn.cli._options import setting
-from charrnn.config import Reading
+from charrnn.config import TextConfig
 from charrnn.errors import CorpusError, RunError
 
 
@@ -14,8 +14,8 @@ from charrnn.errors import CorpusError, RunError
 @click.argument("text_file", required=False, type=click.Path())
 @click.option("--streams", type=int, metavar="N", help="Parallel streams the text is read in, each from a zero state; 1 is "
               "the reference.  [default: as many as leave each 4,000 characters, at most 64]")
-@setting(Reading, "encoding", keep_default=False, instead="as in the training")
-@setting(Reading, "errors", keep_default=False, instead="as in the training")
+@setting(TextConfig, "encoding", keep_default=False, instead="as in the training")
+@setting(TextConfig, "errors", keep_default=False, instead="as in the training")
 def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, encoding: str | None,
             errors: str | None) -> None:
     """Print how well a model predicts a text, in nats and bits per character and as perplexity; less is better.
@@ -23,28 +23,35 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     RUN_OR_CHECKPOINT is a run folder, whose best.h5 is taken, or a checkpoint. Without TEXT_FILE the text is the
     validation part of the corpus it was trained on (and its test part, where there is one).
     """
-    from charrnn.cli import _training as training
+    from charrnn.cli._corpus import read_corpus, reading_progress, say_folded
     from charrnn.inference.evaluation import evaluate
-    from charrnn.text.files import listed
+    from charrnn.inference.language_model import is_only_a_model, load
+    from charrnn.inference.locate import checkpoint_at
+    from charrnn.text.files import join_names
+    from charrnn.training.prepare import changed, corpus_of
     from charrnn.training.run import Run
-    from charrnn.training.run_folder import checkpoint_at
 
-    run = Run.load(checkpoint_at(run_or_checkpoint))
-    reading = training.changed(run.source.reading, encoding, errors)
+    path = checkpoint_at(run_or_checkpoint)
     if text_file is not None:
-        text = training.read([text_file], reading, False, vocabulary=run.vocabulary)
+        model = load(path)
+        text_config = changed(model.text_config, encoding, errors)
+        text = read_corpus([text_file], text_config, False, vocabulary=model.vocabulary)
         if len(text) < 2:
             raise CorpusError(f"{text_file}: has {len(text)} characters, and 2 are the least; give a longer text")
-        training.say_folded(text.folded, text.share_unknown())
-        click.echo(evaluate(run.model, text.ids, streams=streams, starts=text.starts).line("text", reading.level))
+        say_folded(text.folded, text.unknown_fraction())
+        click.echo(evaluate(model.network, text.ids, streams=streams, starts=text.starts).line("text", text_config.level))
         return
-    corpus = training.text_of(run, run_or_checkpoint, "name a TEXT_FILE")
+    if is_only_a_model(path):
+        raise RunError(f"{path}: contains only a model and no text; name a TEXT_FILE")
+    run = Run.load(path)
+    with reading_progress(False) as on_bytes:
+        corpus = corpus_of(run.source, run.model.text_config, run_or_checkpoint, "name a TEXT_FILE", on_bytes)
     if corpus.fingerprint != run.source.fingerprint:
-        raise CorpusError(f"{listed(corpus.sources)}: is no longer the text the model was trained on; name a TEXT_FILE")
-    split, starts = (of(run.config.validation, run.config.test) for of in (corpus.split, corpus.split_starts))
+        raise CorpusError(f"{join_names(corpus.sources)}: is no longer the text the model was trained on; name a TEXT_FILE")
+    split = run.split(corpus)
     if not len(split.test) and not len(split.validation):
         raise RunError(f"{run_or_checkpoint}: was trained without a validation part; name a TEXT_FILE")
-    for name in ("test", "validation"):
-        if len(part := getattr(split, name)):
-            found = evaluate(run.model, part, streams=streams, starts=getattr(starts, name))
-            click.echo(found.line(name, reading.level))
+    for name, part in (("test", split.test), ("validation", split.validation)):
+        if len(part):
+            found = evaluate(run.model.network, part.ids, streams=streams, starts=part.starts)
+            click.echo(found.line(name, run.model.text_config.level))

@@ -7,7 +7,7 @@ import sys
 import click
 
 from charrnn.cli._options import setting
-from charrnn.config import ModelConfig
+from charrnn.config import CELL_NAMES, ModelConfig
 
 
 @click.command(name="gradcheck")
@@ -22,10 +22,10 @@ def command(cell: str | None, hidden_size: int, layers: int, dropout: float, wei
             embedding_size: int, seed: int) -> None:
     """Hold the analytic gradients of a small model against numeric ones, in float64.
 
-    All three cells are checked, or the one that --cell names. The error of an array is
+    All cells are checked, or the one that --cell names. The error of an array is
     norm(analytic - numeric) / (norm(analytic) + norm(numeric)) and must stay below 1e-7; exits with 1 where one does not.
     """
-    cells = [cell] if cell else ["rnn", "lstm", "gru"]
+    cells = [cell] if cell else list(CELL_NAMES)
     configs = [ModelConfig(each, hidden_size, layers, dropout, embedding_size, weight_drop) for each in cells]
 
     from charrnn.config import check_range

@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from charrnn.cli._options import quiet, settings
-from charrnn.config import Reading
+from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
 
 
 @click.command(name="prepare")
 @click.argument("corpus", nargs=-1, required=True, type=click.Path())
-@settings(Reading)
+@settings(TextConfig)
 @quiet
 def command(corpus: tuple[str, ...], quiet: bool, **values: Any) -> None:
     """Read CORPUS and keep it as a token file, from which a training starts in seconds.
@@ -22,13 +22,14 @@ def command(corpus: tuple[str, ...], quiet: bool, **values: Any) -> None:
     CHARRNN_CACHE says), is found by the same CORPUS and the same options, and is made anew when the text changes.
     Standard output gets its path.
     """
-    from charrnn.cli import _training as training
+    from charrnn.cli._console import say
+    from charrnn.cli._corpus import describe_corpus, read_corpus
     from charrnn.text.files import STANDARD_INPUT
 
     if STANDARD_INPUT in corpus:
         raise CorpusError("standard input: cannot be found again, so that no token file is kept of it; name a file")
-    text = training.read(corpus, Reading(**values), quiet, keep=True)
-    if text.token_file is None:
+    text = read_corpus(corpus, TextConfig(**values), quiet, keep=True)
+    if text.path is None:
         raise CorpusError(f"{corpus[0]}: comes with Python, so that no token file is kept of it; train on it as it is")
-    training.say(training.describe_corpus(text), quiet)
-    click.echo(text.token_file)
+    say(describe_corpus(text), quiet)
+    click.echo(text.path)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import codecs
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TextIO
 
 import click
 
 from charrnn.config import SAMPLE_LENGTH
 from charrnn.errors import CharRNNError, ConfigError
-
-if TYPE_CHECKING:
-    from charrnn.training.run import Run
 
 
 @click.command(name="sample")
@@ -38,38 +36,29 @@ def command(run_or_checkpoint: str, length: int, temperature: float, top_k: int 
     A model of lines (train --lines) writes whole lines, --count of them; '  *' marks those that stand in the training
     text. A model of bytes (train --level byte) writes bytes.
     """
-    import secrets
+    from charrnn.cli._corpus import say_folded
+    from charrnn.inference.language_model import load
+    from charrnn.inference.locate import checkpoint_at
+    from charrnn.text.decoding import decode, normalize
 
-    from charrnn.cli._training import say_folded
-    from charrnn.inference.sampling import sample_many
-    from charrnn.text.files import decode, shape
-    from charrnn.training.run import Run
-    from charrnn.training.run_folder import checkpoint_at
-
-    run = Run.load(checkpoint_at(run_or_checkpoint))
-    reading = run.source.reading
+    path = checkpoint_at(run_or_checkpoint)
+    model = load(path)
+    text_config, vocabulary = model.text_config, model.vocabulary
     if prime == "-":
         data = sys.stdin.buffer.read()
-        prime = data.decode("latin-1") if reading.level == "byte" else shape(decode(data, "standard input"), reading)
-    else:
-        prime = shape(prime, reading)
-    if reading.level == "byte" and run.vocabulary.unknown is None and (missing := run.vocabulary.missing(prime)):
+        prime = (data.decode("utf-8", "surrogateescape") if text_config.level == "byte" else decode(data, "standard input"))
+    missing = vocabulary.missing(normalize(prime, text_config))
+    if missing and text_config.level == "byte" and vocabulary.unknown is None:
         raise ConfigError("prime", f"has a byte that does not stand in the training text, 0x{ord(missing[0]):02x}; leave "
                                    f"it out, or train with --min-count 2, which knows a place for such")
-    if run.vocabulary.unknown is not None:
-        say_folded("".join(run.vocabulary.missing(prime)))
-    if reading.lines:
-        if "\n" in (prime := prime.removesuffix("\n")):
-            raise ConfigError("prime", "has several lines, and this model writes lines, each by itself; give one")
-        prime = "\n" + prime
-    turns = sample_many(run.model, run.vocabulary, count, prime=prime, length=length, temperature=temperature,
-                        top_k=top_k, top_p=top_p, greedy=greedy,
-                        until="\n" if reading.lines and until is None else until and shape(until, reading),
-                        seed=secrets.randbits(32) if seed is None else seed)
+    if vocabulary.unknown is not None:
+        say_folded("".join(missing))
+    turns = model.generate(count, prime, length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
+                           until=until, seed=seed)
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
-    out = _Bytes() if reading.level == "byte" else sys.stdout
-    if reading.lines:
-        _write_lines(["".join(texts)[1:] for texts in zip(*turns)], run, out)
+    out = _Bytes() if text_config.level == "byte" else sys.stdout
+    if text_config.lines:
+        _write_lines(["".join(texts) for texts in zip(*turns)], path, out)
     else:
         _write(turns, count, out)
 
@@ -92,26 +81,36 @@ def _write(turns: Iterator[list[str]], count: int, out: TextIO | _Bytes) -> None
     out.flush()
 
 
-def _write_lines(samples: list[str], run: Run, out: TextIO | _Bytes) -> None:
-    """A line each; those that are whole and were trained on are marked, if the text is still there."""
-    from charrnn.cli._training import say, text_of
+def _write_lines(samples: list[str], path: Path, out: TextIO | _Bytes) -> None:
+    """Write a line for each sample; complete lines that occur in the training text are marked, if it is still there."""
+    from charrnn.cli._console import say
 
     lines = [sample.partition("\n")[0] for sample in samples]
     cut = sum("\n" not in sample for sample in samples)
-    known = set()
-    try:
-        text = text_of(run, "", "", quiet=True)
-        if text.fingerprint == run.source.fingerprint:
-            known = text.lines_among(lines, run.config.validation, run.config.test)
-        else:
-            say("The training text has changed, so that lines which stand in it are not marked")
-    except CharRNNError:
-        say("The training text is not there, so that lines which stand in it are not marked")
+    known = _training_lines(path, lines)
     for line, sample in zip(lines, samples):
         out.write(f"{line}{'  *' if line in known and sample != line else ''}\n")
     out.flush()
     if cut:
         say(f"{cut:,} of {len(lines):,} were cut off before their line's end; give a larger --length")
+
+
+def _training_lines(path: Path, lines: list[str]) -> set[str]:
+    """Return those of the lines that occur in the text on which the model at ``path`` was trained."""
+    from charrnn.cli._console import say
+    from charrnn.training.prepare import corpus_of
+    from charrnn.training.schema import read_source
+
+    try:
+        source, text_config, train_config = read_source(path)
+        text = corpus_of(source, text_config, path, "")
+    except CharRNNError:
+        say("The training text is not there, so that lines which stand in it are not marked")
+        return set()
+    if text.fingerprint != source.fingerprint:
+        say("The training text has changed, so that lines which stand in it are not marked")
+        return set()
+    return text.split(train_config.validation, train_config.test).training_lines(lines)
 
 
 class _Bytes:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli._options import pick, quiet, settings
-from charrnn.config import ModelConfig, Reading, TrainConfig
+from charrnn.config import ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.training.run import Run
     from charrnn.training.sweep import Result
-    from charrnn.training.trainer import Step
 
 
 @click.command(name="sweep")
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
               help="A setting and the values to try; several times for several settings: every combination is trained.")
 @settings(ModelConfig)
 @settings(TrainConfig)
-@settings(Reading)
+@settings(TextConfig)
 @click.option("--name", metavar="NAME", help="Name of the sweep's folder; by default made of corpus and settings.")
 @click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(),
               help="Folder in which it lies.")
@@ -37,21 +35,23 @@ def command(corpus: tuple[str, ...], grid: tuple[str, ...], name: str | None, ch
     Each is a run folder in CHECKPOINTS/NAME. The same command goes on with a sweep that was stopped. Under MPI ranks
     train at the same time: 'mpiexec -n 5 python -m mpi4py -m charrnn sweep ...' trains four, as rank 0 hands out the work.
     """
-    from charrnn.cli import _training as training
-    from charrnn.text.corpus import BUILT_IN
+    from charrnn.cli._console import say
+    from charrnn.cli._corpus import describe_corpus, read_corpus
+    from charrnn.cli._grid import parse_grid
+    from charrnn.text.corpus import DEFAULT_CORPUS
     from charrnn.training.run_folder import RunFolder
-    from charrnn.training.sweep import combinations, parse_grid, sweep
+    from charrnn.training.sweep import combinations, sweep
 
     wanted = parse_grid(grid)
     todo = combinations(wanted, pick(ModelConfig, values), pick(TrainConfig, values))
-    reading = Reading(**values)
-    text = training.read(corpus or (BUILT_IN,), reading, quiet)
+    text_config = TextConfig(**values)
+    text = read_corpus(corpus or (DEFAULT_CORPUS,), text_config, quiet)
     folder = RunFolder.at(checkpoints, name or f"{text.name}-sweep-{'-'.join(flag.replace('_', '-') for flag in wanted)}",
                           overwrite=True)
     if folder.exists():
         raise ConfigError("name", f"is that of a run, {folder.path}; give the sweep another")
-    training.say(training.describe_corpus(text), quiet)
-    training.say(f"{len(todo)} trainings, in {folder.path}", quiet)
+    say(describe_corpus(text), quiet)
+    say(f"{len(todo)} trainings, in {folder.path}", quiet)
     results = []
     with _Progress(quiet) as progress:
         for result in sweep(text, todo, folder.path, progress.show):
@@ -59,7 +59,7 @@ def command(corpus: tuple[str, ...], grid: tuple[str, ...], name: str | None, ch
             results.append(result)
     _print(results, list(wanted), "train" if todo[0].train_config.validation == 0 else "validation")
     if len(results) < len(todo) or any(result.stopped for result in results):
-        training.say("Stopped; the same command goes on with this sweep")
+        say("Stopped; the same command goes on with this sweep")
         sys.exit(128 + next((result.stopped for result in results if result.stopped), signal.SIGINT))
 
 
@@ -100,16 +100,21 @@ class _Progress:
         if self.bar is not None:
             self.bar.close()
 
-    def show(self, run: Run, step: Step) -> None:
-        if self.bar is None:
-            from charrnn.cli._training import bar
+    def show(self, event: Any) -> None:
+        from charrnn.training.events import StepTaken
 
-            self.bar = bar(self.quiet, total=run.planned, initial=run.step - 1, unit="step", leave=False)
+        if not isinstance(event, StepTaken):
+            return
+        run, step = event
+        if self.bar is None:
+            from charrnn.cli._console import progress_bar
+
+            self.bar = progress_bar(self.quiet, total=run.planned, initial=step.number - 1, unit="step", leave=False)
         self.bar.set_postfix_str(f"{run.smoothed_loss:.3f} nats/char", refresh=False)
         self.bar.update()
 
     def end(self, line: str) -> None:
-        from charrnn.cli._training import say
+        from charrnn.cli._console import say
 
         self.__exit__()
         self.bar = None

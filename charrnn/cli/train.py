@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from charrnn.cli._options import pick, quiet, settings
-from charrnn.config import CHOSEN, ModelConfig, Reading, TrainConfig
+from charrnn.config import CHOSEN, ModelConfig, TextConfig, TrainConfig
 
 
 @click.command(name="train")
 @click.argument("corpus", nargs=-1, type=click.Path())
 @settings(ModelConfig, chosen=CHOSEN)
 @settings(TrainConfig)
-@settings(Reading)
+@settings(TextConfig)
 @click.option("--name", metavar="NAME", help="Name of the run's folder; by default made of corpus, cell and hidden size.")
 @click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(),
               help="Folder in which runs lie.")
@@ -29,30 +29,15 @@ def command(corpus: tuple[str, ...], name: str | None, checkpoints: str, overwri
     run lies in CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C stops and saves; 'charrnn resume' goes on.
     Standard output gets one line, the validation loss of best.h5.
     """
-    named = {name: value for name, value in pick(ModelConfig, values).items() if value is not None}
-    model_config, train_config = ModelConfig(**named), TrainConfig(**pick(TrainConfig, values))
-    reading = Reading(**values)
+    model = {name: value for name, value in pick(ModelConfig, values).items() if value is not None}
+    ModelConfig(**model)
+    train_config, text_config = TrainConfig(**pick(TrainConfig, values)), TextConfig(**values)
 
-    from charrnn.cli import _training as training
-    from charrnn.text.corpus import BUILT_IN
-    from charrnn.text.files import STANDARD_INPUT
-    from charrnn.training.run import Run
-    from charrnn.training.run_folder import RunFolder
+    from charrnn.cli._loop import Printer, carry_out
+    from charrnn.text.corpus import DEFAULT_CORPUS
+    from charrnn.training.prepare import prepare
 
-    folder = RunFolder.at(checkpoints, name, overwrite) if name is not None else None
-    text = training.read(corpus or (BUILT_IN,), reading, quiet)
-    model_config = training.choose_size(text, model_config, named, train_config)
-    if folder is None:
-        folder = RunFolder.at(checkpoints, f"{text.name}-{model_config.cell}-{model_config.hidden_size}", overwrite)
-    run = Run.start(text, model_config, train_config)
-    training.say(training.describe_corpus(text), quiet)
-    training.say_choice(model_config, named, quiet)
-    training.say(training.describe_model(run), quiet)
-    if STANDARD_INPUT in corpus:
-        training.warn("a text from standard input is not there any more later: 'charrnn resume' will need --corpus FILE")
-    training.say_batch(run, train_config.batch_size, quiet)
-    if run.config.steps is None:
-        training.fix_minutes(run, text, quiet)
-    training.say(training.describe_plan(run), quiet)
-    folder.make()
-    training.go_on(run, text, folder, quiet)
+    with Printer(quiet) as printer:
+        job = prepare(corpus or (DEFAULT_CORPUS,), text_config, model, train_config, printer, name=name,
+                      checkpoints=checkpoints, overwrite=overwrite)
+        carry_out(job, printer)

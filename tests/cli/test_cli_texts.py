@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from charrnn import Corpus, Run
-from charrnn.config import Reading
+from charrnn.config import TextConfig
 from charrnn.inference.evaluation import evaluate
-from charrnn.inference.sampling import sample
+from charrnn.inference.sampling import generate
+from charrnn.storage import atomic
 from charrnn.text import token_file, tokens
 
 Cli = Callable[..., Any]
@@ -65,11 +66,11 @@ def refused(answer: Any, *words: str) -> None:
 def bias(values: dict[str, float]) -> None:
     """Make a run write by chance, but for what is said of some characters; None is the unknown."""
     run = Run.load(RUN / "best.h5")
-    run.model.parameters["output/w"][...] = 0
-    run.model.parameters["output/b"][...] = 0
+    run.model.network.parameters["output/w"][...] = 0
+    run.model.network.parameters["output/b"][...] = 0
     for character, value in values.items():
-        place = run.vocabulary.unknown if character is None else run.vocabulary.id(character)
-        run.model.parameters["output/b"][place] = value
+        place = run.model.vocabulary.unknown if character is None else run.model.vocabulary.id(character)
+        run.model.network.parameters["output/b"][place] = value
     run.save(RUN / "best.h5")
 
 
@@ -88,17 +89,17 @@ def test_a_training_stopped_and_gone_on_with_ends_in_the_same_bytes(train: Cli, 
                                                                    way: tuple, kept: bool) -> None:
     whole = train(*way, "--schedule", "constant", steps=6)
     last = Path(RUN, "last.h5").read_bytes()
-    reading = Run.load(RUN / "last.h5").source.reading
-    assert reading != Reading()
+    text_config = Run.load(RUN / "last.h5").model.text_config
+    assert text_config != TextConfig()
     if kept:
         monkeypatch.setattr(tokens, "SMALL", 64)
     train(*way, "--schedule", "constant", steps=4)
-    assert Run.load(RUN / "last.h5").source.reading == reading
+    assert Run.load(RUN / "last.h5").model.text_config == text_config
     answer = cli("resume", RUN, "--steps", 6, "--quiet")
     assert (answer.code, answer.err, answer.out) == (0, "", whole.out)
     assert Path(RUN, "last.h5").read_bytes() == last
     assert cli("evaluate", RUN).out == whole.out
-    assert len(token_file.listed()) == kept
+    assert len(token_file.token_files()) == kept
 
 
 def test_train_says_what_it_reads(cli: Cli) -> None:
@@ -154,12 +155,12 @@ def test_what_cannot_be_read_so_is_refused(cli: Cli, arguments: tuple, words: li
 def test_many_characters_get_an_embedding(train: Cli) -> None:
     Path("many.txt").write_text("".join(map(chr, range(0x4e00, 0x4e00 + 1001))), encoding="utf-8")
     train("many.txt", steps=1)
-    assert Run.load(RUN / "last.h5").model.config.embedding_size == 128
+    assert Run.load(RUN / "last.h5").model.network.config.embedding_size == 128
     train("many.txt", "--embedding-size", 0, steps=1)
-    assert Run.load(RUN / "last.h5").model.config.embedding_size == 0
+    assert Run.load(RUN / "last.h5").model.network.config.embedding_size == 0
     Path("many.txt").write_text("".join(map(chr, range(0x4e00, 0x4e00 + 1000))), encoding="utf-8")
     train("many.txt", steps=1)
-    assert Run.load(RUN / "last.h5").model.config.embedding_size == 0
+    assert Run.load(RUN / "last.h5").model.network.config.embedding_size == 0
 
 
 def test_the_share_for_validation_is_fixed_in_the_run(train: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +181,7 @@ def test_a_text_with_unknown_characters_is_evaluated_and_they_are_named(train: C
     Path("other.txt").write_text("Anna and 中\U0001f600 dor\x1b[2J", encoding="utf-8")
     answer = cli("evaluate", RUN, "other.txt")
     assert answer.code == 0
-    unknown = sorted(set("Anna and 中\U0001f600 dor\x1b[2J") - set(Run.load(RUN / "best.h5").vocabulary.characters))
+    unknown = sorted(set("Anna and 中\U0001f600 dor\x1b[2J") - set(Run.load(RUN / "best.h5").model.vocabulary.characters))
     share = sum(character in unknown for character in "Anna and 中\U0001f600 dor\x1b[2J") / 19
     assert answer.err == (f"Unknown to the model, and taken for one ({100 * share:.2g} % of the text): "
                           f"{', '.join(map(repr, unknown))}\n")
@@ -213,7 +214,7 @@ def test_a_prime_may_hold_unknown_characters_but_none_is_ever_written(train: Cli
     assert answer.out.startswith("an中")
     text = answer.out[3:].removesuffix("\n")
     assert len(answer.out) >= 303
-    assert set(text) <= set(Run.load(RUN / "best.h5").vocabulary.characters[:-1]) | {"\n"}
+    assert set(text) <= set(Run.load(RUN / "best.h5").model.vocabulary.characters[:-1]) | {"\n"}
     assert "\ufffd" not in text
 
 
@@ -232,7 +233,7 @@ def test_an_unknown_byte_of_a_prime_is_named(train: Cli, cli: Cli) -> None:
 def test_whole_lines_are_written_and_those_of_the_text_marked(train: Cli, cli: Cli) -> None:
     train("names.txt", "--lines", "--validation", 0.3)
     corpus = Corpus.read("names.txt", lines=True)
-    known = set(corpus.vocabulary.decode(corpus.split(0.3).train).split("\n")[1:-1])
+    known = set(corpus.vocabulary.decode(corpus.split(0.3).train.ids).split("\n")[1:-1])
     assert 5 < len(known) < 20
     bias({"\n": 2.5})
     answer = cli("sample", RUN, "--count", 300, "--seed", 3, "--length", 50)
@@ -254,7 +255,8 @@ def test_a_line_is_begun_as_in_the_training_text(train: Cli, cli: Cli) -> None:
     run = Run.load(RUN / "best.h5")
 
     def line(prime: str, seed: int) -> str:
-        return "".join(sample(run.model, run.vocabulary, prime=prime, length=20, until="\n", seed=seed)).strip("\n")
+        return "".join(character for (character,) in generate(
+            run.model.network, run.model.vocabulary, 1, prime=prime, length=20, until="\n", seed=seed)).strip("\n")
 
     found = [cli("sample", RUN, "--prime", "B", "--length", 20, "--seed", seed).out.removesuffix("\n").removesuffix("  *")
              for seed in range(9)]
@@ -289,7 +291,7 @@ def test_lines_of_bytes_are_written_as_bytes(train: Cli, cli: Cli) -> None:
     train("names.txt", "--lines", "--level", "byte")
     bias({"\n": 500.0})
     corpus = Corpus.read("names.txt", lines=True, level="byte")
-    known = corpus.vocabulary.decode(corpus.split().train).split("\n")[1:-1]
+    known = corpus.vocabulary.decode(corpus.split().train.ids).split("\n")[1:-1]
     name = next(name for name in NAMES if name.encode().decode("latin-1") in known and not name.isascii())
     assert cli("sample", RUN, "--prime", name, "--count", 2).out == f"{name}  *\n{name}  *\n"
 
@@ -382,7 +384,7 @@ def test_prepare_refuses_what_is_not_found_again(cli: Cli) -> None:
     refused(cli("prepare", "missing.txt"), "missing.txt", "no such file")
     Path("empty.txt").touch()
     refused(cli("prepare", "empty.txt"), "empty.txt", "is empty")
-    assert token_file.listed() == []
+    assert token_file.token_files() == []
 
 
 def test_cache_lists_what_is_kept_and_clears_it_and_nothing_else(cli: Cli) -> None:
@@ -439,7 +441,7 @@ def test_a_long_text_from_standard_input_is_trained_on(train: Cli, monkeypatch: 
     text = "\n".join(NAMES)
     one = train("names.txt").out
     monkeypatch.setattr(tokens, "SMALL", 64)
-    monkeypatch.setattr("charrnn.cli._training.warn", lambda message: None)
+    monkeypatch.setattr("charrnn.cli._loop.warn", lambda message: None)
     assert train("-", stdin=text).out == one
     (path,) = token_file.folder().iterdir()
     assert path.name.startswith("standard-input-")  # which goes with this process
@@ -462,15 +464,15 @@ def test_documents_of_a_text_that_is_evaluated_begin_with_a_fresh_state(train: C
     for name in NAMES[::2]:
         Path("other", f"{name}.txt").write_text(f"{name}\n", encoding="utf-8")
     run = Run.load(RUN / "best.h5")
-    text = Corpus.open(["other"], run.source.reading, vocabulary=run.vocabulary)
+    text = Corpus.read("other", text_config=run.model.text_config, vocabulary=run.model.vocabulary)
     assert len(text.starts) == 12
-    expected = evaluate(run.model, text.ids, starts=text.starts).line("text")
-    assert expected != evaluate(run.model, text.ids).line("text")
+    expected = evaluate(run.model.network, text.ids, starts=text.starts).line("text")
+    assert expected != evaluate(run.model.network, text.ids).line("text")
     assert cli("evaluate", RUN, "other").out == f"{expected}\n"
 
 
 def test_a_bar_shows_the_bytes_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    from charrnn.cli import _training as training
+    from charrnn.cli import _corpus
 
     class Bar:
         total, count = 0, 0
@@ -485,8 +487,8 @@ def test_a_bar_shows_the_bytes_that_are_read(monkeypatch: pytest.MonkeyPatch) ->
             self.count += count
 
     bar = Bar()
-    monkeypatch.setattr(training, "bar", lambda quiet, **settings: bar)
-    training.read(["names.txt", "folder"], Reading(), False)
+    monkeypatch.setattr(_corpus, "progress_bar", lambda quiet, **settings: bar)
+    _corpus.read_corpus(["names.txt", "folder"], TextConfig(), False)
     assert bar.count == bar.total == Path("names.txt").stat().st_size + Path("folder", "c.txt").stat().st_size
 
 
@@ -517,7 +519,7 @@ def test_a_line_that_is_cut_off_is_not_marked_and_that_is_said(train: Cli, cli: 
 
 
 def test_cache_shows_and_clears_what_a_killed_process_left(train: Cli, cli: Cli) -> None:
-    left = token_file.folder() / "standard-input-999999999-0123abcd.h5"
+    left = token_file.folder() / f"standard-input-{atomic.owner().partition('-')[0]}-999999999-0123abcd.h5"
     left.parent.mkdir(exist_ok=True)
     left.write_bytes(b"half")
     assert "left by a process that was killed" in cli("cache").out
