@@ -45,7 +45,7 @@ def make_text() -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def corpus(make_text: Callable[..., str]) -> Corpus:
     """A corpus of 400 characters: with the settings of ``start``, 14 windows an epoch."""
-    return Corpus(make_text(400), ["notes.txt"])
+    return Corpus.from_text(make_text(400), ["notes.txt"])
 
 
 @pytest.fixture(scope="session")

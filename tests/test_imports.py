@@ -18,13 +18,15 @@ import charrnn
 import charrnn.cli
 
 PACKAGES = {
-    "": ("errors", "config", "randomness", "mpi"),
-    "storage": ("atomic", "hdf5", "container"),
-    "text": ("vocabulary", "files", "documents", "tokens", "token_file", "builtin", "corpus", "windows", "download",
-             "catalog"),
-    "nn": ("parameters", "kernels", "cells", "dropout", "model", "parallel", "gradient_check"),
-    "inference": ("evaluation", "ngram", "sampling"),
-    "training": ("recipe", "optimizers", "schema", "run", "trainer", "metrics_table", "run_folder", "sweep"),
+    "": ("errors", "config", "randomness", "cpu", "mpi"),
+    "storage": ("atomic", "metadata", "layout", "container"),
+    "text": ("vocabulary", "files", "decoding", "documents", "tokens", "token_file", "builtin", "corpus", "windows",
+             "download", "catalog"),
+    "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
+           "model", "parallel", "gradient_check"),
+    "inference": ("locate", "evaluation", "scoring", "ngram", "sampling", "language_model"),
+    "training": ("optimizers", "schema", "run", "recipe", "trainer", "metrics_table", "run_folder", "signals", "events",
+                 "keeper", "prepare", "api", "sweep"),
 }
 """The modules of each package; a module imports only from those before it."""
 
@@ -80,7 +82,7 @@ def test_imports_point_one_way(module: str) -> None:
         if not name.startswith("charrnn") or name == module:
             continue
         if name == "charrnn":
-            assert package == "cli"  # for the version
+            assert package == "cli" or module == "charrnn.storage.container"  # for the version
             continue
         other_package, other = place(name)
         if other_package != package:
@@ -117,7 +119,8 @@ def test_what_is_public_is_there() -> None:
 
 
 def test_the_names_of_the_design_are_public() -> None:
-    assert {"CharRNN", "Corpus", "ModelConfig", "Run", "TrainConfig", "Trainer", "sample"} <= set(charrnn.__all__)
+    assert {"CharRNN", "Corpus", "LanguageModel", "ModelConfig", "Run", "Score", "TrainConfig", "Trainer", "load", "resume",
+            "train"} <= set(charrnn.__all__)
 
 
 # Everything says what it is
