@@ -44,6 +44,7 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     if is_only_a_model(path):
         raise RunError(f"{path}: contains only a model and no text; name a TEXT_FILE")
     run = Run.load(path)
+    text_config = changed(run.model.text_config, encoding, errors)  # checks them, though the text is read as it was
     with reading_progress(False) as on_bytes:
         corpus = corpus_of(run.source, run.model.text_config, run_or_checkpoint, "name a TEXT_FILE", on_bytes)
     if corpus.fingerprint != run.source.fingerprint:
@@ -54,4 +55,4 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     for name, part in (("test", split.test), ("validation", split.validation)):
         if len(part):
             found = evaluate(run.model.network, part.ids, streams=streams, starts=part.starts)
-            click.echo(found.line(name, run.model.text_config.level))
+            click.echo(found.line(name, text_config.level))

@@ -27,10 +27,10 @@ def faults(tallies: list[Tally]) -> list[str]:
     return [what for tally in tallies for what in tally.mismatches + tally.failures]
 
 
-def test_twenty_kills(torture: Torture) -> None:
-    tallies = torture.kills(20)
+def test_eight_kills(torture: Torture) -> None:
+    tallies = torture.kills(8)
     assert faults(tallies) == []
-    assert sum(tally.tries for tally in tallies) == 20
+    assert sum(tally.tries for tally in tallies) == 8
 
 
 @pytest.mark.parametrize("what", [Torture.signals, Torture.full_disks, Torture.folders, Torture.reads])
