@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 from charrnn.mpi import Ranks
-from charrnn.storage.atomic import remove_leftovers
+from charrnn.storage.atomic import remove_leftovers, replace_file
 from charrnn.text.corpus import Corpus
 from charrnn.training.events import OnEvent, StepTaken, Warned
 from charrnn.training.metrics_table import MetricsTable
@@ -38,7 +36,7 @@ class Keeper:
         self._tried_step: int | None = None
         self._tried_at = time.monotonic()
         self._replaces = True  # until the first save, the folder may contain another run
-        self._pending_best: Callable[[Path], None] | None = None
+        self._pending_best: bytes | None = None  # a checkpoint that could not be written to best.h5
 
     def train(self, stop: StopSignals) -> None:
         """Train until the run is finished or a signal arrives; the run is saved at the end in any case."""
@@ -73,27 +71,28 @@ class Keeper:
         self.unsaved = False
         self._tried_step = run.step
         self._tried_at = time.monotonic()
-        write_best = run.save if best else self._pending_best
+        best_state = self._pending_best
         try:
+            if best:
+                best_state = run.to_bytes()
             if self._replaces:
                 run.save(folder.last)
                 if run.best_record is None:
                     folder.best.unlink(missing_ok=True)
             self.metrics.flush()
-            if write_best is not None:
-                write_best(folder.best)
-                best, self._pending_best = False, None
+            if best_state is not None:
+                replace_file(folder.best, [best_state])
+                best_state = None
             if not self._replaces:
                 run.save(folder.last)
             self._replaces = False
             self.saved_step = run.step
         except OSError as error:
             self.unsaved = True
-            if best:
-                self._pending_best = run.snapshot()
             kept = "nothing is saved yet" if self.saved_step is None else f"the last save is of step {self.saved_step:,}"
             self.on_event(Warned(f"{folder.path}: step {run.step:,} cannot be saved ({error.strerror or error}); "
                                  f"{'' if run.finished else 'training goes on, '}{kept}"))
+        self._pending_best = best_state
 
 
 def follow(run: Run, corpus: Corpus, ranks: Ranks) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_dict, to_dict
+from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_dict
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.inference import language_model
 from charrnn.inference.language_model import LanguageModel
@@ -30,7 +30,16 @@ from charrnn.storage.container import Manifest
 from charrnn.text.corpus import Corpus, Split
 from charrnn.text.windows import Windows
 from charrnn.training.optimizers import Optimizer, make_optimizer
-from charrnn.training.schema import Record, Source, block_names, check_values, expected_arrays, source_from
+from charrnn.training.schema import (
+    Record,
+    Source,
+    arrays_of,
+    block_names,
+    check_values,
+    expected_arrays,
+    metadata_of,
+    source_from,
+)
 
 EVALUATIONS = 20
 """Number of evaluations in a plan for which no ``eval_every`` is given."""
@@ -261,12 +270,7 @@ class Run:
         """Return the bytes of the run's checkpoint. Raises ValueError before ``plan``."""
         if self.config.steps is None:
             raise ValueError(_NOT_FIXED)
-        return container.to_bytes(self._arrays(), self._metadata())
-
-    def snapshot(self) -> Callable[[str | Path], None]:
-        """Return a function that saves the run as it is now."""
-        arrays, metadata = {name: array.copy() for name, array in self._arrays().items()}, self._metadata()
-        return lambda path: container.write(path, arrays, metadata)
+        return container.to_bytes(arrays_of(self), metadata_of(self))
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
@@ -290,27 +294,7 @@ class Run:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a run as the content of its checkpoint."""
-        return Run._restore, (self._arrays(), json.loads(json.dumps(self._metadata())))
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = self.model.arrays()
-        for block, parameters in self.blocks.items():
-            arrays.update({f"{block}/{name}": array for name, array in parameters.items()})
-        for k, layer in enumerate(self.state):
-            arrays.update({f"state/layer{k}/{name}": array for name, array in layer._asdict().items()})
-        if self.rollback is not None and self.rollback.step != self.step:
-            arrays.update({f"rollback/{name}": block for name, block in self.rollback.blocks.items()})
-        return arrays
-
-    def _metadata(self) -> dict[str, Any]:
-        epoch, window = divmod(self.step, self.source.windows)
-        return {
-            "kind": "run", "model": self.model.metadata(), "train": to_dict(self.config), "step": self.step,
-            "epoch": epoch, "window": window, "since": self.since, "rate_factor": self.rate_factor,
-            "failures": self.failures, "rollback_step": self.rollback_step, "smoothed_loss": self.smoothed_loss,
-            "history": [list(record) for record in self.history], "source": self.source._asdict(),
-            "environment": self.environment,
-        }
+        return Run._restore, (arrays_of(self), json.loads(json.dumps(metadata_of(self))))
 
     @classmethod
     def _restore(cls, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> Run:

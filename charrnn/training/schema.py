@@ -1,4 +1,4 @@
-"""The metadata of a run's checkpoint, and its validation.
+"""What the checkpoint of a run contains, and its validation.
 
 A file may come from anywhere and say anything, so everything is checked before it is used.
 """
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config import ModelConfig, TextConfig, TrainConfig, from_dict
+from charrnn.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
 from charrnn.errors import ConfigError
 from charrnn.inference import language_model
 from charrnn.nn.cells import CELLS
@@ -55,6 +55,30 @@ def block_names(config: TrainConfig) -> tuple[str, ...]:
     this list.
     """
     return ("parameters", *(f"optimizer/{slot}" for slot in OPTIMIZERS[config.optimizer].SLOTS))
+
+
+def arrays_of(run: Any) -> dict[str, np.ndarray]:
+    """Return the arrays that the checkpoint of a ``Run`` contains."""
+    arrays: dict[str, np.ndarray] = run.model.arrays()
+    for block, parameters in run.blocks.items():
+        arrays.update({f"{block}/{name}": array for name, array in parameters.items()})
+    for k, layer in enumerate(run.state):
+        arrays.update({f"state/layer{k}/{name}": array for name, array in layer._asdict().items()})
+    if run.rollback is not None and run.rollback.step != run.step:
+        arrays.update({f"rollback/{name}": block for name, block in run.rollback.blocks.items()})
+    return arrays
+
+
+def metadata_of(run: Any) -> dict[str, Any]:
+    """Return the metadata that the checkpoint of a ``Run`` contains."""
+    epoch, window = divmod(run.step, run.source.windows)
+    return {
+        "kind": "run", "model": run.model.metadata(), "train": to_dict(run.config), "step": run.step,
+        "epoch": epoch, "window": window, "since": run.since, "rate_factor": run.rate_factor,
+        "failures": run.failures, "rollback_step": run.rollback_step, "smoothed_loss": run.smoothed_loss,
+        "history": [list(record) for record in run.history], "source": run.source._asdict(),
+        "environment": run.environment,
+    }
 
 
 def expected_arrays(metadata: dict[str, Any]) -> Manifest:
