@@ -207,7 +207,7 @@ class LanguageModel:
 def load(path: str | Path) -> LanguageModel:
     """Load the model of a run folder (its best state), of a checkpoint, or of a file that contains only a model.
 
-    Raises RunError if there is none, CheckpointError if the file is invalid.
+    Raises RunError if no such file exists, CheckpointError if the file is invalid.
     """
     path = checkpoint_at(path)
 

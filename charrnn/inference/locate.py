@@ -15,7 +15,7 @@ def checkpoint_at(path: str | Path, prefer: str = BEST) -> Path:
     """Return the file that ``path`` names: a file itself; for a run folder ``prefer`` (``BEST`` or
     ``LAST``) if it exists, otherwise the other.
 
-    Raises RunError if there is none.
+    Raises RunError if no such file exists.
     """
     path = Path(path)
     if not os.path.isdir(path):

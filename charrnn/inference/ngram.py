@@ -95,7 +95,7 @@ class _Level:
     """Counts of the n-grams that consist of a context of one length and the character after it.
 
     The key of an n-gram is its last character * 2**32 + the number of its context. ``keys`` (n + 1,) are those of the
-    evaluated text, ascending, and one more that stands for all others. The number of an n-gram, as a context on the next
+    evaluated text, ascending, and one more that represents all others. The number of an n-gram, as a context on the next
     level, is the index of its key; the empty context has the number 0. ``counts`` (n + 1,) is the number of times that
     each n-gram occurs in training, ``totals`` (contexts,) the number of characters that follow each context there, and
     ``seen`` the set of keys that occur there, in parts as ``_add`` takes it.

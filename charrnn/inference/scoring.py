@@ -56,7 +56,7 @@ class Score:
 
     @property
     def mean(self) -> float:
-        """The mean over the known characters, in nats; NaN if there are none."""
+        """The mean over the known characters, in nats; NaN if no character is known."""
         known = len(self.nats) - self.unknown
         return self.total / known if known else math.nan
 

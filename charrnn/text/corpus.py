@@ -125,7 +125,7 @@ class Corpus:
              **settings: Any) -> Corpus:
         """Read files, one after the other; of a folder the files in and below it, sorted by path; ``-`` is standard input.
 
-        The name of a built-in corpus stands for its text, unless there is a file of that name. ``settings`` are those of
+        The name of a built-in corpus selects it, unless there is a file of that name. ``settings`` are those of
         ``TextConfig``, by name, if no ``text_config`` is given. ``vocabulary`` is the one
         to use, by default that of the text. If the text should have a certain number of characters, ``expected``, files
         that are much too large for it are not read to their end. The ids of a long text are kept in a token file, from
@@ -207,7 +207,7 @@ class Corpus:
     def split(self, validation: float | None = None, test: float = 0.0) -> Split:
         """Cut the text into a training part, then a validation part, then a test part.
 
-        ``validation`` and ``test`` are fractions of the text; None stands for the default fraction of this text. Raises
+        ``validation`` and ``test`` are fractions of the text; None selects the default fraction of this text. Raises
         ConfigError if they are out of range or leave a part with fewer than 2 characters.
         """
         validation = self.validation_fraction(validation)

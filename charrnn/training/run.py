@@ -276,7 +276,7 @@ class Run:
     def load(cls, path: str | Path) -> Run:
         """Load the run of a checkpoint, or the last state of a run folder.
 
-        Raises RunError if there is none, CheckpointError if the file is not a valid checkpoint of a run.
+        Raises RunError if no such file exists, CheckpointError if the file is not a valid checkpoint of a run.
         """
         file = checkpoint_at(path, LAST)
 
