@@ -14,27 +14,49 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 
 def printable(text: str) -> str:
     """Return ``text`` with control characters escaped, because it may come from anywhere."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-class CharRNNError(Exception):
-    """The base of all errors of charrnn. ``str(error)`` is one line, whatever names and values it quotes."""
+def with_parameters(text: str, parameter: Callable[[str], str] = str) -> str:
+    """Return ``text`` with each parameter in backticks shown as ``parameter`` returns it."""
+    return re.sub(r"`([a-z_]+(?:=[^`]*)?)`", lambda match: parameter(match[1]), text)
 
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+
+class CharRNNError(Exception):
+    """The base of all errors of charrnn. ``str(error)`` is one line, whatever names and values it quotes.
+
+    ``message`` says what is wrong and where, ``hint`` what to do about it. Both name parameters in backticks, as Python:
+    "lower `learning_rate`", "pass `errors='replace'`". The command line shows these as options.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def text(self, parameter: Callable[[str], str] = str) -> str:
+        """Return message and hint on one line, each parameter in it shown as ``parameter`` returns it."""
+        return printable(with_parameters(self.message if self.hint is None else f"{self.message}; {self.hint}", parameter))
+
+    def __str__(self) -> str:
+        return self.text()
 
 
 class ConfigError(CharRNNError):
     """A setting is out of range, or settings cannot be combined.
 
-    ``field`` is the setting's name in the API; the command line shows it as an option.
+    ``field`` is the name of the setting, ``problem`` what is wrong with it.
     """
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
+    def __init__(self, field: str, problem: str, hint: str | None = None) -> None:
+        super().__init__(f"{field}: {problem}", hint)
+        self.args = field, problem, hint
         self.field = field
         self.problem = problem
 

@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from charrnn import __version__
-from charrnn.errors import CharRNNError, ConfigError, TrainingError
+from charrnn.cli._console import option
+from charrnn.errors import CharRNNError, ConfigError, TrainingError, printable
 from charrnn.mpi import Ranks, ranks, started_as_rank
 
 _COMMANDS = {
@@ -126,13 +127,14 @@ def _end_of(what: Callable[..., Any], *arguments: Any) -> Any:
         click.echo("Stopped.", err=True)
         return 130
     except click.ClickException as error:
-        error.show()
+        click.echo(_usage_error(error), err=True)
         return error.exit_code
     except ConfigError as error:
-        click.echo(f"Error: --{error.field.replace('_', '-')}: {error.problem}", err=True)
+        problem = CharRNNError(error.problem, error.hint).text(option)
+        click.echo(f"Error: Invalid value for '{option(error.field)}': {problem}", err=True)
         return 2
     except CharRNNError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {error.text(option)}", err=True)
         return 1
     except _ReaderGoneError:  # what Python still holds back for the reader goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -150,6 +152,14 @@ def _end_of(what: Callable[..., Any], *arguments: Any) -> Any:
             raise
         traceback.print_exc()
         return 1
+
+
+def _usage_error(error: click.ClickException) -> str:
+    """Return an error of click on one line."""
+    text = f"Error: {printable(error.format_message().rstrip('.'))}"
+    if isinstance(error, click.UsageError) and error.ctx and "Did you mean" not in text:
+        text += f"; see '{error.ctx.command_path} --help'"
+    return text
 
 
 def _ignore_signals() -> None:

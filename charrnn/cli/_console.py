@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+def option(parameter: str) -> str:
+    """Return a parameter of the library, such as ``min_count=2``, as an option: ``--min-count 2``."""
+    name, _, value = parameter.partition("=")
+    return f"--{name.replace('_', '-')} {'' if value == 'True' else value.strip(chr(39))}".rstrip()
+
+
 def say(message: str, quiet: bool = False) -> None:
     """Print one or more lines on standard error; names and characters in them may come from anywhere."""
     if not quiet:

@@ -19,6 +19,7 @@ from mutating import originals
 from charrnn.errors import CheckpointError
 from charrnn.storage import container as checkpoint
 from charrnn.training.run import Run
+from charrnn.training.schema import arrays_of
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_tricks_of_hdf5(name: str, tmp_path: Path, valid: bytes, judge: Judge) -
     assert not verdict.failed, verdict
     if verdict.what == LOADED:
         indexed = contents((tmp_path / "run.h5").read_bytes())[0]
-        loaded = Run.load(tmp_path / "run.h5")._arrays()
+        loaded = arrays_of(Run.load(tmp_path / "run.h5"))
         assert {name: array.tobytes() for name, array in loaded.items()} == {
             name: array.tobytes() for name, array in indexed.items()}
 

@@ -211,4 +211,4 @@ def test_a_sweep_does_not_go_into_the_folder_of_a_run(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     charrnn("train", "text.txt", "--steps", "2", "--hidden-size", "4", "--name", "all", cwd=tmp_path)
     result = charrnn(*COMMAND, "--steps", "2", cwd=tmp_path, code=2)
-    assert result.stderr == "Error: --name: is that of a run, checkpoints/all; give the sweep another\n"
+    assert result.stderr == "Error: Invalid value for '--name': is that of a run, checkpoints/all; give the sweep another\n"
