@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def option(parameter: str) -> str:
     """Return a parameter of the library, such as ``min_count=2``, as an option: ``--min-count 2``."""
     name, _, value = parameter.partition("=")
-    return f"--{name.replace('_', '-')} {'' if value == 'True' else value.strip(chr(39))}".rstrip()
+    flag = f"--{'no-' * (value == 'False')}{name.replace('_', '-')}"
+    return flag if value in ("", "True", "False") else f"{flag} {value.strip(chr(39))}"
 
 
 def say(message: str, quiet: bool = False) -> None:

@@ -6,28 +6,30 @@ from typing import Any
 
 import click
 
-from charrnn.cli._options import pick, quiet, settings
+from charrnn.cli._options import Command, Option, pick, quiet, settings
 from charrnn.config import CHOSEN, ModelConfig, TextConfig, TrainConfig
 
 
-@click.command(name="train")
+@click.command(name="train", cls=Command, main_options=("minutes", "hidden_size", "lines", "name", "seed"))
 @click.argument("corpus", nargs=-1, type=click.Path())
 @settings(ModelConfig, chosen=CHOSEN)
 @settings(TrainConfig)
 @settings(TextConfig)
-@click.option("--name", metavar="NAME", help="Name of the run's folder; by default made of corpus, cell and hidden size.")
-@click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(),
-              help="Folder in which runs lie.")
-@click.option("--overwrite", is_flag=True, help="Replace a run of the same name.")
+@click.option("--name", metavar="NAME", cls=Option, group="Saving",
+              help="Name of the run's folder.  [default: CORPUS-CELL-SIZE]")
+@click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(), cls=Option,
+              group="Saving", help="Folder for runs.")
+@click.option("--overwrite", is_flag=True, cls=Option, group="Saving", help="Replace a run of the same name.")
 @quiet
 def command(corpus: tuple[str, ...], name: str | None, checkpoints: str, overwrite: bool,
             quiet: bool, **values: Any) -> None:
     """Train a model on CORPUS: text files and folders, one after the other; '-' is standard input.
 
-    Without CORPUS it trains on the language reference that comes with Python; 'charrnn corpora' lists more. Where no
-    hidden size is named, it and what is dropped are chosen for the text, the length of the training and the cores. The
-    run lies in CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C stops and saves; 'charrnn resume' goes on.
-    Standard output gets one line, the validation loss of best.h5.
+    Without CORPUS, train on the Python language reference, which comes with Python; 'charrnn corpora' lists more texts.
+    Without --hidden-size, choose it and the dropout for the text, the length of the training and the cores.
+
+    The folder CHECKPOINTS/NAME will contain best.h5, last.h5 and metrics.csv. Ctrl-C stops and saves; 'charrnn resume'
+    continues. The result, one line on standard output, is the validation loss of best.h5.
     """
     model = {name: value for name, value in pick(ModelConfig, values).items() if value is not None}
     ModelConfig(**model)
