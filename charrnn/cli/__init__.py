@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def _run() -> Any:
-    return charrnn.main(standalone_mode=False)
+    return charrnn.main(prog_name="charrnn", standalone_mode=False)
 
 
 def _run_as_rank() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,3 +35,9 @@ def empty(trained: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyP
     shutil.copyfile(trained[0] / "notes.txt", tmp_path / "notes.txt")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands in this process treat standard output as a terminal."""
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True)

@@ -117,6 +117,34 @@ def test_what_a_checkpoint_says_does_not_move_the_cursor(here: Path, cli: Cli) -
         assert not re.search(r"[\x00-\x09\x0b-\x1f]", answer.out + answer.err)
 
 
+@pytest.mark.parametrize(("arguments", "error"), [
+    (("train", "--cell", "elman"),
+     "Invalid value for '--cell': 'elman' is not one of 'lstm', 'gru', 'rnn'; see 'charrnn train --help'"),
+    (("train", "--hidden-size", "x"),
+     "Invalid value for '--hidden-size': 'x' is not a valid integer; see 'charrnn train --help'"),
+    (("train", "--dropout", 1), "Invalid value for '--dropout': must be below 1, not 1"),
+    (("train", "--steps", 5, "--epochs", 2), "Invalid value for '--steps': cannot be combined with --epochs"),
+    (("train", "--level", "byte", "--lowercase"),
+     "Invalid value for '--lowercase': applies to characters and cannot be combined with --level byte"),
+    (("train", "--validation", 0, "--patience", 2),
+     "Invalid value for '--patience': needs a validation part; set --validation above 0"),
+    (("sample", "--legnth", 3), "No such option '--legnth'; did you mean '--length'?"),
+    (("train", "--checkpoint", 3), "No such option '--checkpoint'; did you mean one of: '--checkpoint-every', "
+                                   "'--checkpoint-minutes', '--checkpoints'?"),
+    (("evaluate",), "Missing argument 'RUN_OR_CHECKPOINT'; see 'charrnn evaluate --help'"),
+    (("sample", "a", "b"), "Got unexpected extra argument (b); see 'charrnn sample --help'"),
+    (("other",), "No such command 'other'; see 'charrnn --help'"),
+    (("corpora", "get"), "Missing argument 'NAME'; choose from: python-reference, python-source, "),
+    (("sweep",), "Missing option '--grid'; see 'charrnn sweep --help'"),
+], ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "")
+def test_errors_of_click_and_ours_have_one_form(cli: Cli, arguments: tuple, error: str) -> None:
+    answer = cli(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert answer.err.startswith(f"Error: {error}")
+    assert error.endswith(" ") or answer.err == f"Error: {error}\n"
+
+
 def test_the_version_is_shown(cli: Cli) -> None:
     import charrnn
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
+import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 Cli = Callable[..., Any]
 
@@ -34,3 +40,24 @@ def refused(answer: Any, *words: str) -> None:
     assert lines[0].startswith("Error: ")
     for word in words:
         assert word in lines[0]
+
+
+def on_terminal(*arguments: Any, environment: dict[str, str], both: bool = False) -> bytes:
+    """Return what a command writes on a terminal of 80 columns: standard output, or ``both`` streams."""
+    pty = pytest.importorskip("pty")
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen([sys.executable, *map(str, arguments)], env=environment, stdout=follower,
+                               stderr=follower if both else subprocess.PIPE)
+    os.close(follower)
+    data = b""
+    try:
+        while block := os.read(leader, 4096):
+            data += block
+    except OSError:  # the end of a terminal, on Linux
+        pass
+    os.close(leader)
+    assert both or process.communicate()[1] == b""
+    assert process.wait() == 0
+    return data.replace(b"\r\n", b"\n")
