@@ -8,7 +8,7 @@ import pytest
 from command_line import Cli
 
 
-def test_gradcheck_shows_a_table_and_ends_well(cli: Cli) -> None:
+def test_gradcheck_shows_a_table_and_exits_with_0(cli: Cli) -> None:
     answer = cli("gradcheck", "--hidden-size", 2, "--layers", 1, "--dropout", 0.5, "--embedding-size", 2, "--seed", 3)
     assert (answer.code, answer.err) == (0, "")
     for text in ("rnn", "lstm", "gru", "layer0/w_h", "output/b", "embedding/w", "state/layer0/cell"):
@@ -18,7 +18,7 @@ def test_gradcheck_shows_a_table_and_ends_well(cli: Cli) -> None:
     assert answer.out.splitlines()[-1].startswith(f"{checked} of {checked} gradients agree")
 
 
-def test_gradcheck_ends_with_1_where_a_gradient_is_off(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradcheck_exits_with_1_if_a_gradient_is_wrong(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from charrnn.nn.cells.rnn import RNN
 
     backward = RNN.backward

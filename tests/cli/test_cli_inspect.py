@@ -17,7 +17,7 @@ from charrnn import Run, load
 from charrnn.config import LEARNING_RATES
 
 
-def test_inspect_shows_what_a_run_is_how_it_was_trained_and_its_history(here: Path, cli: Cli) -> None:
+def test_inspect_shows_the_settings_and_the_history_of_a_run(here: Path, cli: Cli) -> None:
     answer = cli("inspect", RUN)
     assert (answer.code, answer.err) == (0, "")
     for text in (f"{RUN / 'best.h5'} ", f"{RUN / 'last.h5'} ", "step 12 of 12", "notes.txt: 600 characters", "lstm", "adam",

@@ -17,7 +17,7 @@ from command_line import RUN, SMALL, Cli, files, refused, steps
 from charrnn import Run
 
 
-def test_resume_goes_on_to_what_was_planned_or_further(here: Path, cli: Cli, trained: tuple[Path, Any]) -> None:
+def test_resume_finishes_the_plan_or_a_longer_one(here: Path, cli: Cli, trained: tuple[Path, Any]) -> None:
     answer = cli("resume", RUN)
     assert (answer.code, answer.out) == (0, trained[1].out)
     assert files(here) == files(trained[0])
@@ -33,7 +33,7 @@ def test_resume_goes_on_to_what_was_planned_or_further(here: Path, cli: Cli, tra
     assert files(here) == before
 
 
-def test_another_state_than_the_last_one_needs_a_new_name(here: Path, cli: Cli) -> None:
+def test_resuming_an_older_state_needs_a_new_name(here: Path, cli: Cli) -> None:
     before = files(here)
     shutil.copyfile(RUN / "last.h5", "state.h5")
     for path in (RUN / "best.h5", "state.h5"):
@@ -55,10 +55,10 @@ def test_a_new_run_starts_from_any_state_and_leaves_the_old_one_alone(here: Path
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_the_result_of_a_new_run_is_of_its_own_best_state(here: Path, cli: Cli, inside: bool) -> None:
-    """The last line is that of ``best.h5``, also where the old run's best state is before the one gone on with."""
+def test_the_result_of_a_new_run_is_that_of_its_best_state(here: Path, cli: Cli, inside: bool) -> None:
+    """The last line is that of ``best.h5``, even if the best state of the old run is before the resumed one."""
     run = Run.load(RUN / "last.h5")
-    run.config = replace(run.config, learning_rate=1000.0)  # from here on it only gets worse
+    run.config = replace(run.config, learning_rate=1000.0)  # from here on the loss only rises
     run.save(RUN / "last.h5")
     assert cli("resume", RUN, "--steps", 15).code == 0
     state = RUN / "last.h5"
@@ -71,7 +71,7 @@ def test_the_result_of_a_new_run_is_of_its_own_best_state(here: Path, cli: Cli, 
     assert cli("evaluate", "checkpoints/new").out == answer.out
 
 
-def test_the_corpus_may_have_moved_but_not_changed(here: Path, cli: Cli) -> None:
+def test_the_corpus_may_be_moved_but_not_changed(here: Path, cli: Cli) -> None:
     before = files(here / RUN)
     Path("notes.txt").rename("moved.txt")
     refused(cli("resume", RUN, "--steps", 13), "notes.txt")
@@ -81,7 +81,7 @@ def test_the_corpus_may_have_moved_but_not_changed(here: Path, cli: Cli) -> None
     assert cli("resume", RUN, "--steps", 13, "--corpus", "moved.txt").code == 0
 
 
-def test_resume_takes_the_recorded_threads_and_warns_where_it_is_told_others(here: Path, cli: Cli) -> None:
+def test_resume_uses_the_recorded_threads_and_warns_if_others_are_set(here: Path, cli: Cli) -> None:
     assert "Warning" not in cli("resume", RUN, "--steps", 13).err
     answer = cli("resume", RUN, "--steps", 14, "--threads", 2, "--quiet")
     assert len(re.findall("^Warning: .*$", answer.err, re.MULTILINE)) == len(answer.err.splitlines()) == 1
@@ -91,7 +91,7 @@ def test_resume_takes_the_recorded_threads_and_warns_where_it_is_told_others(her
     assert cli("resume", RUN, "--steps", 16, "--threads", 100, "--quiet").err == ""  # never more than streams: 3 as before
 
 
-def test_resume_warns_where_the_machine_is_another(here: Path, cli: Cli) -> None:
+def test_resume_warns_on_another_machine(here: Path, cli: Cli) -> None:
     run = Run.load(RUN / "last.h5")
     run.environment["numpy"] = "1.0"
     run.save(RUN / "last.h5")
@@ -100,7 +100,7 @@ def test_resume_warns_where_the_machine_is_another(here: Path, cli: Cli) -> None
     assert re.fullmatch("Warning: numpy was '1.0' and is .*\n", answer.err)
 
 
-def test_another_text_is_learned_only_where_that_is_meant(here: Path, cli: Cli) -> None:
+def test_another_text_is_learned_only_with_fine_tune(here: Path, cli: Cli) -> None:
     Path("other.txt").write_text("the Ωcat sat on the mat. " * 40, encoding="utf-16")
     before = files(here / RUN)
     refused(cli("resume", RUN, "--corpus", "other.txt"), "UTF-16", "--encoding utf-16")
@@ -116,7 +116,7 @@ def test_another_text_is_learned_only_where_that_is_meant(here: Path, cli: Cli) 
     assert cli("resume", "checkpoints/fine", "--steps", 5).code == 0
 
 
-def test_a_text_from_standard_input_trains_and_is_asked_for_again(here: Path, cli: Cli, python: Cli) -> None:
+def test_a_run_on_standard_input_needs_its_text_to_be_resumed(here: Path, cli: Cli, python: Cli) -> None:
     text = Path("notes.txt").read_bytes()
     command = [sys.executable, "-m", "charrnn", "train", "-", *map(str, SMALL), "--steps", "3", "--name", "piped"]
     done = subprocess.run(command, input=text, capture_output=True)
@@ -133,13 +133,13 @@ def test_a_moved_corpus_is_remembered(here: Path, cli: Cli) -> None:
     assert Run.load(RUN / "last.h5").source.names == ("moved.txt",)
 
 
-def test_minutes_that_are_over_and_an_unknown_time_are_refused(here: Path, cli: Cli) -> None:
+def test_rejects_minutes_that_are_over_and_an_unknown_time(here: Path, cli: Cli) -> None:
     refused(cli("resume", RUN, "--minutes", 1e-9), "--minutes", "give more")
     shutil.copyfile(RUN / "last.h5", "lone.h5")
     refused(cli("resume", "lone.h5", "--name", "new", "--minutes", 1), "--minutes", "--steps")
 
 
-def test_a_run_out_of_patience_goes_on_with_more(empty: Path, cli: Cli) -> None:
+def test_a_run_out_of_patience_is_resumed_with_more(empty: Path, cli: Cli) -> None:
     short = ("--steps", 9, "--eval-every", 1, "--patience", 1, "--learning-rate", 1e-30)
     assert cli("train", "notes.txt", *SMALL, *short).code == 0
     assert "--patience" in cli("resume", RUN, "--steps", 12).err

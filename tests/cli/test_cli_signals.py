@@ -66,7 +66,7 @@ def test_control_c_ends_a_long_training(empty: Path, environment: dict[str, str]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_before_the_first_step_ends_it_with_its_code(
+def test_a_signal_before_the_first_step_sets_the_exit_code(
         empty: Path, environment: dict[str, str], number: int, code: int) -> None:
     command = [sys.executable, "-c", "import sys, charrnn.cli as cli; sys.argv = ['charrnn', 'train', '-']; "
                "print('up', flush=True); cli.main()"]
@@ -93,14 +93,14 @@ def test_a_closed_standard_error_does_not_end_a_training(empty: Path, environmen
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
-def test_a_stream_that_is_closed_is_no_reason_to_fail(here: Path, environment: dict[str, str], closed: str) -> None:
+def test_a_closed_stream_is_not_an_error(here: Path, environment: dict[str, str], closed: str) -> None:
     for command in (f"sample {RUN} --length 5", f"resume {RUN} --steps 13 --quiet", f"inspect {RUN}"):
         done = subprocess.run(["sh", "-c", f'"{sys.executable}" -m charrnn {command} {closed}'], env=environment,
                               capture_output=True)
         assert (command, done.returncode, done.stderr) == (command, 0, b"")
 
 
-def test_a_prime_from_a_closed_standard_input_is_an_empty_one_or_refused(here: Path, environment: dict[str, str]) -> None:
+def test_a_prime_from_a_closed_standard_input_gives_no_traceback(here: Path, environment: dict[str, str]) -> None:
     command = f'"{sys.executable}" -m charrnn sample {RUN} --prime - --length 5 <&-'
     done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True)
     assert b"Traceback" not in done.stderr
@@ -111,7 +111,7 @@ def test_a_prime_from_a_closed_standard_input_is_an_empty_one_or_refused(here: P
     ("-u", "-m", "charrnn", "sample", RUN, "--length", 50, "--count", 2), ("-m", "charrnn", "inspect", RUN),
     ("-m", "charrnn", "evaluate", RUN), ("-m", "charrnn", "gradcheck", "--hidden-size", 2), ("-m", "charrnn", "--help"),
 ], ids=lambda arguments: " ".join(map(str, arguments)))
-def test_a_pipe_that_is_closed_early_ends_it_quietly(here: Path, environment: dict[str, str], arguments: tuple) -> None:
+def test_a_pipe_that_is_closed_early_is_not_an_error(here: Path, environment: dict[str, str], arguments: tuple) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as out:
@@ -119,7 +119,7 @@ def test_a_pipe_that_is_closed_early_ends_it_quietly(here: Path, environment: di
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_head_takes_what_it_needs(here: Path, environment: dict[str, str]) -> None:
+def test_head_may_close_the_pipe(here: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "charrnn", "sample", str(RUN), "--length", "20000", "--prime", "the cat"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout.read(7) == b"the cat"

@@ -14,7 +14,7 @@ from command_line import FIGURES, RUN, SMALL, Cli, files, refused, steps
 from charrnn import Run
 
 
-def test_train_prints_its_result_on_standard_output_and_all_else_on_standard_error(trained: tuple[Path, Any]) -> None:
+def test_only_the_result_of_train_is_printed_on_standard_output(trained: tuple[Path, Any]) -> None:
     folder, (code, out, err) = trained
     assert code == 0
     nats, bits, perplexity = map(float, re.fullmatch("validation " + FIGURES, out).groups())
@@ -27,7 +27,7 @@ def test_train_prints_its_result_on_standard_output_and_all_else_on_standard_err
     assert steps(folder / RUN) == list(range(1, 13))
 
 
-def test_train_takes_its_options(empty: Path, cli: Cli) -> None:
+def test_train_uses_its_options(empty: Path, cli: Cli) -> None:
     options = """--cell gru --hidden-size 9 --layers 2 --dropout 0.25 --embedding-size 3 --weight-drop 0.1
         --batch-size 2 --seq-len 7 --no-stateful --steps 2 --optimizer sgd --learning-rate 0.5 --schedule step
         --warmup 1 --weight-decay 0.01
@@ -45,7 +45,7 @@ def test_train_takes_its_options(empty: Path, cli: Cli) -> None:
         "checkpoint_every": 3, "checkpoint_minutes": 9.0, "recover": False}
 
 
-def test_where_no_size_is_named_one_is_chosen_and_said(empty: Path, cli: Cli) -> None:
+def test_a_size_is_chosen_and_printed_if_none_is_set(empty: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", "--batch-size", 3, "--seq-len", 8, "--steps", 300, "--weight-drop", 0.25)
     assert answer.code == 0
     config = Run.load("checkpoints/notes-lstm-32/last.h5").model.network.config
@@ -54,7 +54,7 @@ def test_where_no_size_is_named_one_is_chosen_and_said(empty: Path, cli: Cli) ->
     assert f"Chosen for it: --hidden-size 32 --dropout {config.dropout:g}\n" in answer.err
 
 
-def test_where_a_size_is_named_nothing_is_chosen(empty: Path, cli: Cli) -> None:
+def test_nothing_is_chosen_if_a_size_is_set(empty: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--steps", 40)
     assert "Chosen" not in answer.err
     config = Run.load(RUN / "last.h5").model.network.config
@@ -62,7 +62,7 @@ def test_where_a_size_is_named_nothing_is_chosen(empty: Path, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("length", [("--epochs", "0.5"), ("--minutes", "0.001")])
-def test_train_takes_its_length_in_epochs_or_minutes(empty: Path, cli: Cli, length: tuple[str, str]) -> None:
+def test_the_length_can_be_set_in_epochs_or_minutes(empty: Path, cli: Cli, length: tuple[str, str]) -> None:
     answer = cli("train", "notes.txt", *SMALL, *length)
     assert answer.code == 0
     run = Run.load(RUN / "last.h5")
@@ -73,7 +73,7 @@ def test_train_takes_its_length_in_epochs_or_minutes(empty: Path, cli: Cli, leng
         assert f"the same as --steps {run.planned}" in answer.err
 
 
-def test_quiet_leaves_standard_error_empty(empty: Path, cli: Cli) -> None:
+def test_quiet_prints_nothing_on_standard_error(empty: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--steps", 2, "--quiet")
     assert answer.err == ""
     assert re.fullmatch("validation " + FIGURES, answer.out)
@@ -82,7 +82,7 @@ def test_quiet_leaves_standard_error_empty(empty: Path, cli: Cli) -> None:
     assert re.fullmatch("validation " + FIGURES, answer.out)
 
 
-def test_without_a_validation_part_the_result_is_the_training_loss(empty: Path, cli: Cli) -> None:
+def test_the_result_is_the_training_loss_without_a_validation_part(empty: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--steps", 4, "--validation", 0)
     assert re.fullmatch("train " + FIGURES, answer.out)
     assert answer.out.startswith(f"train {Run.load(RUN / 'last.h5').smoothed_loss:.4f} ")
@@ -91,7 +91,7 @@ def test_without_a_validation_part_the_result_is_the_training_loss(empty: Path, 
     assert cli("sample", RUN, "--length", 5).code == 0
 
 
-def test_without_a_corpus_it_trains_on_the_built_in_one_and_says_so(empty: Path, cli: Cli) -> None:
+def test_train_uses_the_built_in_corpus_by_default_and_says_so(empty: Path, cli: Cli) -> None:
     answer = cli("train", *SMALL, "--steps", 1, "--validation", 0)
     assert answer.code == 0
     assert "the language reference that comes with Python" in answer.err
@@ -112,7 +112,7 @@ def test_a_short_text_shrinks_the_batch_and_says_so(empty: Path, cli: Cli) -> No
     assert "67 streams are read side by side, not 500" in answer.err
 
 
-def test_training_that_brings_nothing_new_stops_early_and_says_so(empty: Path, cli: Cli) -> None:
+def test_training_without_a_new_best_stops_early_and_says_so(empty: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--steps", 500, "--eval-every", 1, "--patience", 2, "--learning-rate", 5)
     assert answer.code == 0
     assert "Stopped early" in answer.err
@@ -121,7 +121,7 @@ def test_training_that_brings_nothing_new_stops_early_and_says_so(empty: Path, c
     assert cli("evaluate", RUN).out == answer.out
 
 
-def test_a_run_of_the_same_name_is_refused_and_left_alone_unless_it_may_be_replaced(here: Path, cli: Cli) -> None:
+def test_an_existing_run_is_replaced_only_with_overwrite(here: Path, cli: Cli) -> None:
     before = files(here)
     refused(cli("train", "notes.txt", *SMALL, "--steps", 2), str(RUN), "--overwrite", "charrnn resume")
     refused(cli("train", "notes.txt", "--name", RUN.name), str(RUN))
@@ -133,7 +133,7 @@ def test_a_run_of_the_same_name_is_refused_and_left_alone_unless_it_may_be_repla
 
 @pytest.mark.parametrize("options", [("--seq-len", 10**5), ("--hidden-size", 0), ("missing.txt",), ("--validation", 0.999)],
                          ids=str)
-def test_a_refused_training_replaces_nothing(here: Path, cli: Cli, options: tuple) -> None:
+def test_a_rejected_command_replaces_nothing(here: Path, cli: Cli, options: tuple) -> None:
     before = files(here)
     refused(cli("train", "notes.txt", *SMALL, "--overwrite", "--steps", 2, *options, "--name", RUN.name))
     assert files(here) == before
@@ -141,7 +141,7 @@ def test_a_refused_training_replaces_nothing(here: Path, cli: Cli, options: tupl
 
 @pytest.mark.parametrize("options", [("--learning-rate", 1e308, "--validation", 0), ("--learning-rate", 1e308),
                                      ("--learning-rate", 3e37, "--hidden-size", 64), ("--weight-decay", 1e300)], ids=str)
-def test_training_that_leaves_no_numbers_says_so_and_leaves_a_run_that_can_be_read(
+def test_a_non_finite_loss_ends_with_an_error_and_a_valid_run(
         empty: Path, cli: Cli, options: tuple) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--steps", 1, "--warmup", 0, "--quiet", "--name", "run", *options)
     refused(answer, "--learning-rate")
@@ -158,7 +158,7 @@ def test_train_reads_other_encodings(empty: Path, cli: Cli, options: tuple, code
         refused(answer, "--encoding")
 
 
-def test_what_is_no_whole_run_is_not_said_to_be_resumable(empty: Path, cli: Cli) -> None:
+def test_an_incomplete_run_is_not_called_resumable(empty: Path, cli: Cli) -> None:
     RUN.mkdir(parents=True)
     (RUN / "metrics.csv").write_text("step\n")
     answer = cli("train", "notes.txt", *SMALL, "--steps", 2)
@@ -166,7 +166,7 @@ def test_what_is_no_whole_run_is_not_said_to_be_resumable(empty: Path, cli: Cli)
     assert "charrnn resume" not in answer.err
 
 
-def test_after_an_early_stop_no_longer_training_is_proposed(empty: Path, cli: Cli) -> None:
+def test_no_longer_plan_is_suggested_after_an_early_stop(empty: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--steps", 9, "--eval-every", 1, "--patience", 1, "--learning-rate", 1e-30)
     assert answer.code == 0
     assert "Stopped early" in answer.err
@@ -187,7 +187,7 @@ def test_a_run_that_cannot_be_saved_ends_with_an_error(
     assert error.startswith(f"Error: {RUN}: ")
 
 
-def test_too_little_memory_is_one_line(empty: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_an_error_on_one_line(empty: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise MemoryError("Unable to allocate 9 EiB")
 

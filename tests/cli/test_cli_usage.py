@@ -34,7 +34,7 @@ from charrnn import Run, TrainConfig
     (("resume", "notes.txt", "--name", "new"), ["notes.txt", "not a valid checkpoint"]),
     (("other",), ["other"]), (("train", "--other"), ["--other"]), (("evaluate",), ["RUN_OR_CHECKPOINT"]),
 ], ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "")
-def test_bad_use_is_one_line_and_makes_nothing(empty: Path, cli: Cli, arguments: tuple, words: list[str]) -> None:
+def test_an_error_is_one_line_and_creates_no_file(empty: Path, cli: Cli, arguments: tuple, words: list[str]) -> None:
     (empty / "empty").mkdir()
     (empty / "empty.txt").touch()
     (empty / "latin.txt").write_bytes(b"caf\xe9 " * 99)
@@ -55,7 +55,7 @@ def test_bad_use_is_one_line_and_makes_nothing(empty: Path, cli: Cli, arguments:
     ("--test", [1]), ("--eval-every", [0]), ("--patience", [0]), ("--seed", [-1, 2**64]), ("--threads", [0]),
     ("--name", ["", ".", "..", "a/b", "/a"]),
 ])
-def test_options_of_train_out_of_range_are_refused_by_name(empty: Path, cli: Cli, option: str, values: list) -> None:
+def test_rejects_options_of_train_out_of_range_by_name(empty: Path, cli: Cli, option: str, values: list) -> None:
     for value in values:
         refused(cli("train", "notes.txt", f"{option}={value}"), option)
     assert os.listdir(empty) == ["notes.txt"]
@@ -65,7 +65,7 @@ def test_options_of_train_out_of_range_are_refused_by_name(empty: Path, cli: Cli
     ("--length", [-1]), ("--temperature", [-1, "nan", "inf"]), ("--top-k", [0]), ("--top-p", [0, 1.5, "nan"]),
     ("--count", [0]), ("--seed", [-1, 2**64]),
 ])
-def test_options_of_sample_out_of_range_are_refused_by_name(here: Path, cli: Cli, option: str, values: list) -> None:
+def test_rejects_options_of_sample_out_of_range_by_name(here: Path, cli: Cli, option: str, values: list) -> None:
     for value in values:
         refused(cli("sample", RUN, f"{option}={value}"), option)
 
@@ -75,19 +75,19 @@ def test_options_of_sample_out_of_range_are_refused_by_name(here: Path, cli: Cli
     ("resume", RUN, "--epochs=3", "--steps=20"), ("resume", RUN, "--name=a/b"), ("evaluate", RUN, "--streams=0"),
     ("gradcheck", "--hidden-size=0"), ("gradcheck", "--layers=0"), ("gradcheck", "--dropout=1"), ("gradcheck", "--seed=-1"),
 ], ids=lambda arguments: " ".join(map(str, arguments)))
-def test_options_of_other_commands_out_of_range_are_refused_by_name(here: Path, cli: Cli, arguments: tuple) -> None:
+def test_rejects_options_of_other_commands_out_of_range_by_name(here: Path, cli: Cli, arguments: tuple) -> None:
     before = files(here)
     refused(cli(*arguments), str(arguments[-1]).split("=")[0])
     assert files(here) == before
 
 
 @pytest.mark.parametrize("words", [("train", "--encoding", "nonsense"), ("evaluate", RUN, "--encoding", "nonsense")])
-def test_an_encoding_that_is_none_is_refused_also_where_it_is_not_used(here: Path, cli: Cli, words: tuple) -> None:
+def test_rejects_an_invalid_encoding_even_if_it_is_not_used(here: Path, cli: Cli, words: tuple) -> None:
     refused(cli(*words), "--encoding")
 
 
 @pytest.mark.parametrize("command", ["resume", "sample", "evaluate", "inspect"])
-def test_a_damaged_checkpoint_is_refused(here: Path, cli: Cli, command: str) -> None:
+def test_rejects_a_damaged_checkpoint(here: Path, cli: Cli, command: str) -> None:
     for name in ("best.h5", "last.h5"):
         data = bytearray((RUN / name).read_bytes())
         data[len(data) // 2] ^= 1
@@ -98,7 +98,7 @@ def test_a_damaged_checkpoint_is_refused(here: Path, cli: Cli, command: str) -> 
 
 
 @pytest.mark.parametrize("names", [("-",), (), ("big.txt",) * 4, (".",)])
-def test_a_checkpoint_makes_no_command_read_what_cannot_be_its_corpus(here: Path, cli: Cli, names: tuple[str, ...]) -> None:
+def test_a_checkpoint_cannot_make_a_command_read_another_text(here: Path, cli: Cli, names: tuple[str, ...]) -> None:
     with open("big.txt", "wb") as file:
         file.truncate(2**30)
     run = Run.load(RUN / "last.h5")
@@ -108,7 +108,7 @@ def test_a_checkpoint_makes_no_command_read_what_cannot_be_its_corpus(here: Path
     refused(cli("resume", "other.h5", "--name", "new"))
 
 
-def test_what_a_checkpoint_says_does_not_move_the_cursor(here: Path, cli: Cli) -> None:
+def test_control_characters_in_a_checkpoint_are_escaped(here: Path, cli: Cli) -> None:
     run = Run.load(RUN / "last.h5")
     run.environment = {"\x1b[31mred\nline": "\x07x"}
     run.save("other.h5")

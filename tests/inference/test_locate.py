@@ -22,14 +22,14 @@ def test_a_file_is_that_file_whatever_is_preferred(tmp_path: Path, name: str, ki
 @pytest.mark.parametrize(("files", "best", "last"), [
     (["best.h5", "last.h5"], "best.h5", "last.h5"), (["best.h5"], "best.h5", "best.h5"),
     (["last.h5"], "last.h5", "last.h5"), (["last.h5", "model.h5", "metrics.csv"], "last.h5", "last.h5")])
-def test_of_a_folder_it_is_the_preferred_state_or_the_other(tmp_path: Path, files: list[str], best: str, last: str) -> None:
+def test_a_folder_gives_the_preferred_state_or_the_other(tmp_path: Path, files: list[str], best: str, last: str) -> None:
     for file in files:
         (tmp_path / file).touch()
     assert checkpoint_at(tmp_path) == checkpoint_at(tmp_path, BEST) == tmp_path / best
     assert checkpoint_at(tmp_path, LAST) == tmp_path / last
 
 
-def test_a_path_without_a_model_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_path_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").touch()
     with pytest.raises(RunError, match=f"^{tmp_path}: contains neither best.h5 nor last.h5"):
         checkpoint_at(tmp_path)
