@@ -114,7 +114,7 @@ def _run() -> Any:
 def _run_as_rank() -> Any:
     """Run the command on rank 0 of an MPI job; the other ranks do what it asks for. If a rank fails, end the job."""
     job = ranks()
-    code = _exit_code_of(_help, job) if job.number else _exit_code_of(_run)
+    code = _exit_code_of(_serve, job) if job.number else _exit_code_of(_run)
     sys.stdout.flush()
     if code in (0, None):
         job.dismiss()
@@ -123,7 +123,8 @@ def _run_as_rank() -> Any:
     return code
 
 
-def _help(job: Ranks) -> int:
+def _serve(job: Ranks) -> int:
+    """Do what rank 0 asks for until it is done."""
     while True:
         try:
             job.help_out()
@@ -160,7 +161,7 @@ def _exit_code_of(function: Callable[..., Any], *arguments: Any) -> Any:
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {where}{error.strerror or error}", err=True)
+        click.echo(f"Error: {printable(f'{where}{error.strerror or error}')}", err=True)
         return 1
     except Exception:
         if not started_as_rank():

@@ -57,7 +57,8 @@ def _show_runs(folder: Path, runs: list[Path]) -> None:
 
 
 def _summary(folder: Path) -> tuple[str, ...]:
-    """Return what the table says about a run: a cell for each column, or fewer if its checkpoint is invalid."""
+    """Return the cells of a run in the table; if its checkpoint is not that of a run, what it is or what is wrong."""
+    from charrnn.inference.language_model import is_only_a_model
     from charrnn.inference.locate import LAST, checkpoint_at
     from charrnn.storage import container
     from charrnn.text.files import join_names
@@ -66,6 +67,8 @@ def _summary(folder: Path) -> tuple[str, ...]:
     path = checkpoint_at(folder, LAST)
     saved = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
     try:
+        if is_only_a_model(path):
+            return saved, "a model without a run"
         metadata = container.read_metadata(path, schema.expected_arrays)
     except CheckpointError as error:
         return saved, error.message.removeprefix(f"{path}: ")

@@ -16,7 +16,7 @@ import click
 from charrnn.cli._console import argument_text, say, without_controls
 from charrnn.cli._options import Command, Option
 from charrnn.config import SAMPLE_LENGTH, check_range
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, printable
 
 if TYPE_CHECKING:
     from charrnn.text.corpus import Split
@@ -66,7 +66,7 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
     path = checkpoint_at(newest_run() if run_or_checkpoint is None else run_or_checkpoint)
     model = load(path)
     if run_or_checkpoint is None:
-        say(f"Sampling from {path.parent}, the newest run")
+        say(printable(f"Sampling from {path.parent}, the newest run"))
     text_config, vocabulary = model.text_config, model.vocabulary
     is_bytes = text_config.level == "byte"
     prime = _standard_input(is_bytes) if prime == "-" else _argument("prime", prime, is_bytes)

@@ -54,6 +54,9 @@ def test_inspect_lists_the_runs_of_a_folder_the_newest_first(here: Path, cli: Cl
     os.utime("checkpoints/broken/last.h5", (1.5e9, 1.5e9))
     Path("checkpoints", "README.md").write_text("Mine.")
     Path("checkpoints", "nothing").mkdir()
+    Path("checkpoints", "only").mkdir()
+    load(RUN).save("checkpoints/only/best.h5")
+    os.utime("checkpoints/only/best.h5", (1.2e9, 1.2e9))
     answer = cli("inspect", "checkpoints")
     assert (answer.code, answer.err) == (0, "")
     lines = [re.split("  +", line) for line in answer.out.splitlines()]
@@ -61,10 +64,11 @@ def test_inspect_lists_the_runs_of_a_folder_the_newest_first(here: Path, cli: Cl
     figures = ["12 of 12", f"{best:.4f} nats/char", "lstm 8", "notes.txt"]
     names = {line[0]: line for line in lines}
     assert lines[0] == ["run", "saved", "step", "best validation", "model", "text"]
-    assert [line[0] for line in lines[1:]] == ["a-sweep/cell=gru", RUN.name, "broken", "older"]
+    assert [line[0] for line in lines[1:]] == ["a-sweep/cell=gru", RUN.name, "broken", "only", "older"]
     for name in ("a-sweep/cell=gru", RUN.name, "older"):
         assert names[name][2:] == figures
     assert names["older"][1] == time.strftime("%Y-%m-%d %H:%M", time.localtime(1e9))
+    assert names["only"][2:] == ["a model without a run"]
     assert len(names["broken"]) == 3
     assert names["broken"][2].startswith("not a valid checkpoint: invalid footer: ")
     assert cli("inspect") == answer

@@ -173,10 +173,10 @@ def test_a_run_is_found_by_its_name(here: Path, cli: Cli) -> None:
 def test_without_a_name_the_newest_run_is_used_and_named(here: Path, cli: Cli) -> None:
     old = cli("sample", RUN, "--seed", 1)
     assert cli("sample", "--seed", 1) == old._replace(err=f"Sampling from {RUN}, the newest run\n")
-    new = Path("checkpoints", "a-sweep", "cell=gru")
+    new = Path("checkpoints", "a-sweep", "cell=gru\n")
     shutil.copytree(RUN, new)
     os.utime(new / "last.h5", (2e9, 2e9))
-    assert cli("sample", "--seed", 1).err == f"Sampling from {new}, the newest run\n"
+    assert cli("sample", "--seed", 1).err == "Sampling from checkpoints/a-sweep/cell=gru\\n, the newest run\n"
 
 
 def test_without_a_run_there_is_nothing_to_sample_from(empty: Path, cli: Cli) -> None:

@@ -145,6 +145,14 @@ def test_errors_of_click_and_ours_have_one_form(cli: Cli, arguments: tuple, erro
     assert error.endswith(" ") or answer.err == f"Error: {error}\n"
 
 
+def test_an_error_of_the_system_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error", "a\nb")
+
+    monkeypatch.setattr("charrnn.inference.locate.checkpoint_at", fail)
+    assert cli("sample", "run") == (1, "", "Error: a\\nb: Input/output error\n")
+
+
 def test_the_version_is_shown(cli: Cli) -> None:
     import charrnn
 
