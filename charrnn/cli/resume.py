@@ -13,9 +13,9 @@ from charrnn.errors import ConfigError
 @click.argument("run_or_checkpoint", type=click.Path())
 @click.option("--corpus", metavar="FILE", type=click.Path(), multiple=True, cls=Option, group="Text",
               help="The training text, if it was moved; repeat it for further files.")
-@setting(TextConfig, "encoding", keep_default=False, unset="as before")
 @click.option("--fine-tune", is_flag=True, cls=Option, group="Text",
               help="Learn another text (--corpus) in a new run (--name).")
+@setting(TextConfig, "encoding", keep_default=False, unset="as before")
 @setting(TextConfig, "errors", keep_default=False, unset="as before")
 @setting(TrainConfig, "epochs")
 @setting(TrainConfig, "steps")

@@ -161,20 +161,19 @@ def _write_lines(groups: Iterator[_Group], path: Path, out: _Output) -> None:
 
 
 def _training_split(path: Path) -> Split | None:
-    """Return the text on which the model at ``path`` was trained, if it still exists."""
+    """Return the text on which the model at ``path`` was trained, if it still exists and has not changed."""
     from charrnn.training.prepare import corpus_of
     from charrnn.training.schema import read_source
 
     try:
         source, text_config, train_config = read_source(path)
         text = corpus_of(source, text_config, path, "")
+        if text.fingerprint == source.fingerprint:
+            return text.split(train_config.validation, train_config.test)
     except CharRNNError:
-        say("Training text not found; lines copied from it will not be marked")
-        return None
-    if text.fingerprint != source.fingerprint:
-        say("The training text has changed; lines copied from it will not be marked")
-        return None
-    return text.split(train_config.validation, train_config.test)
+        pass
+    say("Training text not found or changed; lines copied from it will not be marked")
+    return None
 
 
 class _Output:

@@ -96,3 +96,9 @@ def test_the_dtype_is_that_of_the_file(here: Path, cli: Cli) -> None:
         shown = [line.split() for line in cli("inspect", "model.h5").out.splitlines()]
         assert ["parameters", f"{model.network.parameters.flat.size:,}", "of", dtype] in shown
     assert f" of {load(RUN).network.dtype}\n" in cli("inspect", RUN).out
+
+
+def test_one_character_is_singular(empty: Path, cli: Cli) -> None:
+    Path("a.txt").write_text("a" * 600)
+    assert cli("train", "a.txt", *SMALL, "--steps", 1, "--name", "a").code == 0
+    assert "vocabulary          1 character: a" in cli("inspect", "a").out.splitlines()

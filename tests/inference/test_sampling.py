@@ -282,7 +282,7 @@ def test_whatever_the_settings_each_row_sums_to_one(logits, top_k, top_p, temper
     np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-12)
 
 
-@pytest.mark.parametrize("temperature", [5e-324, 1e-308, 1e-100, 1e-5])
+@pytest.mark.parametrize("temperature", [0, 5e-324, 1e-308, 1e-100, 1e-5])
 def test_a_tiny_temperature_takes_the_likeliest(temperature):
     assert distribution(LOGITS[None], temperature).tolist() == [[1, 0, 0, 0, 0, 0]]
     assert written(FIXED, length=50, temperature=temperature) == "a" * 50
