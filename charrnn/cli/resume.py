@@ -29,14 +29,14 @@ from charrnn.errors import ConfigError
 def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | None, errors: str | None, fine_tune: bool,
             epochs: float | None, steps: int | None, minutes: float | None, patience: int | None, threads: int | None,
             name: str | None, overwrite: bool, quiet: bool) -> None:
-    """Resume a run exactly where it stopped, and finish its planned steps.
+    """Go on with a training, exactly where it stood, to the end of its plan.
 
-    RUN_OR_CHECKPOINT is a run folder, whose last.h5 is used, the name of a run in checkpoints/, or a checkpoint. --epochs,
-    --steps and --minutes set a longer plan; they count from the start of the run. Any other state than the last one can
-    only be resumed as a new run (--name).
+    RUN_OR_CHECKPOINT is a run folder, whose last.h5 is taken, or a checkpoint. --epochs, --steps and --minutes make the
+    plan longer; they count from the start of the run. Another state than the run's last one can only be gone on with
+    in a new run (--name).
 
-    --fine-tune keeps the weights and starts everything else from the beginning, on the text --corpus: step, plan,
-    optimizer and vocabulary. Characters that are not in the vocabulary of the model get new weights.
+    With --fine-tune the weights are kept and all else begins anew, on the text that --corpus names: step, plan,
+    optimizer and vocabulary. A character that the model does not know gets fresh weights.
     """
     length = TrainConfig(epochs=epochs, steps=steps, minutes=minutes, patience=patience, threads=threads)
     if fine_tune and not (corpus and name):

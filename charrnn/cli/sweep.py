@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 @quiet
 def command(corpus: tuple[str, ...], grid: tuple[str, ...], name: str | None, checkpoints: str,
             quiet: bool, **values: Any) -> None:
-    """Train a model on CORPUS with every combination of some settings, and print a table of the results.
+    """Train a model on CORPUS with every combination of some settings; print a table of what they reached.
 
-    Each combination is a run folder in CHECKPOINTS/NAME. To resume a sweep that was stopped, use the same command again.
-    Under MPI, several models are trained at the same time: 'mpiexec -n 5 python -m mpi4py -m charrnn sweep ...' trains
-    four, because rank 0 distributes the work.
+    Each is a run folder in CHECKPOINTS/NAME. The same command goes on with a sweep that was stopped. Under MPI ranks
+    train at the same time: 'mpiexec -n 5 python -m mpi4py -m charrnn sweep ...' trains four, as rank 0 hands out the work.
     """
     from charrnn.cli._console import say
     from charrnn.cli._corpus import describe_corpus, read_corpus
