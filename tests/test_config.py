@@ -1,3 +1,5 @@
+"""charrnn.config"""
+
 import dataclasses
 import json
 import math
@@ -30,7 +32,7 @@ NOT_INT = (True, 2.0, NAN, INF, "2", [2])
 NOT_FLOAT = (True, "0.5", [0.5], 1j)
 NOT_TEXT = (3, True, b"lstm", ["lstm"], "", "LSTM")
 
-REFUSED = {
+INVALID = {
     TextConfig: {
         "encoding": (3, True, b"utf-8", ["utf-8"], "", "no-such", "rot13", "undefined", "utf-8\0", None),
         "errors": (*NOT_TEXT, "surrogateescape", None),
@@ -77,10 +79,10 @@ REFUSED = {
         "threads": (*NOT_INT, 0, -1, 2**63),
     },
 }
-REFUSED_CASES = [(kind, name, value) for kind, fields in REFUSED.items() for name, values in fields.items()
+INVALID_CASES = [(kind, name, value) for kind, fields in INVALID.items() for name, values in fields.items()
                  for value in values]
 
-TAKEN = [
+VALID = [
     (TextConfig, "encoding", ("utf-8", "utf-16", "cp1252")), (TextConfig, "errors", ("strict", "replace", "ignore")),
     (TextConfig, "level", ("char", "byte")), (TextConfig, "normalize", ("none", "NFC", "NFKC")),
     (TextConfig, "lowercase", (True, False)), (TextConfig, "min_count", (1, 2, 2**62)),
@@ -101,18 +103,18 @@ TAKEN = [
     (TrainConfig, "recover", (True, False)),
     (TrainConfig, "patience", (1, None)), (TrainConfig, "seed", (0, 2**63 - 1)), (TrainConfig, "threads", (1, None)),
 ]
-TAKEN_CASES = [(kind, name, value) for kind, name, values in TAKEN for value in values]
+VALID_CASES = [(kind, name, value) for kind, name, values in VALID for value in values]
 
 
 @pytest.mark.parametrize("kind", [TextConfig, ModelConfig, TrainConfig])
-def test_no_setting_is_left_out_of_these_tables(kind):
+def test_the_tables_contain_every_setting(kind):
     names = {item.name for item in dataclasses.fields(kind)}
-    assert set(REFUSED[kind]) == names
-    assert {name for of, name, _ in TAKEN if of is kind} == names
+    assert set(INVALID[kind]) == names
+    assert {name for of, name, _ in VALID if of is kind} == names
 
 
-@pytest.mark.parametrize(("kind", "name", "value"), REFUSED_CASES)
-def test_a_setting_out_of_range_or_of_a_wrong_type_is_refused_by_name(kind, name, value):
+@pytest.mark.parametrize(("kind", "name", "value"), INVALID_CASES)
+def test_rejects_a_setting_out_of_range_or_of_another_type_by_name(kind, name, value):
     with pytest.raises(ConfigError) as caught:
         kind(**{name: value})
     assert caught.value.field == name
@@ -120,8 +122,8 @@ def test_a_setting_out_of_range_or_of_a_wrong_type_is_refused_by_name(kind, name
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(("kind", "name", "value"), TAKEN_CASES)
-def test_a_setting_in_range_is_taken_up_to_its_limits(kind, name, value):
+@pytest.mark.parametrize(("kind", "name", "value"), VALID_CASES)
+def test_accepts_a_setting_up_to_its_limits(kind, name, value):
     assert getattr(kind(**{name: value}), name) == value
 
 
@@ -129,7 +131,7 @@ def test_a_setting_in_range_is_taken_up_to_its_limits(kind, name, value):
 @pytest.mark.parametrize(("kind", "name"), [
     (ModelConfig, "hidden_size"), (ModelConfig, "dropout"), (TrainConfig, "epochs"), (TrainConfig, "learning_rate"),
     (TrainConfig, "steps"), (TrainConfig, "clip_norm"), (TrainConfig, "seed")])
-def test_an_integer_too_large_for_a_float_is_refused_by_name(kind, name, value):
+def test_rejects_an_integer_too_large_for_a_float_by_name(kind, name, value):
     with pytest.raises(ConfigError) as caught:
         kind(**{name: value})
     assert caught.value.field == name
@@ -138,7 +140,7 @@ def test_an_integer_too_large_for_a_float_is_refused_by_name(kind, name, value):
 @pytest.mark.parametrize(("kind", "name", "value", "limit"), [
     (ModelConfig, "hidden_size", 65_537, 65_536), (ModelConfig, "layers", 101, 100),
     (TrainConfig, "seq_len", 1_048_577, 1_048_576), (TrainConfig, "batch_size", 1_234_567, 65_536)])
-def test_a_refusal_says_the_exact_limit_and_value(kind, name, value, limit):
+def test_an_error_states_the_exact_limit_and_value(kind, name, value, limit):
     with pytest.raises(ConfigError) as caught:
         kind(**{name: value})
     words = caught.value.problem.replace(",", "").split()
@@ -147,12 +149,12 @@ def test_a_refusal_says_the_exact_limit_and_value(kind, name, value, limit):
 
 
 @pytest.mark.parametrize("value", [1.0, 1, 1.0000001])
-def test_a_share_that_must_be_below_one_may_not_be_one(value):
+def test_a_fraction_must_be_below_one(value):
     with pytest.raises(ConfigError, match="must be below 1"):
         ModelConfig(dropout=value)
 
 
-def test_a_whole_number_is_taken_for_a_float_and_kept_as_one():
+def test_an_integer_becomes_a_float():
     config = TrainConfig(epochs=3)
     assert type(config.epochs) is float
     assert config == TrainConfig(epochs=3.0)
@@ -161,7 +163,7 @@ def test_a_whole_number_is_taken_for_a_float_and_kept_as_one():
 @pytest.mark.parametrize("given", [
     {"epochs": 1.0, "steps": 5}, {"epochs": 1.0, "minutes": 2.0}, {"steps": 5, "minutes": 2.0},
     {"epochs": 1.0, "steps": 5, "minutes": 2.0}])
-def test_only_one_length_may_be_given(given):
+def test_only_one_length_may_be_set(given):
     with pytest.raises(ConfigError) as caught:
         TrainConfig(**given)
     assert caught.value.field in given
@@ -182,7 +184,7 @@ def test_patience_needs_a_validation_part():
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.5, 0.5), (0.9, 0.2), (0.25, 0.75)])
-def test_validation_and_test_leave_something_to_train_on(validation, test):
+def test_validation_and_test_must_leave_text_to_train_on(validation, test):
     with pytest.raises(ConfigError) as caught:
         TrainConfig(validation=validation, test=test)
     assert caught.value.field == "test"
@@ -218,26 +220,26 @@ CONFIGS = [TextConfig(), TextConfig("latin-1", "replace", "char", "NFKC", True, 
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_a_config_comes_back_from_its_facts(config):
-    facts = to_dict(config)
-    assert from_dict(type(config), facts) == config
-    assert from_dict(type(config), json.loads(json.dumps(facts))) == config
+def test_a_config_can_be_restored_from_its_values(config):
+    values = to_dict(config)
+    assert from_dict(type(config), values) == config
+    assert from_dict(type(config), json.loads(json.dumps(values))) == config
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_a_setting_that_a_file_lacks_takes_its_default(config):
+def test_a_missing_setting_takes_its_default(config):
     values = to_dict(config)
     for item in dataclasses.fields(config):
         rest = {name: value for name, value in values.items() if name != item.name}
         try:
             expected = dataclasses.replace(config, **{item.name: item.default})
-        except ConfigError:  # the default does not go together with the others
+        except ConfigError:  # the default cannot be combined with the other settings
             continue
         assert from_dict(type(config), rest) == expected
 
 
-def test_a_setting_that_a_file_lacks_takes_the_value_declared_for_such_files(monkeypatch):
-    """A new setting with a new behaviour by default: files written before keep the old behaviour."""
+def test_a_missing_setting_takes_its_value_for_older_files(monkeypatch):
+    """If a new setting changes the default behaviour, older files keep the old behaviour."""
     (item,) = (item for item in dataclasses.fields(ModelConfig) if item.name == "layers")
     monkeypatch.setattr(item, "metadata", {**item.metadata, "absent": 7})
     assert from_dict(ModelConfig, {"cell": "gru"}) == ModelConfig(cell="gru", layers=7)
@@ -246,12 +248,12 @@ def test_a_setting_that_a_file_lacks_takes_the_value_declared_for_such_files(mon
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_an_unknown_setting_is_refused(config):
+def test_rejects_an_unknown_setting(config):
     with pytest.raises(ValueError, match=r"^unknown setting 'attention'$"):
         from_dict(type(config), {**to_dict(config), "attention": 1})
 
 
-def test_a_setting_that_was_renamed_or_removed_is_converted(monkeypatch):
+def test_converts_a_setting_that_was_renamed_or_removed(monkeypatch):
     monkeypatch.setitem(FORMER_SETTINGS, ("TrainConfig", "bptt"), lambda value: {"seq_len": value})
     monkeypatch.setitem(FORMER_SETTINGS, ("TrainConfig", "nesterov"), lambda value: {})
     assert from_dict(TrainConfig, {"bptt": 12, "nesterov": True, "steps": 3}) == TrainConfig(seq_len=12, steps=3)
@@ -261,7 +263,7 @@ def test_a_setting_that_was_renamed_or_removed_is_converted(monkeypatch):
         from_dict(ModelConfig, {"bptt": 12})
 
 
-def test_facts_are_checked_like_arguments():
+def test_stored_values_are_checked_like_arguments():
     with pytest.raises(ConfigError) as caught:
         from_dict(ModelConfig, {**to_dict(ModelConfig()), "layers": True})
     assert caught.value.field == "layers"
@@ -270,19 +272,19 @@ def test_facts_are_checked_like_arguments():
 @pytest.mark.parametrize(("value", "kind", "limits"), [
     (0, int, {"least": 1}), (0.0, float, {"above": 0}), (1.0, float, {"below": 1}), (1.5, float, {"most": 1}),
     ("x", str, {"choices": ("y", "z")}), (None, int, {})])
-def test_check_range_refuses_by_the_name_it_is_given(value, kind, limits):
+def test_check_range_uses_the_given_name(value, kind, limits):
     with pytest.raises(ConfigError, match=r"^top_k: must ") as caught:
         check_range("top_k", value, kind, **limits)
     assert caught.value.field == "top_k"
 
 
 @pytest.mark.parametrize("module", ["charrnn", "charrnn.config", "charrnn.errors"])
-def test_it_is_imported_without_numpy(module):
+def test_a_module_can_be_imported_without_numpy(module):
     code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('numpy', 'h5py', 'numba', 'click')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_every_cell_has_its_place_in_the_choices_and_its_learning_rate():
+def test_every_cell_is_a_choice_and_has_a_learning_rate():
     (cell,) = [item for item in dataclasses.fields(ModelConfig) if item.name == "cell"]
     assert set(cell.metadata["range"]["choices"]) == set(CELLS) == set(CELL_NAMES)
     assert {name: kind.LEARNING_RATE_FACTOR for name, kind in CELLS.items()} == {"lstm": 1.0, "gru": 0.5, "rnn": 0.2}
@@ -291,45 +293,45 @@ def test_every_cell_has_its_place_in_the_choices_and_its_learning_rate():
 # Reading
 
 @pytest.mark.parametrize(("name", "known"), [("UTF8", "utf-8"), ("latin-1", "iso8859-1"), ("UTF_16", "utf-16")])
-def test_an_encoding_goes_by_one_name(name, known):
+def test_an_encoding_has_one_name(name, known):
     assert TextConfig(encoding=name) == TextConfig(encoding=known)
     assert TextConfig(encoding=name).encoding == known
 
 
 @pytest.mark.parametrize("given", [{"encoding": "latin-1"}, {"errors": "ignore"}, {"normalize": "NFC"},
                                    {"lowercase": True}])
-def test_what_is_about_characters_goes_not_with_bytes(given):
-    with pytest.raises(ConfigError, match="--level byte") as caught:
+def test_settings_of_characters_cannot_be_combined_with_bytes(given):
+    with pytest.raises(ConfigError, match="cannot be combined with level='byte'") as caught:
         TextConfig(level="byte", **given)
     assert caught.value.field in given
     assert TextConfig(level="byte", encoding="UTF8", min_count=2, lines=True)
 
 
-def test_lines_and_files_are_not_both_documents():
-    with pytest.raises(ConfigError, match="--lines") as caught:
+def test_lines_and_files_cannot_both_be_documents():
+    with pytest.raises(ConfigError, match="cannot be combined with lines") as caught:
         TextConfig(lines=True, reset_at_files=True)
     assert caught.value.field == "reset_at_files"
 
 
-# What follows from the text
+# Defaults that depend on the text
 
 @pytest.mark.parametrize(("size", "embedding"), [(1, 0), (1000, 0), (1001, EMBEDDING_SIZE), (10**6, EMBEDDING_SIZE)])
-def test_many_characters_have_an_embedding(size, embedding):
+def test_large_vocabularies_have_an_embedding_by_default(size, embedding):
     assert ModelConfig().for_vocabulary(size) == ModelConfig(embedding_size=embedding)
-    for named in (0, 7):
-        assert ModelConfig(embedding_size=named).for_vocabulary(size).embedding_size == named
+    for given in (0, 7):
+        assert ModelConfig(embedding_size=given).for_vocabulary(size).embedding_size == given
 
 
-@pytest.mark.parametrize(("characters", "different", "share"), [
+@pytest.mark.parametrize(("characters", "distinct", "fraction"), [
     (1, 1, 0.1), (0, 0, 0.1), (10**7, 1000, 0.1), (10**8, 9, 0.01), (10**7, 10**4, 0.01), (10**6, 10**4, 0.1)])
-def test_the_share_of_validation_falls_for_long_texts_and_for_many_characters(characters, different, share):
-    assert validation_fraction(None, characters, different) == pytest.approx(share)
-    assert validation_fraction(0.3, characters, different) == 0.3
-    assert validation_fraction(0.0, characters, different) == 0.0
-    assert validation_fraction(None, characters, different) * characters <= MOST_VALIDATION
+def test_the_validation_fraction_falls_for_long_texts_and_for_many_characters(characters, distinct, fraction):
+    assert validation_fraction(None, characters, distinct) == pytest.approx(fraction)
+    assert validation_fraction(0.3, characters, distinct) == 0.3
+    assert validation_fraction(0.0, characters, distinct) == 0.0
+    assert validation_fraction(None, characters, distinct) * characters <= MOST_VALIDATION
 
 
-def test_an_open_validation_fraction_counts_as_a_tenth_and_serves_patience():
+def test_the_default_validation_fraction_counts_as_a_tenth():
     assert TrainConfig(patience=1).validation is None
     with pytest.raises(ConfigError) as caught:
         TrainConfig(test=0.9)

@@ -141,8 +141,8 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_those_of_the_documentation() -> None:
-    assert list(commands()) == ["corpora", "train", "resume", "sweep", "sample", "evaluate", "baseline", "inspect",
-                                "prepare", "cache", "gradcheck"]
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "inspect", "baseline", "gradcheck",
+                                "corpora", "prepare", "cache"]
 
 
 @pytest.mark.parametrize("name", commands())

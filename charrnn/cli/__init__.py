@@ -1,10 +1,11 @@
-"""The command line: one file a command. What is heavy is imported when a command needs it."""
+"""The command line: one file per command, which is imported when the command is called."""
 
 from __future__ import annotations
 
 import atexit
 import importlib
 import os
+import re
 import signal
 import sys
 import traceback
@@ -19,26 +20,35 @@ from charrnn.errors import CharRNNError, ConfigError, TrainingError, printable
 from charrnn.mpi import Ranks, ranks, started_as_rank
 
 _COMMANDS = {
-    "corpora": "List texts to train on, and fetch them.",
-    "train": "Train a model on text files.",
-    "resume": "Go on with a training that was stopped, or make it longer.",
-    "sweep": "Train with every combination of some settings.",
-    "sample": "Write text from a model.",
-    "evaluate": "Measure how well a model predicts a text.",
-    "baseline": "Measure how well counting alone predicts a text.",
-    "inspect": "Show what a run or a checkpoint is.",
-    "prepare": "Read a long text once, for trainings that start at once.",
-    "cache": "List, or clear, what was kept of long texts.",
-    "gradcheck": "Check the gradients of a cell numerically.",
+    "Train": {
+        "train": "Train a model on text files.",
+        "resume": "Resume a run that was stopped, or train it longer.",
+        "sweep": "Train with every combination of some settings.",
+    },
+    "Use": {
+        "sample": "Generate text from a model.",
+        "evaluate": "Measure how well a model predicts a text.",
+    },
+    "Look": {
+        "inspect": "List runs, or show a run, a checkpoint or a model.",
+        "baseline": "Measure how well n-grams predict a text.",
+        "gradcheck": "Check the gradients of a cell numerically.",
+    },
+    "Texts": {
+        "corpora": "List texts to train on, and download them.",
+        "prepare": "Read a long text once, so that training starts sooner.",
+        "cache": "List or remove the token files of long texts.",
+    },
 }
+"""The commands, in the groups in which the help lists them."""
 
 
 class _ReaderGoneError(Exception):
-    """Whoever read the output has seen enough. (click would make an error of it.)"""
+    """The reader of standard output has closed it. (click would report a BrokenPipeError as an error.)"""
 
 
 class _Commands(click.Group):
-    """The commands, each imported when it is called."""
+    """The commands; the module of each is imported when the command is called."""
 
     def make_context(self, *args: Any, **settings: Any) -> click.Context:
         try:
@@ -55,51 +65,56 @@ class _Commands(click.Group):
         return result
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [name for group in _COMMANDS.values() for name in group]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
+        if name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"charrnn.cli.{name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+        width = max(map(len, self.list_commands(ctx)))
+        for group, commands in _COMMANDS.items():
+            with formatter.section(group):
+                formatter.write_dl([(f"{name:<{width}}", summary) for name, summary in commands.items()])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="charrnn")
-def charrnn() -> None:
-    """Train a character-level recurrent language model on a text, and write text from it.
+@click.pass_context
+def charrnn(context: click.Context) -> None:
+    """Train a character-level recurrent language model on a text, and generate text from it.
 
     \b
-    charrnn train notes.txt                 train for two minutes
-    charrnn sample checkpoints/notes-lstm-256
-    charrnn COMMAND --help                  all that a command can do
+    charrnn train notes.txt   train on a text for two minutes
+    charrnn sample            generate text from the newest run
+    charrnn COMMAND --help    show the options of a command
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main() -> None:
-    """Run the command line; the one place that turns an error into a message and an exit code."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # whoever started this may have closed them
+    """Run the command line. Only this turns errors into messages and exit codes."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # the parent process may have closed them
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open until the end)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    code = _end_of(_run_as_rank if started_as_rank() else _run)
+    code = _exit_code_of(_run_as_rank if started_as_rank() else _run)
     atexit.register(_ignore_signals)
     sys.exit(code)
 
 
 def _run() -> Any:
-    return charrnn.main(standalone_mode=False)
+    return charrnn.main(prog_name="charrnn", standalone_mode=False)
 
 
 def _run_as_rank() -> Any:
-    """Of an MPI job only rank 0 runs the command, and the others help. Where one fails, it ends them all."""
+    """Run the command on rank 0 of an MPI job; the other ranks do what it asks for. If a rank fails, end the job."""
     job = ranks()
-    code = _end_of(_help, job) if job.number else _end_of(_run)
+    code = _exit_code_of(_serve, job) if job.number else _exit_code_of(_run)
     sys.stdout.flush()
     if code in (0, None):
         job.dismiss()
@@ -108,19 +123,20 @@ def _run_as_rank() -> Any:
     return code
 
 
-def _help(job: Ranks) -> int:
+def _serve(job: Ranks) -> int:
+    """Do what rank 0 asks for until it is done."""
     while True:
         try:
             job.help_out()
             return 0
-        except TrainingError:  # rank 0 has met it as well, says so, and ends the job
+        except TrainingError:  # rank 0 has the same error, reports it and ends the job
             continue
 
 
-def _end_of(what: Callable[..., Any], *arguments: Any) -> Any:
-    """The exit code with which ``what`` ends, errors turned into messages."""
+def _exit_code_of(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function, print an error that it raises, and return the exit code."""
     try:
-        return what(*arguments)
+        return function(*arguments)
     except SystemExit as end:
         return end.code
     except (click.Abort, KeyboardInterrupt):
@@ -136,16 +152,16 @@ def _end_of(what: Callable[..., Any], *arguments: Any) -> Any:
     except CharRNNError as error:
         click.echo(f"Error: {error.text(option)}", err=True)
         return 1
-    except _ReaderGoneError:  # what Python still holds back for the reader goes nowhere
+    except _ReaderGoneError:  # discard what Python has buffered for the reader
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except MemoryError as error:
-        click.echo(f"Error: not enough memory{': ' + str(error) if str(error) else ''}; give a smaller --hidden-size, "
+        click.echo(f"Error: not enough memory{': ' + str(error) if str(error) else ''}; lower --hidden-size, "
                    "--batch-size or --seq-len", err=True)
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {where}{error.strerror or error}", err=True)
+        click.echo(f"Error: {printable(f'{where}{error.strerror or error}')}", err=True)
         return 1
     except Exception:
         if not started_as_rank():
@@ -155,14 +171,16 @@ def _end_of(what: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _usage_error(error: click.ClickException) -> str:
-    """Return an error of click on one line."""
-    text = f"Error: {printable(error.format_message().rstrip('.'))}"
-    if isinstance(error, click.UsageError) and error.ctx and "Did you mean" not in text:
-        text += f"; see '{error.ctx.command_path} --help'"
-    return text
+    """Return an error of click on one line, in the form of our own errors: "Error: message; hint"."""
+    message = re.sub(r"\s*\n\s*", " ", error.format_message().strip().rstrip("."))
+    message, has_hint = re.subn(r"\. \(?(Did you mean|Choose from)(.*?)\)?$",
+                                lambda match: f"; {match[1].lower()}{match[2]}", message)
+    if isinstance(error, click.UsageError) and error.ctx and not has_hint:
+        message += f"; see '{error.ctx.command_path} --help'"
+    return f"Error: {printable(message)}"
 
 
 def _ignore_signals() -> None:
-    """Let Python end in peace: all is done, and a second Ctrl-C would only spoil the exit code, or leave a traceback."""
+    """Ignore Ctrl-C while Python exits: everything is done, and a signal would only change the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

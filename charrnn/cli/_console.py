@@ -1,9 +1,10 @@
-"""What the commands print: lines and progress bars on standard error."""
+"""What the commands print on a terminal and on standard error: lines, progress, text from a model."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
@@ -15,15 +16,30 @@ from charrnn.errors import printable
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+_SECONDS_BETWEEN_LINES = 30
+
 
 def option(parameter: str) -> str:
     """Return a parameter of the library, such as ``min_count=2``, as an option: ``--min-count 2``."""
     name, _, value = parameter.partition("=")
-    return f"--{name.replace('_', '-')} {'' if value == 'True' else value.strip(chr(39))}".rstrip()
+    flag = f"--{'no-' * (value == 'False')}{name.replace('_', '-')}"
+    return flag if value in ("", "True", "False") else f"{flag} {value.strip(chr(39))}"
+
+
+def argument_text(argument: str) -> str:
+    """Return an argument as text if the locale could not decode it; ``LC_ALL=C`` may leave a surrogate for each byte."""
+    if any("\udc80" <= character <= "\udcff" for character in argument):
+        return os.fsencode(argument).decode("utf-8", "surrogateescape")
+    return argument
+
+
+def without_controls(text: str) -> str:
+    """Return text with escaped control characters, other than newlines and tabs, so that it cannot control a terminal."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: printable(match[0]), text)
 
 
 def say(message: str, quiet: bool = False) -> None:
-    """Print one or more lines on standard error; names and characters in them may come from anywhere."""
+    """Print one or more lines on standard error, with control characters escaped, because names may contain them."""
     if not quiet:
         with _ignoring_lost_reader():
             click.echo("\n".join(map(printable, message.split("\n"))), err=True)
@@ -35,11 +51,16 @@ def warn(message: str) -> None:
 
 
 def progress_bar(quiet: bool, **settings: Any) -> tqdm[NoReturn]:
-    """Return a progress bar on standard error; without a terminal it is updated every half minute."""
+    """Return a progress bar on standard error.
+
+    In a file, in a pipe and on a terminal that cannot move its cursor, print a line every half minute instead.
+    """
     from tqdm import tqdm
 
-    return tqdm(**settings, disable=quiet, file=standard_error, dynamic_ncols=True,
-                mininterval=0.1 if sys.stderr.isatty() else 30)
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return tqdm(**settings, disable=quiet, file=standard_error, dynamic_ncols=True)
+    settings |= {"delay": _SECONDS_BETWEEN_LINES, "mininterval": _SECONDS_BETWEEN_LINES, "miniters": 1, "ncols": 0}
+    return tqdm(**settings, disable=quiet, file=cast(TextIO, _LineStream()))
 
 
 @contextlib.contextmanager
@@ -51,8 +72,8 @@ def _ignoring_lost_reader() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-class _StandardError:
-    """Standard error, which may have lost its reader."""
+class _StandardErrorStream:
+    """Standard error, whose reader may have closed it."""
 
     def write(self, text: str) -> None:
         with _ignoring_lost_reader():
@@ -66,4 +87,12 @@ class _StandardError:
         return getattr(sys.stderr, name)
 
 
-standard_error = cast(TextIO, _StandardError())
+class _LineStream(_StandardErrorStream):
+    """Standard error for a progress bar that cannot overwrite itself: each state of the bar becomes a line."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            super().write(f"{line}\n")
+
+
+standard_error = cast(TextIO, _StandardErrorStream())

@@ -1,4 +1,4 @@
-"""Options made of the settings, so that each default, range and help text exists once."""
+"""Options made from the settings, so that each default, range and help text exists once; help in groups."""
 
 from __future__ import annotations
 
@@ -8,42 +8,89 @@ from typing import Any, TypeVar
 
 import click
 
+from charrnn.cli._console import option
 from charrnn.config import ModelConfig, TextConfig, TrainConfig
+from charrnn.errors import with_parameters
 
-Kind = type[TextConfig] | type[ModelConfig] | type[TrainConfig]
-Command = TypeVar("Command", bound=Callable[..., Any])
+Config = type[TextConfig] | type[ModelConfig] | type[TrainConfig]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-quiet = click.option("--quiet", "-q", is_flag=True, help="Show nothing but warnings, errors and the result.")
+MAIN = "Main options"
+_GROUPS = (MAIN, "Length", "Choice of characters", "Model", "Text", "Optimization", "Evaluation", "Saving", "Other")
+"""The sections of a help text, in their order."""
+
+_LONGEST_OPTION = 33
+"""Columns for an option in a help text; the help of a longer one starts on the next line."""
 
 _METAVARS = {int: "N", float: "X", str: "NAME", "glob": "PATTERN"}
-_SHARES = ("dropout", "weight_drop")
-_OPPOSITES = {"stateful": "stateless", "recover": "no-recover"}
 
 
-def setting(config: Kind, name: str, keep_default: bool = True, instead: str = "") -> Callable[[Command], Command]:
-    """The option for a field of a config; without ``keep_default`` it is None where it is not given, which ``instead``
-    explains."""
+class Option(click.Option):
+    """An option that is shown in a group of the help."""
+
+    def __init__(self, *arguments: Any, group: str, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.group = group
+
+
+class Command(click.Command):
+    """A command that shows its options in groups; ``main_options`` are the names of the most important ones."""
+
+    def __init__(self, *arguments: Any, main_options: tuple[str, ...] = (), **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.main_options = main_options
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group of options."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
+        for parameter in sorted(options, key=self._rank):
+            if record := parameter.get_help_record(ctx):
+                groups.setdefault(self._group(parameter), []).append(record)
+        for group in sorted(groups, key=_GROUPS.index):
+            with formatter.section(group):
+                formatter.write_dl(groups[group], col_max=_LONGEST_OPTION)
+
+    def _group(self, parameter: click.Parameter) -> str:
+        return MAIN if parameter.name in self.main_options else getattr(parameter, "group", "Other")
+
+    def _rank(self, parameter: click.Parameter) -> int:
+        return self.main_options.index(parameter.name) if parameter.name in self.main_options else len(self.main_options)
+
+
+quiet = click.option("--quiet", "-q", is_flag=True, help="Show only warnings, errors and the result.")
+
+
+def setting(config: Config, name: str, keep_default: bool = True, unset: str = "") -> Callable[[Function], Function]:
+    """Return the option for a field of a config.
+
+    Without ``keep_default`` its value is None if the user does not set it; ``unset`` says what that means.
+    """
     (item,) = [item for item in dataclasses.fields(config) if item.name == name]
     rule = item.metadata
-    flag = "--" + name.replace("_", "-")
-    text = rule["help"]
+    flag, settings = option(name), {"cls": Option, "group": rule["group"], "help": with_parameters(rule["help"], option)}
     if rule["kind"] is bool and not item.default:
-        return click.option(flag, name, is_flag=True, help=text)
-    if rule["kind"] is bool:
-        return click.option(f"--{name}/--{_OPPOSITES[name]}", name, default=item.default, show_default=True, help=text)
+        return click.option(flag, name, is_flag=True, **settings)
     default = item.default if keep_default else None
-    if instead:
-        text += f"  [default: {instead}]"
-    if default is not None:
-        text += f"  [default: {default:g}]" if rule["kind"] is not str else f"  [default: {default}]"
-    kind = click.Choice(rule["range"]["choices"]) if rule["range"]["choices"] else rule["kind"]
-    metavar = None if rule["range"]["choices"] else "P" if name in _SHARES else _METAVARS.get(name, _METAVARS[rule["kind"]])
-    return click.option(flag, name, type=kind, default=default, metavar=metavar, help=text)
+    shown = unset or rule["unset"] if default is None else _plain(default)
+    if shown:
+        settings["help"] += f"  [default: {shown}]"
+    if rule["kind"] is bool:
+        return click.option(f"{flag}/{option(f'{name}=False')}", name, default=default, **settings)
+    range_ = rule["range"]
+    if range_["choices"]:
+        return click.option(flag, name, type=click.Choice(range_["choices"]), default=default, **settings)
+    metavar = "P" if range_["below"] == 1 else _METAVARS.get(name, _METAVARS[rule["kind"]])
+    return click.option(flag, name, type=rule["kind"], default=default, metavar=metavar, **settings)
 
 
-def settings(config: Kind, chosen: tuple[str, ...] = ()) -> Callable[[Command], Command]:
-    """The options for all fields of a config, in their order; those that are ``chosen`` have no fixed default."""
-    def decorate(command: Command) -> Command:
+def _plain(value: Any) -> str:
+    return "on" if value is True else f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def settings(config: Config, chosen: tuple[str, ...] = ()) -> Callable[[Function], Function]:
+    """Return the options for all fields of a config, in their order; ``chosen`` are those without a fixed default."""
+    def decorate(command: Function) -> Function:
         for item in reversed(dataclasses.fields(config)):
             is_chosen = item.name in chosen
             command = setting(config, item.name, not is_chosen, "chosen" if is_chosen else "")(command)
@@ -53,5 +100,5 @@ def settings(config: Kind, chosen: tuple[str, ...] = ()) -> Callable[[Command], 
 
 
 def pick(config: type[Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Take what belongs to ``config`` out of ``values``."""
+    """Remove the settings of ``config`` from ``values`` and return them."""
     return {item.name: values.pop(item.name) for item in dataclasses.fields(config)}

@@ -6,28 +6,28 @@ from typing import Any
 
 import click
 
-from charrnn.cli._options import quiet, setting, settings
+from charrnn.cli._options import Command, quiet, setting, settings
 from charrnn.config import BASELINE_ORDER, TextConfig, TrainConfig
 from charrnn.errors import ConfigError
 
 _LONG = 10_000_000
-"""Characters that take seconds, so that a bar is worth showing."""
+"""Characters that take seconds to count, so that a progress bar is useful."""
 
 
-@click.command(name="baseline")
+@click.command(name="baseline", cls=Command, main_options=("order",))
 @click.argument("corpus", nargs=-1, type=click.Path())
 @click.option("--order", type=int, default=BASELINE_ORDER, show_default=True, metavar="N",
-              help="Characters that the next one is predicted from: 4 counts up to 5-grams, 0 single characters.")
+              help="Characters of context: 4 counts up to 5-grams, 0 single characters.")
 @setting(TrainConfig, "validation")
 @setting(TrainConfig, "test")
 @settings(TextConfig)
 @quiet
 def command(corpus: tuple[str, ...], order: int, validation: float | None, test: float, quiet: bool, **values: Any) -> None:
-    """Print what counting alone reaches on CORPUS: what a model trained on it should beat.
+    """Measure the n-gram baseline on CORPUS, which a model trained on it should beat.
 
-    The training part of what 'charrnn train CORPUS' would read is counted, and its validation part (and test part, where
-    there is one) is predicted, by an n-gram model with interpolated Witten-Bell smoothing. The figures compare with those
-    of train and evaluate.
+    An n-gram model with interpolated Witten-Bell smoothing counts the training part of the text, and predicts the
+    validation part and the test part, if there is one. The parts, and so the figures, are those of 'charrnn train' and
+    'charrnn evaluate'.
     """
     from charrnn.cli._console import progress_bar, say
     from charrnn.cli._corpus import describe_corpus, read_corpus
@@ -39,7 +39,7 @@ def command(corpus: tuple[str, ...], order: int, validation: float | None, test:
     split = text.split(validation, test)
     parts = [(name, part) for name, part in (("test", split.test), ("validation", split.validation)) if len(part)]
     if not parts:
-        raise ConfigError("validation", "leaves nothing to predict; give a share above 0")
+        raise ConfigError("validation", "leaves nothing to predict", "set `validation` or `test` above 0")
     say(describe_corpus(text), quiet)
     total = len(split.train) * len(parts)
     with progress_bar(quiet or total < _LONG, total=total, unit="char", unit_scale=True, leave=False) as progress:

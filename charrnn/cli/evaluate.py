@@ -14,8 +14,8 @@ from charrnn.errors import CorpusError, RunError
 @click.argument("text_file", required=False, type=click.Path())
 @click.option("--streams", type=int, metavar="N", help="Parallel streams the text is read in, each from a zero state; 1 is "
               "the reference.  [default: as many as leave each 4,000 characters, at most 64]")
-@setting(TextConfig, "encoding", keep_default=False, instead="as in the training")
-@setting(TextConfig, "errors", keep_default=False, instead="as in the training")
+@setting(TextConfig, "encoding", keep_default=False, unset="as in training")
+@setting(TextConfig, "errors", keep_default=False, unset="as in training")
 def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, encoding: str | None,
             errors: str | None) -> None:
     """Print how well a model predicts a text, in nats and bits per character and as perplexity; less is better.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.errors import printable
+from charrnn.config import ModelConfig, TextConfig, TrainConfig, from_dict
+from charrnn.errors import CheckpointError, printable
 
 if TYPE_CHECKING:
     from charrnn.inference.language_model import LanguageModel
@@ -16,30 +18,76 @@ if TYPE_CHECKING:
 
 
 @click.command(name="inspect")
-@click.argument("run_or_checkpoint", type=click.Path())
-def command(run_or_checkpoint: str) -> None:
-    """Show what a run, a checkpoint or a model is, how it was trained, and its history."""
-    from charrnn.inference.language_model import is_only_a_model, load
-    from charrnn.inference.locate import LAST, checkpoint_at
-    from charrnn.training.run import Run
-    from charrnn.training.run_folder import RunFolder
+@click.argument("run_or_checkpoint", type=click.Path(), required=False)
+def command(run_or_checkpoint: str | None) -> None:
+    """Show a run, a checkpoint or a model: what it is, how it was trained, and its history.
 
-    path = checkpoint_at(run_or_checkpoint, LAST)
-    folder = RunFolder.of(run_or_checkpoint) if Path(run_or_checkpoint).is_dir() else None
+    RUN_OR_CHECKPOINT is a run folder, the name of a run in checkpoints/, or an .h5 file. If it is a folder of runs, by
+    default checkpoints/, list the runs, the newest first.
+    """
+    from charrnn.inference.language_model import is_only_a_model
+    from charrnn.inference.locate import BEST, CHECKPOINTS, LAST, checkpoint_at, find, newest_run, runs_in
+    from charrnn.training.run import Run
+
+    if run_or_checkpoint is None:
+        newest_run()  # there must be one
+    place = find(CHECKPOINTS if run_or_checkpoint is None else run_or_checkpoint)
+    is_run = (place / BEST).exists() or (place / LAST).exists()
+    if place.is_dir() and not is_run and (runs := runs_in(place)):
+        _show_runs(place, runs)
+        return
+    path = checkpoint_at(place, LAST)
     if is_only_a_model(path):
-        _show_model(path, load(path))
+        _show_model(path)
         return
     run = Run.load(path)
-    if folder is not None and folder.best.exists() and folder.best != path:
-        best = Run.load(folder.best)
-        _line(str(folder.best), f"step {best.step:,}, the best so far")
+    best_path = place / BEST
+    if place.is_dir() and best_path.exists() and best_path != path:
+        _line(str(best_path), f"step {Run.load(best_path).step:,}, the best so far")
     _show_run(path, run)
 
 
-def _show_model(path: Path, model: LanguageModel) -> None:
+def _show_runs(folder: Path, runs: list[Path]) -> None:
+    """Print a table of the runs in a folder."""
+    rows: list[tuple[str, ...]] = [("run", "saved", "step", "best validation", "model", "text")]
+    rows += [(printable(str(run.relative_to(folder))), *map(printable, _summary(run))) for run in runs]
+    widths = [max(len(row[k]) for row in rows if len(row) > k + 1) for k in range(len(rows[0]) - 1)]
+    for row in rows:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, [*widths[:len(row) - 1], 0])))
+
+
+def _summary(folder: Path) -> tuple[str, ...]:
+    """Return the cells of a run in the table; if its checkpoint is not that of a run, what it is or what is wrong."""
+    from charrnn.inference.language_model import is_only_a_model
+    from charrnn.inference.locate import LAST, checkpoint_at
+    from charrnn.storage import container
+    from charrnn.text.files import join_names
+    from charrnn.training import schema
+
+    path = checkpoint_at(folder, LAST)
+    saved = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+    try:
+        if is_only_a_model(path):
+            return saved, "a model without a run"
+        metadata = container.read_metadata(path, schema.expected_arrays)
+    except CheckpointError as error:
+        return saved, error.message.removeprefix(f"{path}: ")
+    config = from_dict(ModelConfig, metadata["model"]["config"])
+    level = from_dict(TextConfig, metadata["model"]["text"]).level
+    planned = from_dict(TrainConfig, metadata["train"]).steps
+    losses = [loss for step, _, loss in metadata["history"] if step > metadata["since"]]
+    layers = "" if config.layers == 1 else f"{config.layers} x "
+    return (saved, f"{metadata['step']:,} of {planned:,}", f"{min(losses):.4f} nats/{level}" if losses else "",
+            f"{config.cell} {layers}{config.hidden_size:,}", join_names(metadata["source"]["names"]))
+
+
+def _show_model(path: Path) -> None:
     """Print a file that contains only a model, as names and values."""
+    from charrnn.inference.language_model import file_metadata, load
+
+    model = load(path)
     _line(str(path), f"a model, {path.stat().st_size:,} bytes")
-    _show_network(model)
+    _show_network(model, file_metadata(path)["model"]["dtype"])
     _show_settings(model.text_config, changed_only=True)
     _show_settings(model.network.config)
 
@@ -48,18 +96,18 @@ def _show_run(path: Path, run: Run) -> None:
     """Print a checkpoint as names and values, then its evaluations as a table."""
     from charrnn.text.files import join_names
 
-    model, size = run.model, path.stat().st_size
-    _line(str(path), f"step {run.step:,} of {run.planned:,}, epoch {run.epoch:.2f}, {size:,} bytes")
-    _line("corpus", f"{join_names(run.source.names)}: {run.source.characters:,} {_units(model)}, "
+    model = run.model
+    _line(str(path), f"step {run.step:,} of {run.planned:,}, epoch {run.epoch:.2f}, {path.stat().st_size:,} bytes")
+    _line("corpus", f"{join_names(run.source.names)}: {_units(model, run.source.characters)}, "
                     f"sha256 {run.source.fingerprint[:12]}")
-    _show_network(model)
+    _show_network(model, model.network.dtype.name)
     _show_settings(model.text_config, changed_only=True)
     _show_settings(model.network.config)
     _show_settings(run.config)
     for name, value in run.environment.items():
         _line(name, value)
     if run.rate_factor < 1:
-        _line("rate factor", f"{run.rate_factor:g}, after steps that ended in no numbers")
+        _line("rate factor", f"{run.rate_factor:g}, after steps with a non-finite loss or gradient")
     unit = model.text_config.level
     _line("training loss", f"{run.smoothed_loss:.4f} nats/{unit}, smoothed")
     if run.history:
@@ -70,10 +118,10 @@ def _show_run(path: Path, run: Run) -> None:
         click.echo(f"{record.step:>10,}  {record.train_loss:8.4f}  {record.validation_loss:10.4f}{mark}")
 
 
-def _show_network(model: LanguageModel) -> None:
-    _line("vocabulary", f"{len(model.vocabulary):,} {_units(model)}: {_excerpt(model.vocabulary.characters)}")
-    parameters = model.network.parameters.flat
-    _line("parameters", f"{parameters.size:,} of {parameters.dtype}")
+def _show_network(model: LanguageModel, dtype: str) -> None:
+    size = len(model.vocabulary)
+    _line("vocabulary", f"{_units(model, size)}: {_excerpt(model.vocabulary.characters)}")
+    _line("parameters", f"{model.network.parameters.flat.size:,} of {dtype}")
 
 
 def _show_settings(config: Any, changed_only: bool = False) -> None:
@@ -83,8 +131,9 @@ def _show_settings(config: Any, changed_only: bool = False) -> None:
             _line(item.name.replace("_", " "), _plain(value))
 
 
-def _units(model: LanguageModel) -> str:
-    return "characters" if model.text_config.level == "char" else "bytes"
+def _units(model: LanguageModel, count: int) -> str:
+    unit = "character" if model.text_config.level == "char" else "byte"
+    return f"{count:,} {unit}{'s'[:count != 1]}"
 
 
 def _line(name: str, value: str) -> None:

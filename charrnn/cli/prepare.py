@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from charrnn.cli._options import quiet, settings
+from charrnn.cli._options import Command, quiet, settings
 from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
 
 
-@click.command(name="prepare")
+@click.command(name="prepare", cls=Command)
 @click.argument("corpus", nargs=-1, required=True, type=click.Path())
 @settings(TextConfig)
 @quiet

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import click
 
-from charrnn.cli._options import quiet, setting
+from charrnn.cli._options import Command, Option, quiet, setting
 from charrnn.config import TextConfig, TrainConfig
 from charrnn.errors import ConfigError
 
 
-@click.command(name="resume")
+@click.command(name="resume", cls=Command, main_options=("steps", "minutes", "name", "corpus"))
 @click.argument("run_or_checkpoint", type=click.Path())
-@click.option("--corpus", metavar="FILE", type=click.Path(), multiple=True,
-              help="Where the training text is now, if not where it was; several times for several files.")
-@setting(TextConfig, "encoding", keep_default=False, instead="as before")
-@click.option("--fine-tune", is_flag=True, help="--corpus is another text, which a new run (--name) is to learn.")
-@setting(TextConfig, "errors", keep_default=False, instead="as before")
+@click.option("--corpus", metavar="FILE", type=click.Path(), multiple=True, cls=Option, group="Text",
+              help="The training text, if it was moved; repeat it for further files.")
+@click.option("--fine-tune", is_flag=True, cls=Option, group="Text",
+              help="Learn another text (--corpus) in a new run (--name).")
+@setting(TextConfig, "encoding", keep_default=False, unset="as before")
+@setting(TextConfig, "errors", keep_default=False, unset="as before")
 @setting(TrainConfig, "epochs")
 @setting(TrainConfig, "steps")
-@click.option("--minutes", type=float, metavar="X",
-              help="Length of the training in minutes, those before the stop included; for --fine-tune 2 by default.")
-@click.option("--patience", type=int, metavar="N",
-              help="Stop early after this many evaluations in a row without a new best.  [default: as before]")
-@click.option("--threads", type=int, metavar="N",
-              help="Threads that share the streams; by default as many as before, which gives the same bits.")
-@click.option("--name", metavar="NEW", help="Start a new run from this state, in a folder of this name beside the old one.")
-@click.option("--overwrite", is_flag=True, help="Replace a run of that name.")
+@click.option("--minutes", type=float, metavar="X", cls=Option, group="Length",
+              help="Length of training in minutes, including those before the stop.")
+@setting(TrainConfig, "patience", unset="as before")
+@setting(TrainConfig, "threads", unset="as before, which gives the same bits")
+@click.option("--name", metavar="NEW", cls=Option, group="Saving", help="Start a new run of this name from this state.")
+@click.option("--overwrite", is_flag=True, cls=Option, group="Saving", help="Replace a run of that name.")
 @quiet
 def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | None, errors: str | None, fine_tune: bool,
             epochs: float | None, steps: int | None, minutes: float | None, patience: int | None, threads: int | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._options import pick, quiet, settings
+from charrnn.cli._options import Command, Option, pick, quiet, settings
 from charrnn.config import ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import ConfigError
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from charrnn.training.sweep import Result
 
 
-@click.command(name="sweep")
+@click.command(name="sweep", cls=Command, main_options=("grid", "minutes", "hidden_size", "lines", "name"))
 @click.argument("corpus", nargs=-1, type=click.Path())
-@click.option("--grid", multiple=True, required=True, metavar="NAME=X,Y,...",
-              help="A setting and the values to try; several times for several settings: every combination is trained.")
+@click.option("--grid", multiple=True, required=True, metavar="NAME=X,Y,...", cls=Option, group="Other",
+              help="A setting and the values to try; repeat it for further settings.")
 @settings(ModelConfig)
 @settings(TrainConfig)
 @settings(TextConfig)
-@click.option("--name", metavar="NAME", help="Name of the sweep's folder; by default made of corpus and settings.")
-@click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(),
-              help="Folder in which it lies.")
+@click.option("--name", metavar="NAME", cls=Option, group="Saving",
+              help="Name of the sweep's folder.  [default: CORPUS-sweep-SETTINGS]")
+@click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(), cls=Option,
+              group="Saving", help="Folder for runs.")
 @quiet
 def command(corpus: tuple[str, ...], grid: tuple[str, ...], name: str | None, checkpoints: str,
             quiet: bool, **values: Any) -> None:

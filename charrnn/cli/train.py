@@ -6,19 +6,20 @@ from typing import Any
 
 import click
 
-from charrnn.cli._options import pick, quiet, settings
+from charrnn.cli._options import Command, Option, pick, quiet, settings
 from charrnn.config import CHOSEN, ModelConfig, TextConfig, TrainConfig
 
 
-@click.command(name="train")
+@click.command(name="train", cls=Command, main_options=("minutes", "hidden_size", "lines", "name", "seed"))
 @click.argument("corpus", nargs=-1, type=click.Path())
 @settings(ModelConfig, chosen=CHOSEN)
 @settings(TrainConfig)
 @settings(TextConfig)
-@click.option("--name", metavar="NAME", help="Name of the run's folder; by default made of corpus, cell and hidden size.")
-@click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(),
-              help="Folder in which runs lie.")
-@click.option("--overwrite", is_flag=True, help="Replace a run of the same name.")
+@click.option("--name", metavar="NAME", cls=Option, group="Saving",
+              help="Name of the run's folder.  [default: CORPUS-CELL-SIZE]")
+@click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(), cls=Option,
+              group="Saving", help="Folder for runs.")
+@click.option("--overwrite", is_flag=True, cls=Option, group="Saving", help="Replace a run of the same name.")
 @quiet
 def command(corpus: tuple[str, ...], name: str | None, checkpoints: str, overwrite: bool,
             quiet: bool, **values: Any) -> None:

@@ -1,4 +1,4 @@
-"""PATH -> the file that contains the model."""
+"""A path or the name of a run -> the file that contains the model."""
 
 from __future__ import annotations
 
@@ -10,19 +10,51 @@ from charrnn.errors import RunError
 BEST, LAST = "best.h5", "last.h5"
 """The checkpoints in the folder of a run: the one with the lowest validation loss, and the latest one."""
 
+CHECKPOINTS = "checkpoints"
+"""The default folder of runs, in the current folder."""
+
 
 def checkpoint_at(path: str | Path, prefer: str = BEST) -> Path:
-    """Return the file that ``path`` names: a file itself; for a run folder ``prefer`` (``BEST`` or
-    ``LAST``) if it exists, otherwise the other.
+    """Return the file that ``path`` names: a file itself; for a run folder ``prefer`` (``BEST`` or ``LAST``) if it exists,
+    otherwise the other.
 
-    Raises RunError if no such file exists.
+    If the path does not exist, it is the name of a run in ``CHECKPOINTS``. Raises RunError if no such file exists.
     """
-    path = Path(path)
+    path = find(path)
     if not os.path.isdir(path):
         if not os.path.exists(path):
-            raise RunError(f"{path}: no such run or checkpoint; name a run folder or an .h5 file")
+            raise RunError(f"{path}: no such run or checkpoint",
+                           f"use a run folder, the name of a run in {CHECKPOINTS}, or an .h5 file")
         return path
     for name in (prefer, LAST if prefer == BEST else BEST):
         if (path / name).exists():
             return path / name
-    raise RunError(f"{path}: holds neither best.h5 nor last.h5; name a run folder, such as checkpoints/NAME")
+    raise RunError(f"{path}: contains neither {BEST} nor {LAST}", f"use a run folder, such as {CHECKPOINTS}/NAME")
+
+
+def find(path: str | Path) -> Path:
+    """Return ``path`` if it exists, otherwise the folder or file of that name in ``CHECKPOINTS`` if that exists."""
+    path = Path(path)
+    in_checkpoints = Path(CHECKPOINTS, path)
+    if not os.path.exists(path) and ".." not in path.parts and os.path.exists(in_checkpoints):
+        return in_checkpoints
+    return path
+
+
+def runs_in(folder: str | Path = CHECKPOINTS) -> list[Path]:
+    """Return the run folders in a folder, and in the folders of sweeps in it; those with the newest checkpoint first."""
+    times: dict[Path, float] = {}
+    for pattern in ("*", "*/*"):
+        for name in (BEST, LAST):
+            for file in Path(folder).glob(f"{pattern}/{name}"):
+                if file.is_file():
+                    times[file.parent] = max(times.get(file.parent, 0.0), file.stat().st_mtime)
+    return sorted(times, key=lambda run: (-times[run], run))
+
+
+def newest_run() -> Path:
+    """Return the run folder in ``CHECKPOINTS`` with the newest checkpoint. Raises RunError if there is none."""
+    runs = runs_in()
+    if not runs:
+        raise RunError(f"{CHECKPOINTS}: contains no run", "train a model, or use the path of a run folder or an .h5 file")
+    return runs[0]

@@ -24,8 +24,11 @@ def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None
 
     They are softmax(logits / temperature). ``top_k`` keeps the k most likely characters, ``top_p`` then the fewest that
     have at least that probability together (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration"); the
-    rest becomes 0, and the sum 1. Of equally likely characters the first are kept.
+    rest becomes 0, and the sum 1. Of equally likely characters the first are kept. A temperature of 0 leaves only the most
+    likely character.
     """
+    if temperature == 0:
+        return (np.arange(logits.shape[-1]) == logits.argmax(axis=-1)[:, None]).astype(np.float64)
     scaled = logits.astype(np.float64)
     scaled -= scaled.max(axis=-1, keepdims=True)
     with np.errstate(over="ignore"):  # a temperature near 0 sends all but the likeliest to -inf, which is right
@@ -48,16 +51,17 @@ def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None
 
 def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str = "", length: int | None = None,
              temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, greedy: bool = False,
-             until: str | None = None, seed: int = 0) -> Iterator[list[str]]:
+             until: str | None = None, seed: int = 0, first: int = 0) -> Iterator[list[str]]:
     """Generate ``count`` samples side by side: yield lists of their next characters, "" for samples that have ended.
 
     The prime comes first and does not count towards ``length``; with None the samples do not end. A sample ends once
-    ``until`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of drawing
-    one. Sample n draws from its own generator, made from the seed and n. The unknown character is never drawn. Raises
-    ConfigError for a setting out of range, VocabularyError for a character of the prime that is not in the vocabulary.
+    ``until`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of
+    drawing one. Sample n draws from its own generator, made from the seed and n; ``first`` is the
+    number of the first one. The unknown character is never drawn. Raises ConfigError for a setting out of range,
+    VocabularyError for a character of the prime that is not in the vocabulary.
     """
     check_range("count", count, int, least=1)
-    check_range("temperature", temperature, float, above=0)
+    check_range("temperature", temperature, float, least=0)
     check_range("seed", seed, int, least=0)
     if length is not None:
         check_range("length", length, int, least=0)
@@ -66,7 +70,7 @@ def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str
     if top_p is not None:
         check_range("top_p", top_p, float, above=0, most=1)
     choose = np.argmax if greedy else partial(_draw, temperature=temperature, top_k=top_k, top_p=top_p, generators=[
-        generator(seed, "sample", stream=number) for number in range(count)])
+        generator(seed, "sample", stream=number) for number in range(first, first + count)])
     return _generate(network, vocabulary, count, prime, vocabulary.encode(prime), length, until, choose)
 
 

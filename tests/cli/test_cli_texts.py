@@ -230,7 +230,8 @@ def test_an_unknown_byte_of_a_prime_is_named(train: Cli, cli: Cli) -> None:
 
 # Lines
 
-def test_whole_lines_are_written_and_those_of_the_text_marked(train: Cli, cli: Cli) -> None:
+def test_whole_lines_are_written_and_on_a_terminal_those_of_the_text_are_marked(train: Cli, cli: Cli,
+                                                                                terminal: None) -> None:
     train("names.txt", "--lines", "--validation", 0.3)
     corpus = Corpus.read("names.txt", lines=True)
     known = set(corpus.vocabulary.decode(corpus.split(0.3).train.ids).split("\n")[1:-1])
@@ -248,6 +249,25 @@ def test_whole_lines_are_written_and_those_of_the_text_marked(train: Cli, cli: C
     assert cli("sample", RUN, "--prime", one).out == f"{one}  *\n"
     assert cli("sample", RUN, "--prime", other).out == f"{other}\n"
     assert cli("sample", RUN, "--count", 3).out == "\n\n\n"
+
+
+def test_lines_in_a_pipe_are_not_marked_and_the_training_text_is_not_needed(train: Cli, cli: Cli) -> None:
+    train("names.txt", "--lines")
+    bias({"\n": 500.0})
+    Path("names.txt").unlink()
+    answer = cli("sample", RUN, "--prime", NAMES[0], "--count", 2)
+    assert (answer.code, answer.out, answer.err) == (0, f"{NAMES[0]}\n{NAMES[0]}\n", "")
+
+
+def test_lines_in_many_groups_are_those_of_one(train: Cli, cli: Cli, terminal: None,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    train("names.txt", "--lines")
+    bias({"\n": 2.5})
+    together = cli("sample", RUN, "--count", 50, "--seed", 3, "--prime", NAMES[0])
+    monkeypatch.setattr("charrnn.cli.sample._SIDE_BY_SIDE", 3)
+    assert cli("sample", RUN, "--count", 50, "--seed", 3, "--prime", NAMES[0]) == together
+    assert len(together.out.splitlines()) == 50
+    assert "  *\n" in together.out
 
 
 def test_a_line_is_begun_as_in_the_training_text(train: Cli, cli: Cli) -> None:
@@ -272,22 +292,23 @@ def test_a_line_ends_where_it_ends_or_after_so_many_characters(train: Cli, cli: 
     assert cli("sample", RUN, "--until", "BB", "--prime", "A").out == "ABB\n"
 
 
-def test_where_the_text_has_gone_or_changed_no_line_is_marked_and_that_is_said(train: Cli, cli: Cli) -> None:
+def test_where_the_text_has_gone_or_changed_no_line_is_marked_and_that_is_said(train: Cli, cli: Cli,
+                                                                               terminal: None) -> None:
     train("names.txt", "--lines")
     bias({"\n": 500.0})
     before = cli("sample", RUN, "--prime", NAMES[0], "--seed", 1)
     Path("names.txt").write_text("\n".join(NAMES[:-1]), encoding="utf-8")
     answer = cli("sample", RUN, "--prime", NAMES[0], "--seed", 1)
     assert (answer.code, answer.out) == (0, f"{NAMES[0]}\n")
-    assert "training text has changed" in answer.err
+    assert answer.err == "Training text not found or changed; lines copied from it will not be marked\n"
     Path("names.txt").unlink()
     answer = cli("sample", RUN, "--prime", NAMES[0], "--seed", 1)
     assert (answer.code, answer.out) == (0, f"{NAMES[0]}\n")
-    assert "training text is not there" in answer.err
+    assert answer.err == "Training text not found or changed; lines copied from it will not be marked\n"
     assert before.err == ""
 
 
-def test_lines_of_bytes_are_written_as_bytes(train: Cli, cli: Cli) -> None:
+def test_lines_of_bytes_are_written_as_bytes(train: Cli, cli: Cli, terminal: None) -> None:
     train("names.txt", "--lines", "--level", "byte")
     bias({"\n": 500.0})
     corpus = Corpus.read("names.txt", lines=True, level="byte")
@@ -503,11 +524,12 @@ def test_a_text_is_evaluated_as_the_training_text_was_read(train: Cli, cli: Cli)
     assert cli("evaluate", RUN, "latin.txt", "--encoding", "latin-1") == low
 
 
-def test_a_line_that_is_cut_off_is_not_marked_and_that_is_said(train: Cli, cli: Cli) -> None:
+def test_a_line_that_is_cut_off_is_not_marked_and_that_is_said(train: Cli, cli: Cli, terminal: None) -> None:
     train("names.txt", "--lines")
     answer = cli("sample", RUN, "--prime", "Ann", "--length", 0, "--count", 3)
     assert (answer.code, answer.out) == (0, "Ann\nAnn\nAnn\n")
-    assert answer.err == "3 of 3 were cut off before their line's end; give a larger --length\n"
+    assert answer.err == "3 of 3 lines were cut off; use a larger --length\n"
+    assert cli("sample", RUN, "--prime", "Ann", "--length", 0).err == "1 of 1 line was cut off; use a larger --length\n"
     assert cli("sample", RUN, "--prime", NAMES[0], "--length", 0).out == NAMES[0] + "\n"
     one = cli("sample", RUN, "--prime", "-", "--seed", 1, stdin="An\n")
     assert one.out == cli("sample", RUN, "--prime", "An", "--seed", 1).out

@@ -120,7 +120,7 @@ def test_several_samples_are_generated_side_by_side() -> None:
     assert len({"".join(column) for column in columns}) == 3
 
 
-@pytest.mark.parametrize("settings", [{"temperature": 0}, {"top_k": 0}, {"top_p": 2}, {"length": -1}, {"seed": -1}])
+@pytest.mark.parametrize("settings", [{"temperature": -1}, {"top_k": 0}, {"top_p": 2}, {"length": -1}, {"seed": -1}])
 def test_a_setting_out_of_range_is_refused_before_the_first_character(settings: dict[str, Any]) -> None:
     (name,) = settings
     for call in (MODEL.stream, MODEL.sample, BYTES.stream):

@@ -265,6 +265,7 @@ def test_a_long_text_has_a_bar(cli: Callable, notes: str, monkeypatch: pytest.Mo
     from charrnn.cli import baseline
 
     monkeypatch.setattr(baseline, "_LONG", 1000)
+    monkeypatch.setattr("charrnn.cli._console._SECONDS_BETWEEN_LINES", 0)
     assert "char/s" in cli("baseline", "notes.txt", "--test", 0.2).err
 
 

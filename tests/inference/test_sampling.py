@@ -282,10 +282,25 @@ def test_whatever_the_settings_each_row_sums_to_one(logits, top_k, top_p, temper
     np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-12)
 
 
-@pytest.mark.parametrize("temperature", [5e-324, 1e-308, 1e-100, 1e-5])
+@pytest.mark.parametrize("temperature", [0, 5e-324, 1e-308, 1e-100, 1e-5])
 def test_a_tiny_temperature_takes_the_likeliest(temperature):
     assert distribution(LOGITS[None], temperature).tolist() == [[1, 0, 0, 0, 0, 0]]
     assert written(FIXED, length=50, temperature=temperature) == "a" * 50
+
+
+@pytest.mark.parametrize("temperature", [0, 0.0, -0.0])
+@pytest.mark.parametrize("settings_", [{}, {"top_k": 3}, {"top_p": 0.9}])
+def test_a_temperature_of_zero_is_greedy(temperature, settings_):
+    model = Fake(lambda read, k: [0, 3, 1, 3, 2, 0])
+    assert written(model, length=20, temperature=temperature, **settings_) == "b" * 20
+    assert many(model, 3, length=20, temperature=temperature, **settings_) == ["b" * 20] * 3
+
+
+def test_samples_in_two_groups_are_those_of_one():
+    settings_ = {"length": 20, "seed": 4}
+    together = many(FIXED, 5, **settings_)
+    assert many(FIXED, 2, **settings_) + many(FIXED, 3, first=2, **settings_) == together
+    assert len(set(together)) == 5
 
 
 def test_a_high_temperature_takes_any():
@@ -347,7 +362,7 @@ def test_many_samples_begin_with_the_prime_each():
 # what is refused
 
 @pytest.mark.parametrize(("name", "value"), [
-    *(("temperature", value) for value in (0, 0.0, -1.0, -0.0, np.nan, np.inf, -np.inf, True, "1", None)),
+    *(("temperature", value) for value in (-1.0, -1e-9, np.nan, np.inf, -np.inf, True, "1", None)),
     *(("top_k", value) for value in (0, -1, 2**63, 1.0, np.nan, np.inf, True, "1")),
     *(("top_p", value) for value in (0, 0.0, -0.5, 1.0000001, 2, np.nan, np.inf, -np.inf, True, "1")),
     *(("length", value) for value in (-1, 2**63, 1.0, np.nan, np.inf, True, "1")),

@@ -1,0 +1,43 @@
+"""Folders with a text and a run for the tests of the commands."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import SMALL, Cli
+
+
+@pytest.fixture(scope="session")
+def trained(make_text: Callable[..., str], python: Cli, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A folder with notes.txt and a run of 12 steps on it, and what the command printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "notes.txt").write_text(make_text(600), encoding="utf-8")
+    answer = python("-m", "charrnn", "train", "notes.txt", *SMALL, "--steps", 12, "--eval-every", 3, cwd=folder)
+    return folder, answer
+
+
+@pytest.fixture
+def here(trained: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a copy of the folder with the trained run."""
+    folder = shutil.copytree(trained[0], tmp_path / "here")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def empty(trained: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: contains notes.txt and nothing else."""
+    shutil.copyfile(trained[0] / "notes.txt", tmp_path / "notes.txt")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands in this process treat standard output as a terminal."""
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True)

@@ -1,0 +1,53 @@
+"""charrnn evaluate"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import FIGURES, RUN, SMALL, Cli, refused
+
+
+def test_evaluate_prints_the_line_of_train(here: Path, cli: Cli, trained: tuple[Path, Any]) -> None:
+    for path in (RUN, RUN / "best.h5"):
+        answer = cli("evaluate", path)
+        assert (answer.code, answer.out, answer.err) == (0, trained[1].out, "")
+
+
+def test_evaluate_also_measures_the_test_part_if_there_is_one(empty: Path, cli: Cli) -> None:
+    trained = cli("train", "notes.txt", *SMALL, "--steps", 2, "--test", 0.2)
+    test, validation = cli("evaluate", RUN).out.splitlines(keepends=True)
+    assert re.fullmatch("test " + FIGURES, test)
+    assert validation == trained.out
+
+
+def test_evaluate_reads_a_text_file(here: Path, cli: Cli) -> None:
+    text = Path("notes.txt").read_text(encoding="utf-8")
+    Path("other.txt").write_text(text[540:], encoding="utf-8")
+    answer = cli("evaluate", RUN, "other.txt")
+    assert (answer.code, answer.err) == (0, "")
+    assert re.fullmatch("text " + FIGURES, answer.out)
+    assert answer.out.split(" ", 1)[1] == cli("evaluate", RUN).out.split(" ", 1)[1]  # it is the validation part
+    assert cli("evaluate", RUN, "other.txt", "--streams", 1).out == answer.out
+    assert cli("evaluate", RUN, "other.txt", "--streams", 7).out != answer.out
+
+
+@pytest.mark.parametrize(("text", "words"), [("", ["other.txt", "0 characters"]), ("t", ["other.txt", "1 characters"]),
+                                             ("the ß", ["'ß' (U+00DF, LATIN SMALL LETTER SHARP S)"])])
+def test_evaluate_rejects_a_text_that_it_cannot_read(here: Path, cli: Cli, text: str, words: list[str]) -> None:
+    Path("other.txt").write_text(text, encoding="utf-8")
+    refused(cli("evaluate", RUN, "other.txt"), *words)
+
+
+def test_evaluate_rejects_a_corpus_that_is_missing_or_changed(here: Path, cli: Cli) -> None:
+    Path("notes.txt").write_text("x" * 600)
+    refused(cli("evaluate", RUN), "notes.txt", "TEXT_FILE")
+    Path("notes.txt").unlink()
+    refused(cli("evaluate", RUN), "notes.txt")
+
+
+def test_evaluate_measures_only_the_test_part_without_validation(empty: Path, cli: Cli) -> None:
+    assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--validation", 0, "--test", 0.1).code == 0
+    assert re.fullmatch(r"test \d+\.\d{4} nats/char  .*\n", cli("evaluate", RUN).out)

@@ -1,0 +1,104 @@
+"""charrnn inspect"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import RUN, SMALL, Cli, refused
+
+from charrnn import Run, load
+from charrnn.config import LEARNING_RATES
+
+
+def test_inspect_shows_the_settings_and_the_history_of_a_run(here: Path, cli: Cli) -> None:
+    answer = cli("inspect", RUN)
+    assert (answer.code, answer.err) == (0, "")
+    for text in (f"{RUN / 'best.h5'} ", f"{RUN / 'last.h5'} ", "step 12 of 12", "notes.txt: 600 characters", "lstm", "adam",
+                 "cosine", f"{LEARNING_RATES['adam']:g}"):
+        assert text in answer.out
+    best = [line for line in answer.out.splitlines() if line.endswith("  best")]
+    assert len(best) == 1
+    for record in Run.load(RUN / "last.h5").history:
+        assert f"{record.validation_loss:.4f}" in answer.out
+    assert str(RUN / "last.h5") not in cli("inspect", RUN / "best.h5").out
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_inspect_shows_any_vocabulary_on_any_terminal(
+        empty: Path, cli: Cli, python: Cli, environment: dict[str, str], encoding: str) -> None:
+    Path("greek.txt").write_text("αβγ \x1b[2J" * 30, encoding="utf-8")
+    assert cli("train", "greek.txt", *SMALL, "--steps", 1).code == 0
+    done = subprocess.run([sys.executable, "-m", "charrnn", "inspect", "checkpoints/greek-lstm-8"], capture_output=True,
+                          env=environment | {"PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\x1b" not in done.stdout
+
+
+def test_inspect_lists_the_runs_of_a_folder_the_newest_first(here: Path, cli: Cli) -> None:
+    def copy(name: str, time: float) -> Path:
+        folder = shutil.copytree(RUN, Path("checkpoints", name))
+        for file in folder.iterdir():
+            os.utime(file, (time, time))
+        return folder
+
+    copy("older", 1e9)
+    copy("a-sweep/cell=gru", 2e9)
+    (copy("broken", 1.5e9) / "last.h5").write_bytes(b"x")
+    os.utime("checkpoints/broken/last.h5", (1.5e9, 1.5e9))
+    Path("checkpoints", "README.md").write_text("Mine.")
+    Path("checkpoints", "nothing").mkdir()
+    Path("checkpoints", "only").mkdir()
+    load(RUN).save("checkpoints/only/best.h5")
+    os.utime("checkpoints/only/best.h5", (1.2e9, 1.2e9))
+    answer = cli("inspect", "checkpoints")
+    assert (answer.code, answer.err) == (0, "")
+    lines = [re.split("  +", line) for line in answer.out.splitlines()]
+    best = min(record.validation_loss for record in Run.load(RUN / "last.h5").history)
+    figures = ["12 of 12", f"{best:.4f} nats/char", "lstm 8", "notes.txt"]
+    names = {line[0]: line for line in lines}
+    assert lines[0] == ["run", "saved", "step", "best validation", "model", "text"]
+    assert [line[0] for line in lines[1:]] == ["a-sweep/cell=gru", RUN.name, "broken", "only", "older"]
+    for name in ("a-sweep/cell=gru", RUN.name, "older"):
+        assert names[name][2:] == figures
+    assert names["older"][1] == time.strftime("%Y-%m-%d %H:%M", time.localtime(1e9))
+    assert names["only"][2:] == ["a model without a run"]
+    assert len(names["broken"]) == 3
+    assert names["broken"][2].startswith("not a valid checkpoint: invalid footer: ")
+    assert cli("inspect") == answer
+    assert cli("inspect", "a-sweep").out.splitlines()[1].startswith("cell=gru ")
+    assert cli("inspect", ".").out.count("notes.txt") == 2  # those of a sweep are too far below
+
+
+def test_inspect_without_runs_says_so(empty: Path, cli: Cli) -> None:
+    refused(cli("inspect"), "checkpoints: contains no run")
+
+
+def test_inspect_shows_layers_bytes_and_runs_without_validation(empty: Path, cli: Cli) -> None:
+    options = (*SMALL, "--layers", 2, "--cell", "gru", "--level", "byte", "--steps", 2, "--validation", 0, "--name", "a\tb")
+    assert cli("train", "notes.txt", *options).code == 0
+    line = cli("inspect").out.splitlines()[1]
+    assert re.fullmatch(r"a\\tb  \S+ \S+  2 of 2  +gru 2 x 8  notes.txt", line)
+    assert "600" not in cli("inspect", "a\tb").out.split("corpus", 1)[0]
+    assert " bytes, sha256 " in cli("inspect", "a\tb").out
+
+
+def test_the_dtype_is_that_of_the_file(here: Path, cli: Cli) -> None:
+    model = load(RUN)
+    for dtype in ("float16", "float32", "float64"):
+        model.save("model.h5", dtype=dtype)
+        shown = [line.split() for line in cli("inspect", "model.h5").out.splitlines()]
+        assert ["parameters", f"{model.network.parameters.flat.size:,}", "of", dtype] in shown
+    assert f" of {load(RUN).network.dtype}\n" in cli("inspect", RUN).out
+
+
+def test_one_character_is_singular(empty: Path, cli: Cli) -> None:
+    Path("a.txt").write_text("a" * 600)
+    assert cli("train", "a.txt", *SMALL, "--steps", 1, "--name", "a").code == 0
+    assert "vocabulary          1 character: a" in cli("inspect", "a").out.splitlines()

@@ -1,0 +1,196 @@
+"""charrnn train: what it reads, what it prints, what it keeps."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import FIGURES, RUN, SMALL, Cli, files, refused, steps
+
+from charrnn import Run
+
+
+def test_only_the_result_of_train_is_printed_on_standard_output(trained: tuple[Path, Any]) -> None:
+    folder, (code, out, err) = trained
+    assert code == 0
+    nats, bits, perplexity = map(float, re.fullmatch("validation " + FIGURES, out).groups())
+    assert (bits, perplexity) == (pytest.approx(nats / 0.693147, abs=1e-3), pytest.approx(2.718282**nats, abs=1e-2))
+    assert nats == pytest.approx(Run.load(folder / RUN / "best.h5").best_record.validation_loss, abs=1e-4)
+    for text in ("notes.txt: 600 characters", "8 hidden units", "12 steps", "step      12", f"charrnn sample {RUN}",
+                 f"charrnn resume {RUN}"):
+        assert text in err
+    assert sorted(os.listdir(folder / RUN)) == ["best.h5", "last.h5", "metrics.csv"]
+    assert steps(folder / RUN) == list(range(1, 13))
+
+
+def test_train_uses_its_options(empty: Path, cli: Cli) -> None:
+    options = """--cell gru --hidden-size 9 --layers 2 --dropout 0.25 --embedding-size 3 --weight-drop 0.1
+        --batch-size 2 --seq-len 7 --no-stateful --steps 2 --optimizer sgd --learning-rate 0.5 --schedule step
+        --warmup 1 --weight-decay 0.01
+        --momentum 0.8 --clip-norm 2 --clip-value 0.5 --validation 0.2 --test 0.15 --eval-every 1 --patience 5 --seed 7
+        --threads 2 --checkpoint-every 3 --checkpoint-minutes 9 --no-recover --name mine --checkpoints runs/here --quiet"""
+    answer = cli("train", "notes.txt", *options.split())
+    assert (answer.code, answer.err) == (0, "")
+    run = Run.load("runs/here/mine/last.h5")
+    assert vars(run.model.network.config) == {"cell": "gru", "hidden_size": 9, "layers": 2, "dropout": 0.25,
+                                              "embedding_size": 3, "weight_drop": 0.1}
+    assert vars(run.config) == {
+        "batch_size": 2, "seq_len": 7, "stateful": False, "epochs": None, "steps": 2, "minutes": None, "optimizer": "sgd",
+        "learning_rate": 0.5, "schedule": "step", "warmup": 1, "weight_decay": 0.01, "momentum": 0.8, "clip_norm": 2.0,
+        "clip_value": 0.5, "validation": 0.2, "test": 0.15, "eval_every": 1, "patience": 5, "seed": 7, "threads": 2,
+        "checkpoint_every": 3, "checkpoint_minutes": 9.0, "recover": False}
+
+
+def test_a_size_is_chosen_and_printed_if_none_is_set(empty: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", "--batch-size", 3, "--seq-len", 8, "--steps", 300, "--weight-drop", 0.25)
+    assert answer.code == 0
+    config = Run.load("checkpoints/notes-lstm-32/last.h5").model.network.config
+    assert config.dropout > 0
+    assert config.weight_drop == 0.25
+    assert f"Chosen for it: --hidden-size 32 --dropout {config.dropout:g}\n" in answer.err
+
+
+def test_nothing_is_chosen_if_a_size_is_set(empty: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 40)
+    assert "Chosen" not in answer.err
+    config = Run.load(RUN / "last.h5").model.network.config
+    assert (config.hidden_size, config.dropout, config.weight_drop) == (8, 0, 0)
+
+
+@pytest.mark.parametrize("length", [("--epochs", "0.5"), ("--minutes", "0.001")])
+def test_the_length_can_be_set_in_epochs_or_minutes(empty: Path, cli: Cli, length: tuple[str, str]) -> None:
+    answer = cli("train", "notes.txt", *SMALL, *length)
+    assert answer.code == 0
+    run = Run.load(RUN / "last.h5")
+    assert run.step == run.planned
+    if "--epochs" in length:
+        assert run.planned == 11
+    else:
+        assert f"the same as --steps {run.planned}" in answer.err
+
+
+def test_quiet_prints_nothing_on_standard_error(empty: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 2, "--quiet")
+    assert answer.err == ""
+    assert re.fullmatch("validation " + FIGURES, answer.out)
+    answer = cli("resume", RUN, "--steps", 3, "--quiet")
+    assert answer.err == ""
+    assert re.fullmatch("validation " + FIGURES, answer.out)
+
+
+def test_the_result_is_the_training_loss_without_a_validation_part(empty: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 4, "--validation", 0)
+    assert re.fullmatch("train " + FIGURES, answer.out)
+    assert answer.out.startswith(f"train {Run.load(RUN / 'last.h5').smoothed_loss:.4f} ")
+    assert sorted(os.listdir(RUN)) == ["last.h5", "metrics.csv"]
+    refused(cli("evaluate", RUN), "TEXT_FILE")
+    assert cli("sample", RUN, "--length", 5).code == 0
+
+
+def test_train_uses_the_built_in_corpus_by_default_and_says_so(empty: Path, cli: Cli) -> None:
+    answer = cli("train", *SMALL, "--steps", 1, "--validation", 0)
+    assert answer.code == 0
+    assert "the language reference that comes with Python" in answer.err
+    assert (empty / "checkpoints" / "python-reference-lstm-8" / "last.h5").exists()
+
+
+def test_a_folder_of_texts_is_one_corpus(empty: Path, cli: Cli, make_text: Callable[..., str]) -> None:
+    for name in ("b.txt", "a/c.txt", "a/ignored.md"):
+        (empty / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (empty / "texts" / name).write_text(make_text(150), encoding="utf-8")
+    assert "texts: 300 characters" in cli("train", "texts", *SMALL, "--steps", 1).err
+    assert "texts, notes.txt: 900 characters" in cli("train", "texts", "notes.txt", *SMALL, "--steps", 1, "--overwrite").err
+
+
+def test_a_short_text_shrinks_the_batch_and_says_so(empty: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--batch-size", 500, "--steps", 1)
+    assert answer.code == 0
+    assert "67 streams are read side by side, not 500" in answer.err
+
+
+def test_training_without_a_new_best_stops_early_and_says_so(empty: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 500, "--eval-every", 1, "--patience", 2, "--learning-rate", 5)
+    assert answer.code == 0
+    assert "Stopped early" in answer.err
+    run = Run.load(RUN / "last.h5")
+    assert run.step == run.best_record.step + 2 < 500
+    assert cli("evaluate", RUN).out == answer.out
+
+
+def test_an_existing_run_is_replaced_only_with_overwrite(here: Path, cli: Cli) -> None:
+    before = files(here)
+    refused(cli("train", "notes.txt", *SMALL, "--steps", 2), str(RUN), "--overwrite", "charrnn resume")
+    refused(cli("train", "notes.txt", "--name", RUN.name), str(RUN))
+    assert files(here) == before
+    assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--overwrite").code == 0
+    assert Run.load(RUN / "last.h5").step == 2
+    assert steps(RUN) == [1, 2]
+
+
+@pytest.mark.parametrize("options", [("--seq-len", 10**5), ("--hidden-size", 0), ("missing.txt",), ("--validation", 0.999)],
+                         ids=str)
+def test_a_rejected_command_replaces_nothing(here: Path, cli: Cli, options: tuple) -> None:
+    before = files(here)
+    refused(cli("train", "notes.txt", *SMALL, "--overwrite", "--steps", 2, *options, "--name", RUN.name))
+    assert files(here) == before
+
+
+@pytest.mark.parametrize("options", [("--learning-rate", 1e308, "--validation", 0), ("--learning-rate", 1e308),
+                                     ("--learning-rate", 3e37, "--hidden-size", 64), ("--weight-decay", 1e300)], ids=str)
+def test_a_non_finite_loss_ends_with_an_error_and_a_valid_run(
+        empty: Path, cli: Cli, options: tuple) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 1, "--warmup", 0, "--quiet", "--name", "run", *options)
+    refused(answer, "--learning-rate")
+    Run.load("checkpoints/run/last.h5")
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 1), (("--errors", "replace"), 0), (("--encoding", "latin-1"), 0),
+                                               (("--encoding", "nonsense"), 2)])
+def test_train_reads_other_encodings(empty: Path, cli: Cli, options: tuple, code: int) -> None:
+    Path("notes.txt").write_bytes(Path("notes.txt").read_bytes() + b"caf\xe9")
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 2, "--quiet", *options)
+    assert answer.code == code
+    if code:
+        refused(answer, "--encoding")
+
+
+def test_an_incomplete_run_is_not_called_resumable(empty: Path, cli: Cli) -> None:
+    RUN.mkdir(parents=True)
+    (RUN / "metrics.csv").write_text("step\n")
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 2)
+    refused(answer, "--overwrite")
+    assert "charrnn resume" not in answer.err
+
+
+def test_no_longer_plan_is_suggested_after_an_early_stop(empty: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 9, "--eval-every", 1, "--patience", 1, "--learning-rate", 1e-30)
+    assert answer.code == 0
+    assert "Stopped early" in answer.err
+    assert "--steps" not in answer.err
+
+
+def test_a_run_that_cannot_be_saved_ends_with_an_error(
+        empty: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    answer = cli("train", "notes.txt", "--steps", 1, *SMALL, "--quiet")
+    assert answer.code == 1
+    assert answer.out == ""
+    *warnings, error = answer.err.splitlines()
+    assert all(line.startswith("Warning: ") and "No space left on device" in line for line in warnings)
+    assert error.startswith(f"Error: {RUN}: ")
+
+
+def test_too_little_memory_is_an_error_on_one_line(empty: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError("Unable to allocate 9 EiB")
+
+    monkeypatch.setattr("charrnn.training.run.CharRNN", fail)
+    refused(cli("train", "notes.txt", "--steps", 1, *SMALL), "not enough memory", "--hidden-size")
+    assert os.listdir(empty) == ["notes.txt"]
