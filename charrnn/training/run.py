@@ -45,6 +45,7 @@ EVALUATIONS = 20
 """Number of evaluations in a plan for which no ``eval_every`` is given."""
 
 _MOST_EVALUATIONS = 100_000
+_STREAMS_PER_THREAD = 8
 _SMOOTHING = 0.01
 _NOT_FIXED = "the plan is given in minutes and not fixed yet; see trainer.fix_plan"
 
@@ -107,7 +108,7 @@ class Run:
         config = replace(
             config, batch_size=windows.batch_size, validation=corpus.validation_fraction(config.validation), epochs=None,
             steps=None, minutes=budget, learning_rate=config.learning_rate or rate,
-            threads=min(config.threads or ranks().cores, windows.batch_size))
+            threads=min(config.threads or default_threads(windows.batch_size), windows.batch_size))
         network = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls._of(LanguageModel(network, corpus.vocabulary, corpus.text_config), config,
                       network.initial_state(windows.batch_size),
@@ -316,6 +317,11 @@ class Run:
                                     {name: arrays[f"rollback/{name}"] for name in run.blocks})
         run.failures = metadata["failures"]
         return run
+
+
+def default_threads(batch_size: int) -> int:
+    """Return the number of threads of each rank if none is given: one for each core, but at least 8 streams each."""
+    return max(1, min(ranks().cores, batch_size // (_STREAMS_PER_THREAD * ranks().count)))
 
 
 def steps_of(epochs: float, windows: int) -> int:
