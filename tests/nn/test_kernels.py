@@ -2,12 +2,16 @@
 
 import importlib.util
 import os
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import charrnn
 from charrnn.config import ModelConfig
 from charrnn.errors import CharRNNError
 from charrnn.nn import kernels
@@ -235,8 +239,90 @@ def test_without_numba_the_reference_runs_and_compiled_is_refused(monkeypatch):
     monkeypatch.setattr(kernels, "_numba_is_installed", lambda: False)
     assert kernels.kernels_for(np.float32) is reference
     monkeypatch.setenv("CHARRNN_KERNELS", "compiled")
-    with pytest.raises(CharRNNError, match="fast"):
+    with pytest.raises(CharRNNError, match="numba is not installed; pip install .*fast"):
         kernels.kernels_for(np.float32)
+
+
+# A numba that does not work
+
+BROKEN = {
+    "too old for NumPy": ("numba/__init__.py", 'raise ImportError("Numba needs NumPy 1.9 or less.\\nGot NumPy 2.4")',
+                          r"ImportError: Numba needs NumPy 1\.9 or less\."),
+    "without a private part": ("numba/__init__.py", "njit = types = None", "ModuleNotFoundError: .*"),
+    "other than at import": ("numba/__init__.py", "raise SystemError", "SystemError: "),
+}
+USE = """
+import warnings
+import numpy as np
+from charrnn import CharRNN, ModelConfig
+model, ids = CharRNN(ModelConfig(hidden_size=8), 5, np.random.default_rng(1)), np.ones((4, 3), int)
+for _ in range(3):
+    warnings.warn("another", UserWarning)
+    model.loss_and_gradients(ids, ids, model.initial_state(3))
+from charrnn.nn.kernels import describe_kernels
+print(describe_kernels("float32"))
+"""
+
+
+@pytest.mark.parametrize(("name", "content", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_numba_that_does_not_work_is_reported_once_and_the_reference_runs(name, content, reason, tmp_path):
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(content)
+    environment = {key: value for key, value in os.environ.items() if key != "CHARRNN_KERNELS"}
+    environment["PYTHONPATH"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-W", "always", "-c", USE], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "reference\n"), done.stderr
+    warnings = [line for line in done.stderr.splitlines() if "RuntimeWarning: " in line]
+    assert len(warnings) == 1
+    assert re.search(rf"RuntimeWarning: numba \S+ does not work here \({reason}\); the reference kernels are used, which are "
+                     r"slower; pip install '\.\[fast\]' installs a tested version$", warnings[0])
+    command = [sys.executable, "-m", "charrnn", "train", "--steps", "1", "--hidden-size", "8", "--quiet"]
+    (tmp_path / "run").mkdir()
+    done = subprocess.run([*command, "--name", "a"], env=environment, capture_output=True, text=True, cwd=tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rf"Warning: numba \S+ does not work here \({reason}\); .*\n", done.stderr)
+    environment["CHARRNN_KERNELS"] = "compiled"
+    done = subprocess.run([*command, "--name", "b"], env=environment, capture_output=True, text=True, cwd=tmp_path / "run")
+    assert done.returncode == 1
+    assert re.fullmatch(rf"Error: CHARRNN_KERNELS is compiled, but numba \S+ does not work here \({reason}\); pip install "
+                        r"'\.\[fast\]' installs a tested version\n", done.stderr)
+
+
+@needs_numba
+def test_a_product_that_is_compiled_wrong_is_noticed(monkeypatch):
+    monkeypatch.setattr(compiled, "_multiply", lambda a, w: a @ w + 1)
+    with pytest.raises(ArithmeticError, match="a compiled product is wrong"):
+        compiled.check()
+
+
+@needs_numba
+def test_cached_kernels_are_compiled_again_when_the_packed_product_changes(tmp_path):
+    """Numba alone would not notice it: the functions of packed.py are compiled into those of compiled.py."""
+    package = Path(charrnn.__file__).parent
+    shutil.copytree(package, tmp_path / "charrnn", ignore=shutil.ignore_patterns("__pycache__"))
+    program = """
+import numpy as np
+from charrnn.nn.kernels import compiled
+hidden = np.ones((2, 1, 4), np.float32)
+compiled.rnn_forward(np.zeros((1, 1, 4), np.float32), np.eye(4, dtype=np.float32), hidden, np.zeros((1, 1), bool))
+print(compiled.__file__, round(float(np.arctanh(hidden[1, 0, 0])), 3))
+"""
+    packed = tmp_path / "charrnn" / "nn" / "kernels" / "packed.py"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": ""}
+
+    def products():
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True,
+                              cwd=tmp_path)
+        file, product = done.stdout.split()
+        assert Path(file).parent == packed.parent
+        return float(product)
+
+    assert [products(), products()] == [1, 1]
+    source = packed.read_text(encoding="utf-8")
+    changed = source.replace("panels[p, k, j] = w[k, first + j]", "panels[p, k, j] = 2 * w[k, first + j]")
+    assert changed != source
+    packed.write_text(changed, encoding="utf-8")
+    assert products() == 2
 
 
 @needs_numba

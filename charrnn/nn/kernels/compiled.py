@@ -1,23 +1,39 @@
 """The kernels compiled by numba: the functions of ``reference.py``, with the same arguments, each step in one pass.
 
-They are compiled once for float32, cached next to this file (or in NUMBA_CACHE_DIR), serial, and release the GIL. They
-check nothing: ids must be in range. Every inner loop runs along contiguous rows, so that the compiler turns it into
-vector instructions. There is no vector library for tanh and exp, so both are written as arithmetic. Results agree with
-the reference to a few units in the last place of a float32.
+They are compiled once for float32, cached next to this file (or in NUMBA_CACHE_DIR), run on one thread, and release the
+GIL. They do not check their arguments: ids must be in range. Every inner loop runs along contiguous rows, so that the
+compiler turns it into vector instructions. Numba has no vectorized tanh and exp here, so both are written as arithmetic.
+Results agree with the reference to a few units in the last place of a float32.
 """
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 from numba import njit
 
-from charrnn.nn.kernels.packed import pack, product
+from charrnn.nn.kernels import packed
+from charrnn.nn.kernels.packed import COLUMNS, pack, product
 
 # Reordering and fused multiply-add are allowed. Assuming that there are no NaNs is not: they must show in the loss.
-_compile = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
 # Inlined before anything is optimized: a separate function would be optimized once by itself and once with its caller.
 # The two results differ in their last bits; a first run would use one, and a run from the cache the other.
-_inline = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}, inline="always")
+_inline = njit(nogil=True, error_model="numpy", fastmath=_FAST, inline="always")
+
+_PACKED = hashlib.sha256(Path(packed.__file__).read_bytes()).hexdigest()[:8]
+
+
+def _compile(function):
+    """Compile a kernel, and cache it under a name that depends on the source of ``packed.py``.
+
+    Numba compiles a cached function again if its own file changes, but not if a file that it calls does.
+    """
+    function.__qualname__ += f"_{_PACKED}"
+    return njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)(function)
+
 
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
@@ -269,3 +285,18 @@ def adam(w, g, mean, square_mean, b1, b2, rate, scale, epsilon):
         s = b2 * square_mean[k] + (_ONE - b2) * (g[k] * g[k])
         mean[k], square_mean[k] = m, s
         w[k] -= rate * m / (scale * np.sqrt(s) + epsilon)
+
+
+@_compile
+def _multiply(a, w):
+    out = np.empty((len(a), w.shape[1]), np.float32)
+    product(a, pack(w), out)
+    return out
+
+
+def check() -> None:
+    """Raise an exception if numba cannot compile ``packed.product``, which uses private parts of it, or gets it wrong."""
+    a = np.arange(7 * 3, dtype=np.float32).reshape(7, 3)
+    w = np.arange(3 * (COLUMNS + 1), dtype=np.float32).reshape(3, -1)
+    if not np.array_equal(_multiply(a, w), a @ w):
+        raise ArithmeticError("a compiled product is wrong")
