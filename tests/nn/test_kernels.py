@@ -239,7 +239,7 @@ def test_without_numba_the_reference_runs_and_compiled_is_refused(monkeypatch):
     monkeypatch.setattr(kernels, "_numba_is_installed", lambda: False)
     assert kernels.kernels_for(np.float32) is reference
     monkeypatch.setenv("CHARRNN_KERNELS", "compiled")
-    with pytest.raises(CharRNNError, match="numba is not installed; pip install .*fast"):
+    with pytest.raises(CharRNNError, match=r"numba is not installed; pip install .*fast"):
         kernels.kernels_for(np.float32)
 
 
@@ -274,8 +274,8 @@ def test_a_numba_that_does_not_work_is_reported_once_and_the_reference_runs(name
     assert (done.returncode, done.stdout) == (0, "reference\n"), done.stderr
     warnings = [line for line in done.stderr.splitlines() if "RuntimeWarning: " in line]
     assert len(warnings) == 1
-    assert re.search(rf"RuntimeWarning: numba \S+ does not work here \({reason}\); the reference kernels are used, which are "
-                     r"slower; pip install '\.\[fast\]' installs a tested version$", warnings[0])
+    assert re.search(rf"RuntimeWarning: numba \S+ does not work here \({reason}\); the reference kernels are used, which "
+                     r"are slower; pip install '\.\[fast\]' installs a tested version$", warnings[0])
     command = [sys.executable, "-m", "charrnn", "train", "--steps", "1", "--hidden-size", "8", "--quiet"]
     (tmp_path / "run").mkdir()
     done = subprocess.run([*command, "--name", "a"], env=environment, capture_output=True, text=True, cwd=tmp_path / "run")
