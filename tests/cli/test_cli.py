@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 
-from charrnn import Run, TrainConfig
+from charrnn import Corpus, Run, TrainConfig
 from charrnn.config import LEARNING_RATES
+from charrnn.inference.evaluation import evaluate
 
 Cli = Callable[..., Any]
 
 SMALL = ("--hidden-size", 8, "--batch-size", 3, "--seq-len", 8, "--threads", 1)
-FIGURES = r"(\d+\.\d{4}) nats/char  (\d+\.\d{3}) bits/char  perplexity (\d+\.\d{2})\n"
+FIGURES = r"(\d+\.\d{4}) nats/char  (\d+\.\d{3}) bits/char  perplexity (\d+\.\d{2})  \(carried, 1 stream\)\n"
 RUN = Path("checkpoints/notes-lstm-8")
 
 
@@ -146,7 +147,7 @@ def test_quiet_leaves_standard_error_empty(empty: Path, cli: Cli) -> None:
 
 def test_without_a_validation_part_the_result_is_the_training_loss(empty: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--steps", 4, "--validation", 0)
-    assert re.fullmatch("train " + FIGURES, answer.out)
+    assert re.fullmatch("train " + FIGURES.replace("carried, 1 stream", "running mean of the training loss"), answer.out)
     assert answer.out.startswith(f"train {Run.load(RUN / 'last.h5').smoothed_loss:.4f} ")
     assert sorted(os.listdir(RUN)) == ["last.h5", "metrics.csv"]
     refused(cli("evaluate", RUN), "TEXT_FILE")
@@ -368,10 +369,33 @@ def test_evaluate_reads_a_text_file(here: Path, cli: Cli) -> None:
     assert re.fullmatch("text " + FIGURES, answer.out)
     assert answer.out.split(" ", 1)[1] == cli("evaluate", RUN).out.split(" ", 1)[1]  # it is the validation part
     assert cli("evaluate", RUN, "other.txt", "--streams", 1).out == answer.out
-    assert cli("evaluate", RUN, "other.txt", "--streams", 7).out != answer.out
+    figures, _, how = cli("evaluate", RUN, "other.txt", "--streams", 7).out.partition("  (")
+    assert figures != answer.out.partition("  (")[0]
+    assert how == "carried, 7 streams)\n"
+    length = len(text[540:])
+    assert cli("evaluate", RUN, "other.txt", "--streams", 10**6).out.endswith(f"  (carried, {length - 1} streams)\n")
 
 
-@pytest.mark.parametrize(("text", "words"), [("", ["other.txt", "0 characters"]), ("t", ["other.txt", "1 characters"]),
+def test_evaluate_reads_a_text_in_cold_windows(here: Path, cli: Cli) -> None:
+    run = Run.load(RUN / "best.h5")
+    expected = evaluate(run.model.network, run.split(Corpus.read("notes.txt")).validation.ids, window=8)
+    answer = cli("evaluate", RUN, "--window", 8)
+    assert answer == (0, expected.line("validation") + "\n", "")
+    assert answer.out.endswith("  (cold windows of 8)\n")
+    Path("other.txt").write_text(Path("notes.txt").read_text(encoding="utf-8")[540:], encoding="utf-8")
+    assert cli("evaluate", RUN, "other.txt", "--window", 8).out.split(" ", 1)[1] == answer.out.split(" ", 1)[1]
+
+
+@pytest.mark.parametrize(("options", "problem"), [
+    (("--window", 0), "must be at least 1, not 0"), (("--window", 61), "must be below 60, the length of the text, not 61"),
+    (("--window", 8, "--streams", 1), "cannot be combined with --streams; pass one of them")])
+def test_evaluate_rejects_an_invalid_window(here: Path, cli: Cli, options: tuple, problem: str) -> None:
+    for text in ((), ("notes.txt",))[:1 if "61" in problem else 2]:
+        answer = cli("evaluate", RUN, *text, *options)
+        assert answer == (2, "", f"Error: Invalid value for '--window': {problem}\n")
+
+
+@pytest.mark.parametrize(("text", "words"), [("", ["other.txt", "0 characters"]), ("t", ["other.txt", "1 character"]),
                                              ("the ß", ["'ß' (U+00DF, LATIN SMALL LETTER SHARP S)"])])
 def test_evaluate_refuses_a_text_it_cannot_read(here: Path, cli: Cli, text: str, words: list[str]) -> None:
     Path("other.txt").write_text(text, encoding="utf-8")
