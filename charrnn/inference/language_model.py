@@ -12,10 +12,10 @@ from typing import Any, overload
 import numpy as np
 
 from charrnn.config import SAMPLE_LENGTH, ModelConfig, TextConfig, from_dict, to_dict
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, check_type
 from charrnn.inference.evaluation import Evaluation, evaluate
 from charrnn.inference.locate import checkpoint_at
-from charrnn.inference.sampling import check_text, generate
+from charrnn.inference.sampling import generate
 from charrnn.inference.scoring import Score, nats_of
 from charrnn.nn.model import CharRNN, parameter_shapes
 from charrnn.nn.validation import check_sequence
@@ -41,11 +41,10 @@ class LanguageModel:
     """
 
     def __init__(self, network: CharRNN, vocabulary: Vocabulary, text_config: TextConfig | None = None) -> None:
-        text_config = text_config or TextConfig()
-        for name, part, expected in (("network", network, CharRNN), ("vocabulary", vocabulary, Vocabulary),
-                                     ("text_config", text_config, TextConfig)):
-            if not isinstance(part, expected):
-                raise TypeError(f"{name} must be a {expected.__name__}, not of type {type(part).__name__}")
+        text_config = TextConfig() if text_config is None else text_config
+        check_type("network", network, CharRNN)
+        check_type("vocabulary", vocabulary, Vocabulary)
+        check_type("text_config", text_config, TextConfig)
         if network.vocabulary_size != len(vocabulary):
             raise ValueError(f"the network is for {network.vocabulary_size:,} characters, but the vocabulary has "
                              f"{len(vocabulary):,}")
@@ -96,9 +95,9 @@ class LanguageModel:
 
         A model of bytes yields one character below 256 for each byte. For the other arguments see ``stream``.
         """
-        check_text("prime", prime)
+        check_type("prime", prime, str)
         if until is not None:
-            check_text("until", until)
+            check_type("until", until, str)
         lines = self.text_config.lines
         prime = normalize(prime, self.text_config)
         until = None if until is None else normalize(until, self.text_config)
@@ -128,8 +127,7 @@ class LanguageModel:
         """
         if isinstance(text, (str, np.ndarray)):
             return self._score([text], streams)[0]
-        if not isinstance(text, (list, tuple)):
-            raise TypeError(f"text must be a str, an array of ids or a list of these, not of type {type(text).__name__}")
+        check_type("text", text, str, np.ndarray, list, tuple)
         return self._score(list(text), streams)
 
     def _score(self, texts: list[Any], streams: int | None) -> list[Score]:
@@ -171,10 +169,9 @@ class LanguageModel:
             return evaluate(self.network, text, streams=streams, window=window, starts=starts)
         if isinstance(text, Path):
             corpus = Corpus.read(text, text_config=self.text_config, vocabulary=self.vocabulary)
-        elif isinstance(text, str):
-            corpus = Corpus.from_text(text, text_config=self.text_config, vocabulary=self.vocabulary)
         else:
-            raise TypeError(f"text must be a str, a Path or an array of ids, not of type {type(text).__name__}")
+            check_type("text", text, str, Path, np.ndarray)
+            corpus = Corpus.from_text(text, text_config=self.text_config, vocabulary=self.vocabulary)
         return evaluate(self.network, corpus.ids, streams=streams, window=window, starts=corpus.starts)
 
     def save(self, path: str | Path, dtype: str | None = None) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from charrnn.config import check_range
 from charrnn.cpu import one_blas_thread
+from charrnn.errors import check_type
 from charrnn.nn.model import CharRNN
 from charrnn.nn.state import State, map_state
 from charrnn.nn.validation import check_sequence
@@ -68,9 +68,9 @@ def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str
     if network.vocabulary_size != len(vocabulary):
         raise ValueError(f"the network is for {network.vocabulary_size:,} characters, but the vocabulary has "
                          f"{len(vocabulary):,}")
-    check_text("prime", prime)
+    check_type("prime", prime, str)
     if until is not None:
-        check_text("until", until)
+        check_type("until", until, str)
     check_range("count", count, int, least=1)
     check_range("seed", seed, int, least=0)
     if length is not None:
@@ -79,12 +79,6 @@ def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str
     choose = np.argmax if greedy else partial(_draw, temperature=temperature, top_k=top_k, top_p=top_p, generators=[
         generator(seed, "sample", stream=number) for number in range(count)])
     return _generate(network.replica(), vocabulary, count, prime, vocabulary.encode(prime), length, until, choose)
-
-
-def check_text(name: str, text: Any) -> None:
-    """Raise TypeError unless ``text`` is a string."""
-    if not isinstance(text, str):
-        raise TypeError(f"{name} must be a str, not of type {type(text).__name__}")
 
 
 def _check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:

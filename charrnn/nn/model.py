@@ -26,13 +26,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.config import ModelConfig, check_range
+from charrnn.errors import check_type
 from charrnn.nn.cells import CELLS
 from charrnn.nn.kernels import kernels_for, reference
 from charrnn.nn.output import OutputLayer
 from charrnn.nn.parameters import Parameters
 from charrnn.nn.projection import project, project_back
 from charrnn.nn.state import State, map_state
-from charrnn.nn.validation import check_inputs, check_masks, check_reset, check_state, check_targets
+from charrnn.nn.validation import check_ids, check_inputs, check_masks, check_reset, check_state, check_targets
 
 
 class Window(NamedTuple):
@@ -61,10 +62,9 @@ class CharRNN:
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, rng: np.random.Generator | None = None,
                  dtype: Any = np.float32) -> None:
-        if not isinstance(config, ModelConfig):
-            raise TypeError(f"config must be a ModelConfig, not of type {type(config).__name__}")
-        if not (rng is None or isinstance(rng, np.random.Generator)):
-            raise TypeError(f"rng must be a numpy.random.Generator, not of type {type(rng).__name__}")
+        check_type("config", config, ModelConfig)
+        if rng is not None:
+            check_type("rng", rng, np.random.Generator)
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be float32 or float64, not {np.dtype(dtype)}")
         check_range("vocabulary_size", vocabulary_size, int, least=1)
@@ -114,7 +114,7 @@ class CharRNN:
 
     def forward(self, inputs: np.ndarray, state: State, reset: np.ndarray | None = None) -> tuple[np.ndarray, State]:
         """Return the logits (T, B, V) and the last state for ``inputs``: ids (T, B), or one-hot rows (T, B, V)."""
-        self.check(inputs, None, state, reset)
+        self._check_reading(inputs, state, reset)
         hidden, state = self._unroll(inputs, state, reference, reset=reset)
         return self._output.logits(hidden), state
 
@@ -172,7 +172,7 @@ class CharRNN:
             np.multiply(d_w_h, mask, out=d_w_h)
         return Window(loss, gradients, state, d_state)
 
-    def check(self, inputs: np.ndarray, targets: np.ndarray | None, state: State, reset: np.ndarray | None = None,
+    def check(self, inputs: np.ndarray, targets: np.ndarray, state: State, reset: np.ndarray | None = None,
               masks: list[np.ndarray] | None = None, weight_masks: list[np.ndarray] | None = None,
               d_state: State | None = None) -> None:
         """Raise ValueError or TypeError if an argument of ``window`` is invalid.
@@ -180,21 +180,25 @@ class CharRNN:
         Compiled kernels do not check it, and would read or write out of bounds.
         """
         config = self.config
-        cell = type(self._cells[0])
-        check_inputs(inputs, self.vocabulary_size)
-        seq_len, batch_size = inputs.shape[:2]
-        if targets is not None:
-            check_targets(targets, inputs, self.vocabulary_size)
-        state_shapes = cell.state_shapes(batch_size, config.hidden_size)
-        check_state("state", state, cell.State, state_shapes, config.layers)
+        self._check_reading(inputs, state, reset)
+        check_targets(targets, inputs, self.vocabulary_size)
         if d_state is not None:
-            check_state("d_state", d_state, cell.State, state_shapes, config.layers)
-        if reset is not None:
-            check_reset(reset, (seq_len, batch_size))
+            self._check_state("d_state", d_state, inputs.shape[1])
         if masks is not None:
-            check_masks("masks", masks, (seq_len, batch_size, config.hidden_size), config.layers)
+            check_masks("masks", masks, (*targets.shape, config.hidden_size), config.layers)
         if weight_masks is not None:
             check_masks("weight_masks", weight_masks, self._cells[0].w_h.shape, config.layers)
+
+    def _check_reading(self, inputs: np.ndarray, state: State, reset: np.ndarray | None) -> None:
+        check_inputs(inputs, self.vocabulary_size)
+        self._check_state("state", state, inputs.shape[1])
+        if reset is not None:
+            check_reset(reset, inputs.shape[:2])
+
+    def _check_state(self, name: str, state: State, batch_size: int) -> None:
+        cell = self._cells[0]
+        shapes = cell.state_shapes(batch_size, self.config.hidden_size)
+        check_state(name, state, cell.State, shapes, self.config.layers)
 
     def _unroll(self, inputs: np.ndarray, state: State, kernels: ModuleType, masks: list[np.ndarray] | None = None,
                 weight_masks: list[np.ndarray] | None = None, reset: np.ndarray | None = None
@@ -286,5 +290,9 @@ def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tup
 
 
 def one_hot(ids: np.ndarray, vocabulary_size: int, dtype: Any = np.float32) -> np.ndarray:
-    """Return ``ids`` (T, B) as one-hot rows (T, B, V): 1 at the id, 0 elsewhere. This defines what ids mean to a model."""
+    """Return ``ids`` (T, B) as one-hot rows (T, B, V): 1 at the id, 0 elsewhere.
+
+    This defines what ids mean to a model. Raises ValueError if an id is invalid.
+    """
+    check_ids("ids", ids, vocabulary_size)
     return np.eye(vocabulary_size, dtype=dtype)[ids]

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.errors import check_type
 from charrnn.nn.state import State
 
 
 def check_inputs(inputs: np.ndarray, vocabulary_size: int) -> None:
     """Check ids (T, B), or one-hot rows (T, B, V)."""
-    _check_is_array("inputs", inputs)
+    check_type("inputs", inputs, np.ndarray)
     if inputs.ndim != 3:
         check_ids("inputs", inputs, vocabulary_size)
         return
@@ -50,7 +51,7 @@ def check_starts(starts: np.ndarray | None, length: int) -> None:
     """Check that ``starts`` is None or an array of increasing indices of a text of this ``length``."""
     if starts is None:
         return
-    _check_is_array("starts", starts)
+    check_type("starts", starts, np.ndarray)
     if starts.ndim != 1 or starts.dtype.kind not in "iu":
         raise ValueError(f"starts: must be integers of shape (N,), not {starts.dtype} of shape {starts.shape}")
     if len(starts) and (int(starts[0]) < 0 or int(starts[-1]) >= length or bool((starts[1:] <= starts[:-1]).any())):
@@ -66,8 +67,7 @@ def check_targets(targets: np.ndarray, inputs: np.ndarray, vocabulary_size: int)
 
 def check_state(name: str, state: State, layer_type: Any, shapes: Mapping[str, tuple[int, ...]], layers: int) -> None:
     """Check that ``state`` has a ``layer_type`` for each layer, with arrays of these ``shapes``."""
-    if not isinstance(state, tuple):
-        raise TypeError(f"{name}: must be a tuple of layers, not of type {type(state).__name__}")
+    check_type(name, state, tuple)
     if len(state) != layers:
         raise ValueError(f"{name}: has {_count(len(state), 'layer')}, but the model has {layers}")
     for k, layer in enumerate(state):
@@ -77,9 +77,9 @@ def check_state(name: str, state: State, layer_type: Any, shapes: Mapping[str, t
             check_array(f"{name}: {field} of layer {k}", array, shape)
 
 
-def check_reset(reset: np.ndarray, shape: tuple[int, int]) -> None:
+def check_reset(reset: np.ndarray, shape: tuple[int, ...]) -> None:
     """Check that ``reset`` is an array (T, B) of bool."""
-    _check_is_array("reset", reset)
+    check_type("reset", reset, np.ndarray)
     if reset.dtype != bool:
         raise ValueError(f"reset: must be bool, not {reset.dtype}")
     check_array("reset:", reset, shape)
@@ -87,8 +87,7 @@ def check_reset(reset: np.ndarray, shape: tuple[int, int]) -> None:
 
 def check_masks(name: str, masks: Sequence[np.ndarray], shape: tuple[int, ...], layers: int) -> None:
     """Check that there is a mask of this ``shape`` for each layer."""
-    if not isinstance(masks, (list, tuple)):
-        raise TypeError(f"{name}: must be a list of arrays, not of type {type(masks).__name__}")
+    check_type(name, masks, list, tuple)
     if len(masks) != layers:
         raise ValueError(f"{name}: {_count(len(masks), 'mask')}, but the model has {_count(layers, 'layer')}")
     for k, mask in enumerate(masks):
@@ -97,20 +96,15 @@ def check_masks(name: str, masks: Sequence[np.ndarray], shape: tuple[int, ...], 
 
 def check_array(name: str, array: Any, shape: tuple[int, ...]) -> None:
     """Check that ``array`` has this ``shape``, and contains numbers."""
-    _check_is_array(name.rstrip(":"), array)
+    check_type(name.rstrip(":"), array, np.ndarray)
     if array.shape != shape:
         raise ValueError(f"{name} must have the shape {shape}, not {array.shape}")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must contain numbers, not {array.dtype}")
 
 
-def _check_is_array(name: str, array: Any) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not of type {type(array).__name__}")
-
-
 def _check_integers(name: str, ids: Any) -> None:
-    _check_is_array(name, ids)
+    check_type(name, ids, np.ndarray)
     if ids.dtype.kind not in "iu":
         raise ValueError(f"{name}: ids must be integers, not {ids.dtype}")
 

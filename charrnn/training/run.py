@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_dict
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.errors import CheckpointError, ConfigError, check_type
 from charrnn.inference import language_model
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.locate import BEST, LAST, checkpoint_at
@@ -97,6 +97,9 @@ class Run:
               dtype: Any = np.float32) -> Run:
         """Return a run before its first step. Raises ConfigError if the text is too short for the windows."""
         model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
+        check_type("text", text, Corpus, Split)
+        check_type("model_config", model_config, ModelConfig)
+        check_type("train_config", config, TrainConfig)
         split = text if isinstance(text, Split) else text.split(config.validation, config.test)
         corpus = split.corpus
         split.require(config.validation, config.test)
