@@ -123,6 +123,7 @@ class CharRNN:
         """Return the loss of each character in nats, (T, B), and the last state; nothing is dropped."""
         self.check(inputs, targets, state, reset)
         kernels = kernels_for(self.dtype)
+        inputs, targets = _native(inputs), _native(targets)
         hidden, state = self._unroll(inputs, state, kernels, reset=reset)
         return self._output.losses(hidden, targets, kernels), state
 
@@ -162,6 +163,7 @@ class CharRNN:
             d_state = self.initial_state(targets.shape[1])
         gradients = self._gradients
         kernels = kernels_for(self.dtype)
+        inputs, targets = _native(inputs), _native(targets)
         hidden, state = self._unroll(inputs, state, kernels, masks, weight_masks, reset)
         d_hidden = self._buffers_for(*targets.shape).d_hidden
         loss = self._output.loss_and_gradients(hidden, targets, characters or targets.size, kernels, gradients, d_hidden)
@@ -267,6 +269,11 @@ class _Buffers:
         if k not in self._dropped:
             self._dropped[k] = np.empty_like(self.d_hidden)
         return self._dropped[k]
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """Return ``array`` as compiled kernels need it: in the byte order of this machine, and of no subclass."""
+    return np.asarray(array, array.dtype.newbyteorder("="))
 
 
 def _restored(config: ModelConfig, vocabulary_size: int, flat: np.ndarray) -> CharRNN:

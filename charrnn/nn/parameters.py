@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Parameters(Mapping[str, np.ndarray]):
-    """A mapping of names to arrays, views of consecutive parts of the flat array ``flat``; zeros at first.
+    """A mapping of names to arrays: views of consecutive parts of the flat array ``flat``, initially zero.
 
     Gradients and optimizer slots are blocks of the same layout, so everything that treats all numbers alike (clipping, an
     optimizer, a sum over threads) works on ``flat``. Writing into a view changes the block.

@@ -145,7 +145,8 @@ def window_calls() -> list[tuple[str, str]]:
         calls += [(f"{method}(IDS, IDS, STATE, None, {masks})", f"^weight_masks.*{fault}")
                   for masks, fault in BAD_WEIGHT_MASKS.items()]
     team = "Team(NET, 2).loss_and_gradients(IDS, IDS, STATE, "
-    calls += [(f"{team.replace('2', '1')}lambda first, last: {masks})", f"^masks.*{fault}") for masks, fault in BAD_MASKS.items()]
+    calls += [(f"{team.replace('2', '1')}lambda first, last: {masks})", f"^masks.*{fault}")
+              for masks, fault in BAD_MASKS.items()]
     calls += [(f"{team}None, {masks})", f"^weight_masks.*{fault}") for masks, fault in BAD_WEIGHT_MASKS.items()]
     calls += [(f"NET.window(IDS, IDS, STATE, d_state={state})", f"^d_state.*{fault}")
               for state, fault in BAD_STATES.items() if state != "None"]

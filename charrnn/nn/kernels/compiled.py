@@ -45,8 +45,8 @@ _P = tuple(map(np.float32, (0.999999979510028, 0.1338102548646914, 0.00349558788
 _Q = tuple(map(np.float32, (1.0, 0.46714341093956396, 0.025876981410521225, 0.00032856343672201996,
                             7.776554992988163e-07)))
 
-# exp(x) = 2^n exp(r), n the integer nearest to x / ln 2, and Taylor's series for |r| <= ln 2 / 2; ln 2 in two parts, of
-# which n times the first is exact (Cody and Waite 1980).
+# exp(x) = 2^n exp(r), where n is the integer nearest to x / ln 2; exp(r) is Taylor's series for |r| <= ln 2 / 2. ln 2 is
+# split in two parts; n times the first is exact (Cody and Waite 1980).
 _LOG2E, _LN2_HIGH, _LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
 _E = tuple(map(np.float32, (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720)))
 _SMALLEST = np.float32(-87)
@@ -75,7 +75,7 @@ def _forget(state, reset):
 
 
 @_inline
-def _carried(state, reset, room):  # a copy is made in ``room``
+def _carried(state, reset, room):  # ``room`` is memory for a copy
     if reset.any():
         room[...] = state
         _forget(room, reset)
@@ -295,7 +295,7 @@ def _multiply(a, w):
 
 
 def check() -> None:
-    """Raise an exception if numba cannot compile ``packed.product``, which uses private parts of it, or gets it wrong."""
+    """Raise an exception unless numba compiles ``packed.product``, which uses private parts of it, correctly."""
     a = np.arange(7 * 3, dtype=np.float32).reshape(7, 3)
     w = np.arange(3 * (COLUMNS + 1), dtype=np.float32).reshape(3, -1)
     if not np.array_equal(_multiply(a, w), a @ w):
