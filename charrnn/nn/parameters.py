@@ -32,6 +32,16 @@ class Parameters(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._views)
 
+    def __reduce__(self) -> Any:
+        """Pickle and copy the block once; the views of the copy belong to the block of the copy."""
+        return _restored, (self.shapes, self.flat)
+
     def like(self) -> Parameters:
         """Return a block of zeros of the same layout."""
         return Parameters(self.shapes, self.flat.dtype)
+
+
+def _restored(shapes: Mapping[str, tuple[int, ...]], flat: np.ndarray) -> Parameters:
+    parameters = Parameters(shapes, flat.dtype)
+    parameters.flat[...] = flat
+    return parameters

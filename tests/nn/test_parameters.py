@@ -1,5 +1,8 @@
 """charrnn.nn.parameters"""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -92,3 +95,18 @@ def test_later_changes_of_the_shapes_have_no_effect():
 
 def test_a_block_may_be_empty():
     assert Parameters({}).flat.shape == (0,)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda parameters: pickle.loads(pickle.dumps(parameters))],
+                         ids=["copy", "deepcopy", "pickle"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_views_of_a_copy_belong_to_its_block(copied, dtype):
+    parameters = Parameters(EXAMPLE, dtype)
+    parameters.flat[...] = np.arange(42)
+    twin = copied(parameters)
+    assert twin.shapes == EXAMPLE
+    assert twin.flat.dtype == dtype
+    assert np.array_equal(twin.flat, parameters.flat)
+    twin["output/w"][...] = -1
+    assert (twin.flat[-12:] == -1).all()
+    assert np.array_equal(parameters.flat, np.arange(42))
