@@ -66,7 +66,7 @@ def cut_the_last_state(run: RunFolder) -> None:
     (drop_a_row, ["metrics.csv has other rows than that of the undisturbed run: 0 doubled, 1 missing, 59 in all"]),
     (cut_the_last_state, ["last.h5 differs from that of the undisturbed run", "does not load: run/last.h5"]),
     (lambda run: shutil.copy(run.last, run.best), ["best.h5 differs from that of the undisturbed run"]),
-    (lambda run: run.path.joinpath(".last.h5.1-00.tmp").touch(), ["the run folder holds .last.h5.1-00.tmp, best.h5"]),
+    (lambda run: run.path.joinpath(".last.h5.1-00.tmp").touch(), ["the run folder contains .last.h5.1-00.tmp, best.h5"]),
     (lambda run: run.best.unlink(), ["best.h5 differs from", "the run folder contains last.h5, metrics.csv"]),
     (lambda run: None, []),
 ])
