@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -59,7 +60,11 @@ def _setting(kind: type, default: Any, group: str, text: str, *, unset: str = ""
 
 def check_range(name: str, value: Any, kind: type[Any], *, least: float | None = None, above: float | None = None,
                 below: float | None = None, most: float | None = None, choices: Sequence[str] = ()) -> None:
-    """Raise ConfigError for ``name`` unless ``value`` is of type ``kind`` and in the range."""
+    """Raise ConfigError for ``name`` unless ``value`` is of type ``kind`` and in the range.
+
+    Numbers of NumPy are accepted, and integers if ``kind`` is float.
+    """
+    value = _plain(value)
     if kind is float and type(value) is int:
         value = float(value) if abs(value) < 2**63 else math.inf
     if type(value) is not kind:
@@ -88,8 +93,16 @@ def _check(config: Any) -> None:
         if value is None and item.default is None:
             continue
         check_range(item.name, value, rule["kind"], **rule["range"])
-        if rule["kind"] is float:
-            object.__setattr__(config, item.name, float(value))
+        object.__setattr__(config, item.name, float(value) if rule["kind"] is float else _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy as an int or a float, and any other value as it is."""
+    if type(value) in (int, float, bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
-"""The cores that this process may use, and the BLAS that NumPy multiplies with.
+"""The cores that this process may use, and the BLAS library of NumPy.
 
-Importing this module loads neither NumPy nor threadpoolctl: that happens when something asks about BLAS.
+Importing this module loads neither NumPy nor threadpoolctl; only the functions about BLAS do.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any
 
@@ -25,13 +27,50 @@ def core_numbers() -> set[int]:
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(core_numbers())
+    """Return the number of cores that this process may use: those of its affinity mask, within its quota."""
+    return within_quota(len(core_numbers()))
+
+
+def within_quota(count: int, root: Path = Path("/")) -> int:
+    """Return ``count`` cores, or fewer if the quota of the container is smaller: the quota rounded up, and at least 1.
+
+    ``root`` is the folder that contains ``proc`` and ``sys``.
+    """
+    return max(1, min([count, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the CPU quotas of this process in cores: those of its control group and of every group above it.
+
+    A container may see the path of its group on the host, which does not exist inside; then the folder that is mounted
+    at the top is its own group.
+    """
+    groups = root / "sys/fs/cgroup"
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines():
+            _, _, names_and_path = line.partition(":")
+            names, _, path = names_and_path.partition(":")
+            inner = PurePosixPath(path.lstrip("/"))
+            for folder in (inner, *inner.parents):
+                if not names:  # version 2
+                    yield from _quota(groups / folder / "cpu.max")
+                elif "cpu" in names.split(","):
+                    for mount in {names, "cpu"}:
+                        yield from _quota(groups / mount / folder / "cpu.cfs_quota_us",
+                                          groups / mount / folder / "cpu.cfs_period_us")
+
+
+def _quota(*files: Path) -> Iterator[float]:
+    """Yield the quota in the files, if there is one: microseconds of computing, and those of the period they are for."""
+    with suppress(OSError, ValueError):  # "max" and a quota of -1 mean no limit
+        quota, period = " ".join(file.read_text(encoding="ascii") for file in files).split()
+        if int(quota) > 0 and int(period) > 0:
+            yield int(quota) / int(period)
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread; restore its number of threads afterwards.
+    """Limit BLAS to one thread; restore its number of threads afterwards.
 
     The number of threads of a BLAS belongs to the process. So the first of several threads to enter sets it, and the
     last one to leave restores it, in whatever order they leave.
@@ -55,8 +94,8 @@ def one_blas_thread() -> Iterator[None]:
 def _set_threads(libraries: list[Any], threads: list[int]) -> None:
     """Set the number of threads of each library.
 
-    From threadpoolctl 3.8 on, an OpenBLAS belongs to the first thread that sets it, and what other threads set is
-    ignored without an error. So control is taken before, and given back afterwards.
+    From threadpoolctl 3.8 on, an OpenBLAS belongs to the first thread that sets it, and calls of other threads are
+    ignored without an error. So its owner is cleared before and afterwards.
     """
     for library, count in zip(libraries, threads):
         release = getattr(library, "clear_controlling_thread", None)
@@ -68,7 +107,7 @@ def _set_threads(libraries: list[Any], threads: list[int]) -> None:
 
 
 def blas() -> str:
-    """Return the name and version of the BLAS that NumPy uses, with the kind of processor that it detected."""
+    """Return the name and version of the BLAS that NumPy uses, with the type of processor that it detected."""
     pools = sorted({f"{pool['internal_api']} {pool['version']} {pool.get('architecture') or ''}".strip()
                     for pool in (library.info() for library in _blas_libraries())})
     return ", ".join(pools) or "unknown"
@@ -76,8 +115,8 @@ def blas() -> str:
 
 @cache
 def _blas_libraries() -> list[Any]:
-    """Return threadpoolctl's objects for the BLAS libraries that are loaded, NumPy's among them."""
-    import numpy  # noqa: F401  loads its BLAS, so that threadpoolctl finds it
+    """Return threadpoolctl's controllers of the loaded BLAS libraries, which include that of NumPy."""
+    import numpy  # noqa: F401  (loads its BLAS, so that threadpoolctl finds it)
     from threadpoolctl import ThreadpoolController
 
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)

@@ -1,4 +1,4 @@
-"""The errors that a user can meet. Each is one line that says what is wrong, where, and what to do.
+"""The errors that a user can meet. Each is one line that says what is wrong, where, and what to do about it.
 
 ::
 
@@ -19,13 +19,20 @@ from collections.abc import Callable
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters escaped, because it may come from anywhere."""
+    """Return ``text`` with control characters escaped, because it may quote anything."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def with_parameters(text: str, parameter: Callable[[str], str] = str) -> str:
     """Return ``text`` with each parameter in backticks shown as ``parameter`` returns it."""
     return re.sub(r"`([a-z_]+(?:=[^`]*)?)`", lambda match: parameter(match[1]), text)
+
+
+def check_type(name: str, value: object, *types: type) -> None:
+    """Raise TypeError unless the argument ``name`` has one of the types."""
+    if not isinstance(value, types):
+        expected = " or ".join(item.__name__ for item in types)
+        raise TypeError(f"{name} must be of type {expected}, not {type(value).__name__}")
 
 
 class CharRNNError(Exception):

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cpu import core_numbers
+from charrnn.cpu import core_numbers, within_quota
 from charrnn.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Ranks:
         self._communicator = communicator
         self.number: int = communicator.rank if communicator else 0
         self.count: int = communicator.size if communicator else 1
-        self.cores = cores or (_cores_each(communicator) if communicator else len(core_numbers()))
+        self.cores = cores or (_cores_each(communicator) if communicator else within_quota(len(core_numbers())))
         self._are_helped = communicator is not None
 
     def first(self, value: Any) -> Any:
@@ -123,7 +123,7 @@ def working_alone() -> Iterator[None]:
 @cache
 def _job() -> Ranks:
     if in_a_pool():
-        return Ranks(cores=max(1, len(core_numbers()) // int(os.environ.get("MPI_LOCALNRANKS", "1"))))
+        return Ranks(cores=max(1, within_quota(len(core_numbers())) // int(os.environ.get("MPI_LOCALNRANKS", "1"))))
     if not started_as_rank():
         return Ranks()
     try:
@@ -145,4 +145,4 @@ def _cores_each(communicator: Any) -> int:
 
     here = communicator.Split_type(MPI.COMM_TYPE_SHARED)
     shared: set[int] = set().union(*here.allgather(core_numbers()))
-    return max(1, len(shared) // here.size)
+    return max(1, within_quota(len(shared)) // here.size)

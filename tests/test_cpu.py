@@ -1,4 +1,4 @@
-"""Cores, and BLAS held to one thread."""
+"""The cores that a process may use, and BLAS with one thread."""
 
 import os
 import random
@@ -10,7 +10,9 @@ from threading import Barrier, Event
 import pytest
 import threadpoolctl
 
-from charrnn.cpu import blas, cores, one_blas_thread
+from charrnn.cpu import blas, core_numbers, cores, one_blas_thread, within_quota
+from charrnn.mpi import Ranks
+from charrnn.training import run
 
 
 def blas_threads():
@@ -19,7 +21,7 @@ def blas_threads():
 
 @pytest.fixture
 def two_threads():
-    """BLAS with two threads, so that a limit shows."""
+    """Set BLAS to two threads, so that a limit shows."""
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before = blas_threads()
         if set(before) != {2}:
@@ -27,40 +29,88 @@ def two_threads():
         yield before
 
 
-def test_cores_are_those_that_the_process_may_use():
+def test_cores_are_those_of_the_affinity_mask_within_the_quota():
     if hasattr(os, "sched_getaffinity"):
-        assert cores() == len(os.sched_getaffinity(0))
+        assert core_numbers() == os.sched_getaffinity(0)
+    assert cores() == within_quota(len(core_numbers()))
     assert cores() >= 1
+
+
+V1 = "4:memory:/box\n2:cpu,cpuacct:/box/inner\n1:name=systemd:/\n"
+QUOTAS = {
+    "no control groups": ({}, 8),
+    "version 2": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
+    "version 2, rounded up": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "250000 100000\n"}, 3),
+    "version 2, less than one core": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "5000 100000\n"}, 1),
+    "version 2, no limit": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
+    "version 2, more than there is": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "9900000 100000\n"}, 8),
+    "version 2, of a group above": ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "300000 100000\n",
+                                     "sys/fs/cgroup/a/b/cpu.max": "max 100000\n"}, 3),
+    "version 2, the smaller of two": ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "300000 100000\n",
+                                       "sys/fs/cgroup/a/b/cpu.max": "100000 50000\n"}, 2),
+    "version 2, path of the host": ({"proc/self/cgroup": "0::/box/4f\n", "sys/fs/cgroup/cpu.max": "50000 25000\n"}, 2),
+    "version 1": ({"proc/self/cgroup": V1, "sys/fs/cgroup/cpu,cpuacct/box/inner/cpu.cfs_quota_us": "150000\n",
+                   "sys/fs/cgroup/cpu,cpuacct/box/inner/cpu.cfs_period_us": "50000\n"}, 3),
+    "version 1, no limit": ({"proc/self/cgroup": V1, "sys/fs/cgroup/cpu,cpuacct/box/inner/cpu.cfs_quota_us": "-1\n",
+                             "sys/fs/cgroup/cpu,cpuacct/box/inner/cpu.cfs_period_us": "50000\n"}, 8),
+    "version 1, path of the host": ({"proc/self/cgroup": "1:cpu:/box/4f\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "200000",
+                                     "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 2),
+    "version 1, mounted under one of two names": (
+        {"proc/self/cgroup": "1:cpuacct,cpu:/\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "200000",
+         "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 2),
+    "version 1, another controller": (
+        {"proc/self/cgroup": "1:cpuset:/\n", "sys/fs/cgroup/cpuset/cpu.cfs_quota_us": "100000",
+         "sys/fs/cgroup/cpuset/cpu.cfs_period_us": "100000"}, 8),
+    "unreadable": ({"proc/self/cgroup": "0::/\nno colon\n\n", "sys/fs/cgroup/cpu.max": "much\n"}, 8),
+    "a period of zero": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "100000 0\n"}, 8),
+}
+
+
+@pytest.mark.parametrize(("files", "expected"), QUOTAS.values(), ids=QUOTAS)
+def test_the_quota_of_a_container_limits_the_cores(files, expected, tmp_path):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert within_quota(8, tmp_path) == expected
+
+
+@pytest.mark.parametrize(("batch_size", "cores_each", "count", "threads"), [
+    (32, 64, 1, 4), (32, 2, 1, 2), (7, 64, 1, 1), (15, 64, 1, 1), (16, 64, 1, 2), (64, 64, 4, 2), (8, 9, 4, 1)])
+def test_each_thread_has_at_least_eight_streams_by_default(batch_size, cores_each, count, threads, monkeypatch):
+    ranks = Ranks(cores=cores_each)
+    ranks.count = count
+    monkeypatch.setattr(run, "ranks", lambda: ranks)
+    assert run.default_threads(batch_size) == threads
 
 
 def test_blas_has_a_name():
     assert blas() != "unknown"
 
 
-def test_importing_it_loads_neither_numpy_nor_threadpoolctl():
+def test_importing_the_module_loads_neither_numpy_nor_threadpoolctl():
     program = "import sys, charrnn.cpu; sys.exit(bool({'numpy', 'threadpoolctl'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_blas_of_numpy_is_found_without_numpy_imported_before():
+def test_finds_the_blas_of_numpy_before_numpy_is_imported():
     program = "from charrnn.cpu import blas; print(blas())"
     assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True
                           ).stdout.strip() == blas()
 
 
-def test_blas_is_left_as_it_was_found(two_threads):
+def test_restores_the_threads_of_blas(two_threads):
     with one_blas_thread():
         assert set(blas_threads()) == {1}
     assert blas_threads() == two_threads
 
 
-def test_blas_is_restored_after_an_error(two_threads):
+def test_restores_the_threads_of_blas_after_an_error(two_threads):
     with pytest.raises(ZeroDivisionError), one_blas_thread():
         raise ZeroDivisionError
     assert blas_threads() == two_threads
 
 
-def test_an_inner_context_leaves_the_limit_of_the_outer_one(two_threads):
+def test_an_inner_context_keeps_the_limit_of_the_outer_one(two_threads):
     with one_blas_thread():
         with one_blas_thread():
             pass
@@ -78,8 +128,8 @@ def test_contexts_may_end_in_any_order(two_threads):
     assert blas_threads() == two_threads
 
 
-def test_the_last_to_leave_need_not_be_the_first_that_entered(two_threads):
-    """A thread that is not the one that set the limit restores it, while the other one is alive."""
+def test_the_last_thread_to_leave_restores_the_limit_that_the_first_one_set(two_threads):
+    """The thread that set the limit is still alive when another one restores it."""
     inside, leave = Event(), Event()
 
     def enter_first():
@@ -97,7 +147,7 @@ def test_the_last_to_leave_need_not_be_the_first_that_entered(two_threads):
         assert blas_threads() == two_threads
 
 
-def test_many_threads_enter_and_leave(two_threads):
+def test_many_threads_can_enter_and_leave_at_once(two_threads):
     start = Barrier(4)
 
     def work(seed):
@@ -114,7 +164,7 @@ def test_many_threads_enter_and_leave(two_threads):
     assert blas_threads() == two_threads
 
 
-def test_a_limit_is_what_it_is_at_the_first_entry(two_threads):
+def test_restores_the_limit_that_was_set_at_the_first_entry(two_threads):
     with one_blas_thread():
         pass
     with threadpoolctl.threadpool_limits(1, user_api="blas"):

@@ -19,11 +19,11 @@ from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusErr
 from charrnn.training.run import Run
 
 
-def test_what_is_not_printable_is_written_as_escapes() -> None:
+def test_escapes_characters_that_are_not_printable() -> None:
     assert printable("naïve 文字\t\x1b[2J\r\n\u202e\udc80") == "naïve 文字\\t\\x1b[2J\\r\\n\\u202e\\udc80"
 
 
-def test_a_message_is_one_line_whatever_it_names(tmp_path: Path) -> None:
+def test_a_message_is_one_line_whatever_it_quotes(tmp_path: Path) -> None:
     assert str(ConfigError("a\nb", "is not known")) == "a\\nb: is not known"
     (tmp_path / "a\nb\x1b.h5").write_text("")
     with pytest.raises(CheckpointError) as error:

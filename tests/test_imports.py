@@ -1,8 +1,9 @@
-"""The shape of the package: who imports whom, what is loaded when, and that everything says what it is."""
+"""The structure of the package: its imports, what is loaded when, and that everything has a docstring or help."""
 
 from __future__ import annotations
 
 import ast
+import configparser
 import importlib
 import importlib.util
 import inspect
@@ -44,14 +45,13 @@ HEAVY = {"numpy", "h5py", "numba"}
 
 
 def place(module: str) -> tuple[str, str]:
-    """Package and module: ``charrnn.nn.cells.lstm`` is ("nn", "cells"), and ``charrnn.errors`` is ("", "errors")."""
+    """Return package and module: ("nn", "cells") for ``charrnn.nn.cells.lstm``, ("", "errors") for ``charrnn.errors``."""
     first, second, *_ = [*module.split(".")[1:], "", ""]
     return (first, second) if first in MAY_IMPORT and first else ("", first)
 
 
 def imports(module: str) -> Iterator[str]:
-    """Every module that ``module`` imports, in functions too; of ``from charrnn import run`` it is
-    ``charrnn.run``."""
+    """Yield every module that ``module`` imports, in functions too: ``charrnn.run`` for ``from charrnn import run``."""
     for node in ast.walk(ast.parse(inspect.getsource(importlib.import_module(module)))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -62,13 +62,13 @@ def imports(module: str) -> Iterator[str]:
                 yield inner if inner in MODULES else str(node.module)
 
 
-def test_the_order_names_every_module() -> None:
+def test_the_order_contains_every_module() -> None:
     named = {(package, module) for package, modules in PACKAGES.items() for module in modules}
     packages = {(package, "") for package in MAY_IMPORT}
     assert {place(module) for module in MODULES if place(module)[0] != "cli"} - packages == named | {("", "__main__")}
 
 
-def test_the_order_is_that_of_the_documentation() -> None:
+def test_the_order_is_as_documented() -> None:
     text = (HOME.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `(\w+/)?(?:(\w+)(?:\.py|/))` \|", text, re.MULTILINE)
     assert documented == [(package and f"{package}/", module)
@@ -102,14 +102,14 @@ def test_only_the_command_line_imports_click_and_tqdm(module: str) -> None:
     ("-m", "charrnn", "corpora"),
     ("-m", "charrnn", "train", "--hidden-size", "0"),
 ], ids=" ".join)
-def test_what_is_heavy_is_not_loaded_before_it_is_needed(python: Callable, arguments: tuple[str, ...]) -> None:
+def test_heavy_packages_are_not_loaded_before_they_are_needed(python: Callable, arguments: tuple[str, ...]) -> None:
     done = python("-X", "importtime", *arguments)
     loaded = {line.split("|")[-1].strip() for line in done.err.splitlines() if line.startswith("import time:")}
     assert "charrnn" in loaded
     assert not loaded & HEAVY
 
 
-def test_what_is_public_is_there() -> None:
+def test_all_public_names_exist() -> None:
     assert sorted(charrnn.__all__) == charrnn.__all__
     for name in charrnn.__all__:
         assert getattr(charrnn, name).__name__ == name
@@ -118,12 +118,20 @@ def test_what_is_public_is_there() -> None:
         _ = charrnn.other
 
 
+def test_types_are_published() -> None:
+    """A type checker reads the types of an installed package only if it contains py.typed (PEP 561)."""
+    assert (HOME / "py.typed").exists()
+    setup = configparser.ConfigParser()
+    setup.read(HOME.parent / "setup.cfg")
+    assert setup["options.package_data"]["charrnn"] == "py.typed"
+
+
 def test_the_names_of_the_design_are_public() -> None:
     assert {"CharRNN", "Corpus", "LanguageModel", "ModelConfig", "Run", "Score", "TrainConfig", "Trainer", "load", "resume",
             "train"} <= set(charrnn.__all__)
 
 
-# Everything says what it is
+# Docstrings and help
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_module_class_and_function_has_a_docstring(module: str) -> None:
@@ -140,7 +148,7 @@ def commands() -> dict[str, click.Command]:
     return {name: charrnn.cli.charrnn.get_command(context, name) for name in charrnn.cli.charrnn.list_commands(context)}
 
 
-def test_the_commands_are_those_of_the_documentation() -> None:
+def test_the_commands_are_as_documented() -> None:
     assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "inspect", "baseline", "gradcheck",
                                 "corpora", "prepare", "cache"]
 

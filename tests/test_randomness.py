@@ -1,3 +1,5 @@
+"""charrnn.randomness"""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ NUMBERS = st.integers(0, 2**63 - 1)
 
 
 def philox(key, counter):
-    """Philox4x64-10 as Salmon et al. (2011) define it: four words of 64 bits for a key and a counter."""
+    """Return four words of 64 bits for a key and a counter: Philox4x64-10 as defined by Salmon et al. (2011)."""
     k0, k1 = key
     c0, c1, c2, c3 = counter
     mask = 2**64 - 1
@@ -38,7 +40,7 @@ def test_seed_and_purpose_are_the_key_and_the_place_is_the_counter(seed, purpose
     assert words(seed, purpose, step=step, layer=layer, stream=stream, count=8) == expected
 
 
-def test_nothing_that_was_drawn_before_counts():
+def test_numbers_do_not_depend_on_those_drawn_before():
     first = words(7, "dropout", step=3, layer=1, stream=2)
     np.random.default_rng(7).random(100)
     generator(7, "dropout", step=3, layer=1, stream=2).random(1000)
@@ -49,18 +51,18 @@ def test_nothing_that_was_drawn_before_counts():
 @pytest.mark.parametrize("other", [
     {"seed": 8}, {"purpose": "sample"}, {"step": 4}, {"layer": 2}, {"stream": 1}, {"step": 2, "layer": 3, "stream": 1},
     {"step": 1, "layer": 3, "stream": 2}])
-def test_everything_that_is_named_counts(other):
+def test_numbers_depend_on_every_argument(other):
     place = {"seed": 7, "purpose": "dropout", "step": 3, "layer": 1, "stream": 2}
     one = words(**place, count=4000)
     two = words(**{**place, **other}, count=4000)
     assert not set(one) & set(two)
 
 
-def test_step_layer_and_stream_are_zero_unless_told():
+def test_step_layer_and_stream_are_zero_by_default():
     assert words(7, "weights") == words(7, "weights", step=0, layer=0, stream=0)
 
 
-def test_a_purpose_that_is_none_is_refused():
+def test_rejects_an_unknown_purpose():
     with pytest.raises(KeyError):
         generator(1, "luck")
 

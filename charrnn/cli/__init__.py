@@ -9,13 +9,14 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from charrnn import __version__
-from charrnn.cli._console import option
+from charrnn.cli._console import option, warn
 from charrnn.errors import CharRNNError, ConfigError, TrainingError, printable
 from charrnn.mpi import Ranks, ranks, started_as_rank
 
@@ -99,7 +100,8 @@ def main() -> None:
     """Run the command line. Only this turns errors into messages and exit codes."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # the parent process may have closed them
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open until the end)
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
+    warnings.showwarning = lambda message, *_, **__: warn(str(message))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     code = _exit_code_of(_run_as_rank if started_as_rank() else _run)

@@ -159,7 +159,7 @@ def carry_out(job: Job, printer: Printer) -> None:
             f"{run.config.patience} evaluations; to go on, give 'charrnn resume {place}' a larger --patience", quiet)
     else:
         say(f"Train longer:   {resume} --steps {2 * run.planned}", quiet)
-    _print_result(run)
+    _print_result(run, split)
 
 
 def _against_baseline(loss: float, split: Split, unit: str) -> str:
@@ -175,12 +175,13 @@ def _against_baseline(loss: float, split: Split, unit: str) -> str:
             f"{abs(loss - nats):.4f} {stand}")
 
 
-def _print_result(run: Run) -> None:
+def _print_result(run: Run, split: Split) -> None:
     """Print the last line on standard output: the best validation loss, or without validation the training loss."""
-    from charrnn.inference.evaluation import Evaluation
+    from charrnn.inference.evaluation import Evaluation, how_read
 
     best, unit = run.best_record, run.model.text_config.level
     if best is not None:
-        click.echo(Evaluation(best.validation_loss, 0).line("validation", unit))
+        characters = len(split.validation) - 1
+        click.echo(Evaluation(best.validation_loss, characters, how_read(characters)).line("validation", unit))
     else:
-        click.echo(Evaluation(run.smoothed_loss, 0).line("train", unit))
+        click.echo(Evaluation(run.smoothed_loss, 0, "running mean of the training loss").line("train", unit))

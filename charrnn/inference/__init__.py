@@ -1,1 +1,1 @@
-"""What a model is used for: sampling, scoring and evaluation. Imports ``text`` and ``nn``."""
+"""Use of a model: sampling, scoring and evaluation. Imports ``storage``, ``text`` and ``nn``."""

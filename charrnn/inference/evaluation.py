@@ -9,23 +9,35 @@ import numpy as np
 
 from charrnn.config import check_range
 from charrnn.cpu import cores, one_blas_thread
+from charrnn.errors import ConfigError
 from charrnn.nn.model import CharRNN
-from charrnn.nn.parallel import Team
+from charrnn.nn.parallel import Workers
 from charrnn.nn.state import map_state
+from charrnn.nn.validation import check_sequence, check_starts
 from charrnn.text.windows import resets_in
 
-_LEAST = 4000
-_MOST_STREAMS = 64
+_MIN_STREAM = 4000
+"""Each stream is at least this many characters long by default."""
+
+_MAX_STREAMS = 64
 _SEQ_LEN = 128
 _GROUP = 16
 """Streams that are read together. It does not depend on the number of threads, so that they cannot change the figure."""
 
+_GROUP_CHARACTERS = 2048
+"""Short windows are read in larger groups, which have about this many characters."""
+
 
 class Evaluation(NamedTuple):
-    """How well a model predicts a text; ``characters`` is the number of predicted characters."""
+    """How well a model predicts a text.
+
+    ``nats`` is the mean over ``characters`` predicted characters. ``how`` says how the text was read, such as "carried, 27
+    streams" (the state is carried on in each stream) or "cold windows of 256"; see ``how_read``.
+    """
 
     nats: float
     characters: int
+    how: str = ""
 
     @property
     def bits(self) -> float:
@@ -34,45 +46,77 @@ class Evaluation(NamedTuple):
 
     @property
     def perplexity(self) -> float:
+        """The exponential of ``nats``; at most exp(700), so that it does not overflow."""
         return math.exp(min(self.nats, 700))
 
     def line(self, name: str, unit: str = "char") -> str:
-        """``validation 1.5108 nats/char  2.180 bits/char  perplexity 4.53``, with the names of what was read and of its
-        unit."""
+        """Return one line: ``validation 1.5108 nats/char  2.180 bits/char  perplexity 4.53  (carried, 27 streams)``.
+
+        ``name`` is the name of the text, ``unit`` that of a character.
+        """
         perplexity = f"{self.perplexity:.2f}" if self.perplexity < 1e6 else f"{self.perplexity:.3g}"
-        return f"{name} {self.nats:.4f} nats/{unit}  {self.bits:.3f} bits/{unit}  perplexity {perplexity}"
+        how = f"  ({self.how})" if self.how else ""
+        return f"{name} {self.nats:.4f} nats/{unit}  {self.bits:.3f} bits/{unit}  perplexity {perplexity}{how}"
 
 
 def stream_count(characters: int) -> int:
-    """Return the number of streams: as many as leave each at least 4,000 characters, but at most 64.
+    """Return the default number of streams: as many as leave each at least 4,000 characters, but at most 64.
 
     The rule is fixed, so that figures are comparable.
     """
-    return max(1, min(_MOST_STREAMS, characters // _LEAST))
+    return max(1, min(_MAX_STREAMS, characters // _MIN_STREAM))
 
 
-def evaluate(network: CharRNN, ids: np.ndarray, *, streams: int | None = None, team: Team | None = None,
-             starts: np.ndarray | None = None) -> Evaluation:
-    """Return the mean loss over every character of ``ids`` (N,) but the first, with the state carried.
+def how_read(characters: int, streams: int | None = None, window: int | None = None) -> str:
+    """Return how ``evaluate`` reads a text in which it predicts ``characters``."""
+    if window is not None:
+        return f"cold windows of {window:,}"
+    streams = min(streams or stream_count(characters), characters)
+    return f"carried, {streams:,} stream{'s'[:streams != 1]}"
 
-    The text is read in ``streams`` parallel streams (``stream_count`` by default), each from a zero state; one stream
-    is the reference. The last stream also reads the remainder. The state is reset at
-    ``starts``, the sorted indices at which documents start. Raises ValueError for fewer than two characters, ConfigError
-    for fewer than one stream.
+
+def evaluate(network: CharRNN, ids: np.ndarray, *, streams: int | None = None, window: int | None = None,
+             team: Workers | None = None, starts: np.ndarray | None = None) -> Evaluation:
+    """Return the mean loss over the characters of ``ids`` (N,), each predicted from those before it.
+
+    By default every character but the first is predicted, with the state carried on. The text is read in ``streams``
+    parallel streams (``stream_count`` by default), each from a zero state. The last stream also reads the remainder. One
+    stream is the reference.
+
+    With ``window`` = W the text is read in consecutive windows, each from a zero state: window k reads characters kW to
+    kW + W - 1 and predicts characters kW + 1 to kW + W. A remainder that does not fill a window is left out.
+
+    In both cases the state is also reset at ``starts``, the sorted indices at which documents start. Raises ValueError if
+    ``ids`` or ``starts`` are invalid or ``ids`` are fewer than two, ConfigError if ``streams`` or ``window`` is below 1, if
+    both are passed, or if the text does not fill a window.
     """
-    if streams is not None:
-        check_range("streams", streams, int, least=1)
+    check_sequence("ids", ids, network.vocabulary_size)
+    check_starts(starts, len(ids))
     characters = len(ids) - 1
     if characters < 1:
-        raise ValueError("nothing to predict: an evaluation needs two characters at least")
-    streams = min(streams or stream_count(characters), characters)
-    length = characters // streams
-    inputs = ids[:streams * length].reshape(streams, length).T
-    targets = ids[1:streams * length + 1].reshape(streams, length).T
-    rest = ids[streams * length:]
-    groups = -(-streams // _GROUP)
-    bounds = [streams * k // groups for k in range(groups + 1)]
-    team = team or Team(network, min(cores(), groups))
+        raise ValueError(f"ids: an evaluation needs at least 2 characters, not {len(ids)}")
+    if streams is not None:
+        check_range("streams", streams, int, least=1)
+    if window is None:
+        count = min(streams or stream_count(characters), characters)
+        length = characters // count
+        rest = ids[count * length:]
+        rows = _GROUP
+    else:
+        check_range("window", window, int, least=1)
+        if streams is not None:
+            raise ConfigError("window", "cannot be combined with `streams`", "pass one of them")
+        if window > characters:
+            raise ConfigError("window", f"must be below {len(ids):,}, the length of the text, not {window:,}")
+        count = characters // window
+        length = window
+        rest = ids[:0]
+        rows = max(_GROUP, _GROUP_CHARACTERS // window)
+    inputs = ids[:count * length].reshape(count, length).T
+    targets = ids[1:count * length + 1].reshape(count, length).T
+    groups = -(-count // rows)
+    bounds = [count * k // groups for k in range(groups + 1)]
+    team = team or Workers(min(cores(), groups))
 
     def read(group: int) -> float:
         with np.errstate(all="ignore"):  # the caller checks whether the figure is finite
@@ -88,13 +132,14 @@ def evaluate(network: CharRNN, ids: np.ndarray, *, streams: int | None = None, t
             reset = resets_in(starts, length * np.arange(first, last) + start, part.stop - start)
             nats, state = reader.losses(inputs[part, first:last], targets[part, first:last], state, reset)
             total += float(nats.sum(dtype=np.float64))
-        if last == streams and len(rest) > 1:
+        if last == count and len(rest) > 1:
             ending = map_state(lambda array: array[-1:], state)
-            reset = resets_in(starts, np.array([streams * length]), len(rest) - 1)
+            reset = resets_in(starts, np.array([count * length]), len(rest) - 1)
             nats, _ = reader.losses(rest[:-1, None], rest[1:, None], ending, reset)
             total += float(nats.sum(dtype=np.float64))
         return total
 
     with one_blas_thread():
         total = sum(team.map(read, list(range(groups))))
-    return Evaluation(total / characters, characters)
+    predicted = characters if window is None else count * length
+    return Evaluation(total / predicted, predicted, how_read(characters, streams, window))

@@ -12,12 +12,13 @@ from typing import Any, overload
 import numpy as np
 
 from charrnn.config import SAMPLE_LENGTH, ModelConfig, TextConfig, from_dict, to_dict
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, check_type
 from charrnn.inference.evaluation import Evaluation, evaluate
 from charrnn.inference.locate import checkpoint_at
 from charrnn.inference.sampling import generate
 from charrnn.inference.scoring import Score, nats_of
 from charrnn.nn.model import CharRNN, parameter_shapes
+from charrnn.nn.validation import check_sequence
 from charrnn.storage import container
 from charrnn.storage.container import Manifest
 from charrnn.storage.metadata import require, require_finite, require_types
@@ -33,20 +34,24 @@ _CODEPOINTS = "vocabulary/codepoints"
 
 
 class LanguageModel:
-    """A network, its vocabulary, and the settings by which text becomes characters of that vocabulary.
+    """A network, its vocabulary, and the settings that turn text into characters of that vocabulary.
 
-    Several threads may use one model at the same time. Raises ValueError if the parts do not fit each other.
+    Several threads may use one model at the same time. Raises ValueError if the parts do not match, TypeError if one has
+    another type.
     """
 
     def __init__(self, network: CharRNN, vocabulary: Vocabulary, text_config: TextConfig | None = None) -> None:
-        text_config = text_config or TextConfig()
+        text_config = TextConfig() if text_config is None else text_config
+        check_type("network", network, CharRNN)
+        check_type("vocabulary", vocabulary, Vocabulary)
+        check_type("text_config", text_config, TextConfig)
         if network.vocabulary_size != len(vocabulary):
-            raise ValueError(f"the network is for {network.vocabulary_size:,} characters, and the vocabulary has "
+            raise ValueError(f"the network is for {network.vocabulary_size:,} characters, but the vocabulary has "
                              f"{len(vocabulary):,}")
         if (vocabulary.unknown is not None) != (text_config.min_count > 1):
-            raise ValueError("the vocabulary needs an unknown character if min_count is above 1, and only then")
+            raise ValueError("the vocabulary must contain the unknown character if min_count is above 1, and only then")
         if text_config.lines and "\n" not in vocabulary:
-            raise ValueError("the vocabulary of a model of lines needs a newline")
+            raise ValueError("the vocabulary of a model of lines must contain the newline")
         self.network = network
         self.vocabulary = vocabulary
         self.text_config = text_config
@@ -60,21 +65,23 @@ class LanguageModel:
 
     def sample(self, prime: str = "", length: int = SAMPLE_LENGTH, *, temperature: float = 1.0, top_k: int | None = None,
                top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None) -> str:
-        """Return ``prime`` and ``length`` characters that the model writes after it; see ``stream``."""
+        """Return ``prime`` and ``length`` generated characters after it; for the arguments see ``stream``."""
         return "".join(self.stream(prime, length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
                                    until=until, seed=seed))
 
     def stream(self, prime: str = "", length: int | None = None, *, temperature: float = 1.0, top_k: int | None = None,
                top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None
                ) -> Iterator[str]:
-        """Yield the characters of ``prime``, then those that the model writes, as they are generated.
+        """Yield the characters of ``prime``, then generated characters, as soon as each is generated.
 
-        ``length`` counts characters after the prime (bytes for a model of bytes); with None the stream does not end.
-        ``temperature`` divides the logits; ``top_k`` keeps the k most likely characters, ``top_p`` the fewest that have
-        at least that probability together; ``greedy`` takes the most likely character each time. The stream ends after
-        ``until`` has been generated; a model of lines ends after one line by default. The same ``seed`` gives the same
-        text, None another text each time. Raises ConfigError for a setting out of range, VocabularyError for an unknown
-        character in the prime.
+        ``length`` counts the characters after the prime (bytes for a model of bytes); if it is None, the stream does not
+        end. ``temperature`` divides the logits. ``top_k`` keeps the k most likely characters, ``top_p`` the fewest whose
+        probabilities sum to at least that value, and ``greedy`` takes the most likely character each time. The stream ends
+        after ``until`` has been generated; a model of lines ends after one line by default. The same ``seed`` gives the
+        same text; None gives another text each time.
+
+        Raises ConfigError if a setting is out of range, VocabularyError if a character of the prime is not in the
+        vocabulary.
         """
         turns = self.generate(1, prime, length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
                               until=until, seed=seed)
@@ -84,18 +91,21 @@ class LanguageModel:
 
     def generate(self, count: int, prime: str = "", length: int | None = None, *, until: str | None = None,
                  seed: int | None = None, **settings: Any) -> Iterator[list[str]]:
-        """Generate ``count`` samples side by side: yield lists of their next characters, "" for samples that have ended.
+        """Generate ``count`` samples in parallel: yield lists of their next characters, "" for samples that have ended.
 
-        A model of bytes yields one character below 256 for each byte. For the settings see ``stream``.
+        A model of bytes yields one character below 256 for each byte. For the other arguments see ``stream``.
         """
+        check_type("prime", prime, str)
+        if until is not None:
+            check_type("until", until, str)
         lines = self.text_config.lines
         prime = normalize(prime, self.text_config)
         until = None if until is None else normalize(until, self.text_config)
         if lines:
             if "\n" in (prime := prime.removesuffix("\n")):
-                raise ConfigError("prime", "has several lines, and this model writes lines, each by itself; give one")
+                raise ConfigError("prime", "has several lines, but this model generates single lines", "pass one line")
             prime, until = "\n" + prime, "\n" if until is None else until
-        turns = generate(self.network.replica(), self.vocabulary, count, prime=prime, length=length, until=until,
+        turns = generate(self.network, self.vocabulary, count, prime=prime, length=length, until=until,
                          seed=secrets.randbits(32) if seed is None else seed, **settings)
         return _without_first(turns) if lines else turns
 
@@ -109,13 +119,15 @@ class LanguageModel:
         """Return how surprising each character of a text is, as a ``Score``; for a list of texts a list of them.
 
         A text is a string, or an array of ids (N,). The first character is predicted from a zero state after the network
-        has read ``vocabulary.start``, as sampling without a prime does. A text of more than 100,000 characters is divided
-        into streams that are read side by side, each after the 1,000 characters before it; ``streams=1`` is exact. An
-        unknown character is NaN, and a model without a place for such characters does not read it. Raises ValueError for
-        ids that are not in the vocabulary, ConfigError for fewer than one stream.
+        has read ``vocabulary.start``, as in sampling without a prime. A text of more than 100,000 characters is divided
+        into parallel streams, each of which first reads the 1,000 characters before it; ``streams=1`` is exact. The score
+        of an unknown character is NaN, and a model whose vocabulary has no unknown character skips it. Raises ValueError
+        if ids are not in the vocabulary, TypeError for anything but a text or a list of texts, ConfigError if ``streams``
+        is below 1.
         """
         if isinstance(text, (str, np.ndarray)):
             return self._score([text], streams)[0]
+        check_type("text", text, str, np.ndarray, list, tuple)
         return self._score(list(text), streams)
 
     def _score(self, texts: list[Any], streams: int | None) -> list[Score]:
@@ -126,7 +138,8 @@ class LanguageModel:
                 text = normalize(text, self.text_config)
                 ids, is_known = self.vocabulary.encode_known(text)
             else:
-                ids = self._checked(text)
+                ids = text
+                check_sequence("text", ids, len(self.vocabulary))
                 is_known = ids != (len(self.vocabulary) if unknown is None else unknown)
                 text = self.vocabulary.decode(ids)
             scores.append(Score(text, np.full(len(ids), math.nan)))
@@ -137,32 +150,35 @@ class LanguageModel:
             score.nats[is_known] = nats if unknown is None else nats[is_known]
         return scores
 
-    def evaluate(self, text: str | np.ndarray | Path, streams: int | None = None) -> Evaluation:
+    def evaluate(self, text: str | np.ndarray | Path, streams: int | None = None, *, window: int | None = None
+                 ) -> Evaluation:
         """Return the mean loss on a text in nats and bits per character, and its perplexity.
 
-        A string is text, a ``pathlib.Path`` a file, and an array (N,) ids. All characters but the first are predicted,
-        with the state carried; see ``evaluation.evaluate``. Raises VocabularyError for an unknown character, CorpusError
-        if the text is empty or the file cannot be read, ValueError for one character.
+        A string is text, a ``pathlib.Path`` a file, and an array (N,) contains ids. By default all characters but the
+        first are predicted, with the state carried on in ``streams`` parallel streams. With ``window`` = W the text is
+        read in windows of W characters that each start from a zero state, and a remainder is left out; see
+        ``evaluation.evaluate``. A model of documents also starts each document from a zero state.
+
+        Raises VocabularyError if a character is unknown, CorpusError if the text is empty or the file cannot be read,
+        ValueError if there is only one character or an id is invalid, ConfigError if ``streams`` or ``window`` is out of
+        range or both are passed.
         """
         if isinstance(text, np.ndarray):
-            ids = self._checked(text)
-            starts = np.flatnonzero(ids == self.vocabulary.start) if self.text_config.lines else None
-            return evaluate(self.network.replica(), ids, streams=streams, starts=starts)
+            check_sequence("text", text, len(self.vocabulary))
+            starts = np.flatnonzero(text == self.vocabulary.start) if self.text_config.lines else None
+            return evaluate(self.network, text, streams=streams, window=window, starts=starts)
         if isinstance(text, Path):
             corpus = Corpus.read(text, text_config=self.text_config, vocabulary=self.vocabulary)
         else:
+            check_type("text", text, str, Path, np.ndarray)
             corpus = Corpus.from_text(text, text_config=self.text_config, vocabulary=self.vocabulary)
-        return evaluate(self.network.replica(), corpus.ids, streams=streams, starts=corpus.starts)
-
-    def _checked(self, ids: np.ndarray) -> np.ndarray:
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
-            raise ValueError(f"ids must be integers of shape (N,), not {ids.dtype} of shape {ids.shape}")
-        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(self.vocabulary):
-            raise ValueError(f"ids are out of range for a vocabulary of {len(self.vocabulary):,} characters")
-        return ids
+        return evaluate(self.network, corpus.ids, streams=streams, window=window, starts=corpus.starts)
 
     def save(self, path: str | Path, dtype: str | None = None) -> None:
-        """Write a file that contains only the model; ``dtype="float16"`` halves it. Raises OSError if that fails."""
+        """Write a file that contains only the model; ``dtype="float16"`` halves its size.
+
+        Raises OSError if the file cannot be written, ConfigError if ``dtype`` is invalid or cannot hold the weights.
+        """
         if dtype is not None and dtype not in DTYPES:
             raise ConfigError("dtype", f"must be one of {', '.join(DTYPES)}, not {dtype!r}")
         metadata = {**self.metadata(), "dtype": dtype or self.network.dtype.name}
@@ -173,10 +189,15 @@ class LanguageModel:
         container.write(path, arrays, {"kind": "model", "model": metadata})
 
     def take_weights(self, other: LanguageModel) -> list[str]:
-        """Take over the weights of a model of the same shape; return the characters that ``other`` does not know.
+        """Copy the weights of a model of the same shape; return the characters that ``other`` does not know.
 
-        The weights that belong to a character are taken over for those characters that both models know.
+        The weights that belong to a character are copied if both models know it. Raises ValueError if the models differ
+        in cell or sizes.
         """
+        shape, other_shape = ((config.cell, config.hidden_size, config.layers, config.embedding_size)
+                              for config in (self.network.config, other.network.config))
+        if shape != other_shape:
+            raise ValueError(f"the weights of {other!r} do not fit into {self!r}")
         points = self.vocabulary.codepoints
         _, to, of = np.intersect1d(points, other.vocabulary.codepoints, assume_unique=True, return_indices=True)
         per_character = "embedding/w" if other.network.config.embedding_size else "layer0/w_x"
@@ -190,13 +211,13 @@ class LanguageModel:
         return [chr(point) for point in np.delete(points, to) if point != UNKNOWN]
 
     def arrays(self, dtype: str | None = None) -> dict[str, np.ndarray]:
-        """Return the arrays that a file contains of this model."""
+        """Return the arrays of this model, as a file contains them."""
         weights = {f"parameters/{name}": array.astype(dtype or array.dtype, copy=False)
                    for name, array in self.network.parameters.items()}
         return {**weights, _CODEPOINTS: self.vocabulary.codepoints}
 
     def metadata(self) -> dict[str, Any]:
-        """Return what a file says of this model, as plain values."""
+        """Return the metadata of this model in a file, as plain values."""
         return {"config": to_dict(self.network.config), "text": to_dict(self.text_config),
                 "dtype": self.network.dtype.name, "vocabulary": len(self.vocabulary)}
 
@@ -205,7 +226,7 @@ class LanguageModel:
 
 
 def load(path: str | Path) -> LanguageModel:
-    """Load the model of a run folder (its best state), of a checkpoint, or of a file that contains only a model.
+    """Load the model of a run folder (its best state), of a checkpoint, or of a model-only file.
 
     Raises RunError if no such file exists, CheckpointError if the file is invalid.
     """
@@ -260,13 +281,13 @@ def restore(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> La
 
 
 def _without_first(turns: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Leave out the newline from which a model of lines starts."""
+    """Leave out the newline that a model of lines reads first."""
     next(turns)
     yield from turns
 
 
 def _decoded(turns: Iterator[list[str]]) -> Iterator[str]:
-    """Decode the bytes of one sample as UTF-8, with U+FFFD for what is not."""
+    """Decode the bytes of one sample as UTF-8; invalid bytes become U+FFFD."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for (byte,) in turns:
         yield from decoder.decode(byte.encode("latin-1"))

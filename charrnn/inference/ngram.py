@@ -1,4 +1,4 @@
-"""An n-gram model based on counts: the least that a network should beat."""
+"""The n-gram baseline: a model of counts that a network should beat."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ import numpy as np
 
 from charrnn.config import check_range
 from charrnn.inference.evaluation import Evaluation
+from charrnn.nn.validation import check_sequence
 
 BLOCK = 2**18
-"""Number of characters that are read at a time."""
+"""Characters are read in blocks of this size."""
 
 _CONTEXTS = 2**32
-"""Upper limit of the number of distinct contexts of one length: a key of 64 bits holds a context and a character."""
+"""Upper limit for the number of distinct contexts of one length: a key of 64 bits contains a context and a character."""
 
 _NO_KEYS = np.empty(0, dtype=np.int64)
 
 
 def check_order(order: int) -> None:
-    """Raise ConfigError unless ``order`` is an int from 0 to 32. Beyond that, counting only gets worse and slower."""
+    """Raise ConfigError unless ``order`` is an int from 0 to 32. Higher orders are only worse and slower."""
     check_range("order", order, int, least=0, most=32)
 
 
 def witten_bell(training: np.ndarray, text: np.ndarray, vocabulary_size: int, order: int,
                 progress: Callable[[int], None] | None = None) -> Evaluation:
-    """Return the mean loss of an n-gram model counted on ``training``, over every character of ``text`` but the first.
+    """Return the mean loss of an n-gram model of ``training`` over every character of ``text`` but the first.
 
     Each character c is predicted from its context h, the ``order`` characters before it (so that order 4 counts up to
     5-grams), or all characters before it if there are fewer:
@@ -42,14 +43,17 @@ def witten_bell(training: np.ndarray, text: np.ndarray, vocabulary_size: int, or
 
     ``training`` (N,) and ``text`` (M,) are ids below ``vocabulary_size`` of any unsigned dtype. ``training`` may be a
     memory map of any size: it is read once, in blocks, and only n-grams whose context occurs in ``text`` are counted.
-    ``progress`` is called with the number of characters of each block of ``training``. Raises ConfigError as
-    ``check_order`` does, and ValueError if ``text`` has fewer than two characters.
+    ``progress`` is called with the number of characters of each block of ``training``. Raises ConfigError if ``order`` is
+    out of range, ValueError if ``text`` has fewer than two characters or an id is invalid.
     """
     check_order(order)
+    check_range("vocabulary_size", vocabulary_size, int, least=1)
+    check_sequence("text", text, vocabulary_size)
     if len(text) < 2:
-        raise ValueError("nothing to predict: an evaluation needs two characters at least")
+        raise ValueError(f"text: an evaluation needs at least 2 characters, not {len(text)}")
     levels = _levels(text, order)
     for overlap, characters in _blocks(training, order):
+        check_sequence("training", characters, vocabulary_size)
         for level, (places, starts, keys, numbers) in zip(levels, _find(levels, characters)):
             counts = np.add.reduceat(places >= overlap, starts, dtype=np.int64)
             np.add.at(level.counts, numbers, counts)
@@ -109,12 +113,12 @@ class _Level:
 
     @cached_property
     def kinds(self) -> np.ndarray:
-        """Number of distinct characters that follow each context in training, (contexts,), once all is counted."""
+        """Number of distinct characters that follow each context in training, (contexts,); valid after counting."""
         return np.bincount(_union(self.seen) % _CONTEXTS, minlength=len(self.totals))
 
 
 def _blocks(ids: np.ndarray, order: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each block of ``ids`` with up to ``order`` characters that precede it. Their number comes first."""
+    """Yield the number of preceding characters (up to ``order``), and a block of ``ids`` together with them."""
     for start in range(0, len(ids), BLOCK):
         overlap = min(order, start)
         yield overlap, np.array(ids[start - overlap:start + BLOCK])
@@ -129,8 +133,8 @@ def _find(levels: list[_Level], characters: np.ndarray) -> Iterator[tuple[np.nda
     places = np.arange(len(characters))
     contexts = np.zeros(len(characters), dtype=np.int64)
     for level in levels:
-        # Sorted keys are found faster, and equal ones only once. The contexts are ascending, so a stable sort by
-        # character sorts the keys: for ids of one or two bytes a radix sort, several times as fast as a sort of int64.
+        # Sorted keys are found faster, and equal keys only once. The contexts are ascending, so a stable sort by
+        # character sorts the keys: for ids of one or two bytes it is a radix sort, several times as fast as one of int64.
         by_character = np.argsort(characters[places], kind="stable")
         places = places[by_character]
         keys = characters[places].astype(np.int64) * _CONTEXTS + contexts[by_character]
@@ -141,9 +145,9 @@ def _find(levels: list[_Level], characters: np.ndarray) -> Iterator[tuple[np.nda
         numbers[level.keys[numbers] != keys] = other
         yield places, starts, keys, numbers
         contexts = np.repeat(numbers, np.diff(starts, append=len(places)))
-        goes_on = (contexts != other) & (places != len(characters) - 1)
-        places = places[goes_on] + 1
-        contexts = contexts[goes_on]
+        continues = (contexts != other) & (places != len(characters) - 1)
+        places = places[continues] + 1
+        contexts = contexts[continues]
 
 
 def _add(parts: list[np.ndarray], keys: np.ndarray) -> None:
@@ -157,13 +161,13 @@ def _add(parts: list[np.ndarray], keys: np.ndarray) -> None:
 
 
 def _union(parts: list[np.ndarray]) -> np.ndarray:
-    """Return the distinct keys of ``parts``, ascending. np.unique takes several times as long."""
+    """Return the distinct keys of ``parts``, ascending; np.unique would take several times as long."""
     keys = np.concatenate(parts)
     keys.sort()
     return keys[np.diff(keys, prepend=-1) != 0]
 
 
 def _forget(ids: np.ndarray) -> None:
-    """Release the pages of a memory map that were read. The system may keep them in its cache."""
+    """Release the pages of a memory map that were read; the operating system may keep them in its cache."""
     if isinstance(ids, np.memmap) and ids.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
         ids._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

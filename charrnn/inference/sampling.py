@@ -1,4 +1,4 @@
-"""Sampling: text that a network writes, character by character."""
+"""Sampling: generate text, character by character."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 
 from charrnn.config import check_range
 from charrnn.cpu import one_blas_thread
+from charrnn.errors import check_type
 from charrnn.nn.model import CharRNN
 from charrnn.nn.state import State, map_state
+from charrnn.nn.validation import check_sequence
 from charrnn.randomness import generator
 from charrnn.text.vocabulary import Vocabulary
 
@@ -22,16 +24,20 @@ def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None
                  ) -> np.ndarray:
     """Return the probabilities (B, V) of the next characters, in float64, for ``logits`` (B, V).
 
-    They are softmax(logits / temperature). ``top_k`` keeps the k most likely characters, ``top_p`` then the fewest that
-    have at least that probability together (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration"); the
-    rest becomes 0, and the sum 1. Of equally likely characters the first are kept. A temperature of 0 leaves only the most
-    likely character.
+    They are softmax(logits / temperature). ``top_k`` keeps the k most likely characters. ``top_p`` then keeps the fewest
+    characters whose probabilities sum to at least that value (Holtzman et al. 2020, "The Curious Case of Neural Text
+    Degeneration"). The others get 0, and the sum is 1. Of equally likely characters the first ones are kept. A temperature
+    of 0 keeps only the most likely character. Raises ConfigError if a setting is out of range, ValueError if ``logits`` are
+    not numbers (B, V).
     """
+    _check_settings(temperature, top_k, top_p)
+    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.shape[1]:
+        raise ValueError("logits must be an array (B, V) of numbers")
     if temperature == 0:
         return (np.arange(logits.shape[-1]) == logits.argmax(axis=-1)[:, None]).astype(np.float64)
     scaled = logits.astype(np.float64)
     scaled -= scaled.max(axis=-1, keepdims=True)
-    with np.errstate(over="ignore"):  # a temperature near 0 sends all but the likeliest to -inf, which is right
+    with np.errstate(over="ignore"):  # with a temperature near 0 all but the most likely become -inf, which is right
         p = np.exp(scaled / temperature)
     p /= p.sum(axis=-1, keepdims=True)
     if top_k is None and top_p is None:
@@ -52,26 +58,39 @@ def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None
 def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str = "", length: int | None = None,
              temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, greedy: bool = False,
              until: str | None = None, seed: int = 0, first: int = 0) -> Iterator[list[str]]:
-    """Generate ``count`` samples side by side: yield lists of their next characters, "" for samples that have ended.
+    """Generate ``count`` samples in parallel: yield lists of their next characters, "" for samples that have ended.
 
-    The prime comes first and does not count towards ``length``; with None the samples do not end. A sample ends once
-    ``until`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of
-    drawing one. Sample n draws from its own generator, made from the seed and n; ``first`` is the
-    number of the first one. The unknown character is never drawn. Raises ConfigError for a setting out of range,
-    VocabularyError for a character of the prime that is not in the vocabulary.
+    The prime comes first and does not count towards ``length``; if that is None, the samples do not end. A sample ends
+    once ``until`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of
+    sampling one. Sample n has its own random generator, made from the seed and n; ``first`` is the number of the first
+    sample. The unknown character is never generated. Several threads may use one network at the same time.
+
+    Raises ConfigError if a setting is out of range, VocabularyError if a character of the prime is not in the vocabulary,
+    ValueError if the vocabulary is not that of the network.
     """
+    if network.vocabulary_size != len(vocabulary):
+        raise ValueError(f"the network is for {network.vocabulary_size:,} characters, but the vocabulary has "
+                         f"{len(vocabulary):,}")
+    check_type("prime", prime, str)
+    if until is not None:
+        check_type("until", until, str)
     check_range("count", count, int, least=1)
-    check_range("temperature", temperature, float, least=0)
     check_range("seed", seed, int, least=0)
+    check_range("first", first, int, least=0)
     if length is not None:
         check_range("length", length, int, least=0)
+    _check_settings(temperature, top_k, top_p)
+    choose = np.argmax if greedy else partial(_draw, temperature=temperature, top_k=top_k, top_p=top_p, generators=[
+        generator(seed, "sample", stream=number) for number in range(first, first + count)])
+    return _generate(network.replica(), vocabulary, count, prime, vocabulary.encode(prime), length, until, choose)
+
+
+def _check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    check_range("temperature", temperature, float, least=0)
     if top_k is not None:
         check_range("top_k", top_k, int, least=1)
     if top_p is not None:
         check_range("top_p", top_p, float, above=0, most=1)
-    choose = np.argmax if greedy else partial(_draw, temperature=temperature, top_k=top_k, top_p=top_p, generators=[
-        generator(seed, "sample", stream=number) for number in range(first, first + count)])
-    return _generate(network, vocabulary, count, prime, vocabulary.encode(prime), length, until, choose)
 
 
 def _generate(network: CharRNN, vocabulary: Vocabulary, count: int, prime: str, prime_ids: np.ndarray,
@@ -99,10 +118,12 @@ def _generate(network: CharRNN, vocabulary: Vocabulary, count: int, prime: str, 
 
 
 def read_prime(network: CharRNN, vocabulary: Vocabulary, prime: np.ndarray, count: int = 1) -> tuple[np.ndarray, State]:
-    """Return logits (count, V) and state after the ids ``prime``, from a zero state.
+    """Return logits (count, V) and state after the ids ``prime`` (N,), from a zero state.
 
-    Without a prime the network reads ``vocabulary.start``.
+    If the prime is empty, the network reads ``vocabulary.start``.
     """
+    check_sequence("prime", prime, network.vocabulary_size)
+    check_range("count", count, int, least=1)
     if not len(prime):
         prime = np.array([vocabulary.start])
     state = network.initial_state(1)
@@ -113,7 +134,7 @@ def read_prime(network: CharRNN, vocabulary: Vocabulary, prime: np.ndarray, coun
 
 def _draw(logits: np.ndarray, axis: int, temperature: float, top_k: int | None, top_p: float | None,
           generators: list[np.random.Generator]) -> np.ndarray:
-    """Draw an id for each row of ``logits`` (B, V), by inverting the distribution function at a uniform number."""
+    """Sample an id for each row of ``logits`` (B, V), by inverting the distribution function at a uniform number."""
     p = distribution(logits, temperature, top_k, top_p)
     sums = np.cumsum(p, axis=axis)
     drawn = np.array([[rng.random()] for rng in generators]) * sums[:, -1:]

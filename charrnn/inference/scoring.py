@@ -14,14 +14,15 @@ from charrnn.config import check_range
 from charrnn.cpu import cores, one_blas_thread
 from charrnn.inference.evaluation import stream_count
 from charrnn.nn.model import CharRNN
-from charrnn.nn.parallel import Team
+from charrnn.nn.parallel import Workers
 from charrnn.nn.state import map_state
+from charrnn.nn.validation import check_sequence
 
 ONE_STREAM = 100_000
-"""Characters up to which a text is scored in one stream, exactly."""
+"""A text of up to this many characters is scored in one stream, exactly."""
 
 CONTEXT = 1_000
-"""Characters before its own that each stream of a longer text reads first, without scoring them."""
+"""Each stream of a longer text first reads this many characters before its own, without scoring them."""
 
 _ROWS = 16
 _SEQ_LEN = 128
@@ -29,10 +30,10 @@ _SEQ_LEN = 128
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Score:
-    """The negative log-probability of each character of a text, given those before it.
+    """The negative log-probability of each character of a text, given the characters before it.
 
-    ``text`` are the N characters that were scored, after the text settings of the model have been applied (for a model of
-    bytes one character per byte). ``nats`` (N,) of float64 is NaN for a character that the model does not know; sums and
+    ``text`` contains the N characters that were scored, after the text settings of the model were applied (for a model of
+    bytes one character per byte). ``nats`` (N,) of float64 is NaN for a character that is not in the vocabulary; sums and
     means leave it out.
     """
 
@@ -41,7 +42,7 @@ class Score:
 
     @property
     def bits(self) -> np.ndarray:
-        """The same in bits, (N,)."""
+        """``nats`` in bits, (N,)."""
         return self.nats / math.log(2)
 
     @property
@@ -68,7 +69,7 @@ class Score:
 
 
 class _Segment(NamedTuple):
-    """What one stream reads: characters ``first`` to ``last`` - 1 of a text, of which those from ``scored`` on count."""
+    """What one stream reads: characters ``first`` to ``last`` - 1 of a text; it scores those from ``scored`` on."""
 
     text: int
     first: int
@@ -81,10 +82,15 @@ def nats_of(network: CharRNN, texts: Sequence[np.ndarray], start: int, separator
     """Return the negative log-probability of each character of several texts, in nats, (N,) of float64 each.
 
     ``texts`` are ids (N,). Each text is read from a zero state after the character ``start``, and the state is reset
-    before every ``separator``. A text of at most ``ONE_STREAM`` characters is one stream. A longer one is divided among
+    before every ``separator``. A text of at most ``ONE_STREAM`` characters is one stream. A longer text is divided among
     ``streams`` (``stream_count`` by default), each of which first reads the ``CONTEXT`` characters before its own.
-    Raises ConfigError for fewer than one stream.
+    Raises ValueError if ids are invalid, ConfigError if ``streams`` is below 1.
     """
+    for number, ids in enumerate(texts):
+        check_sequence(f"text {number}", ids, network.vocabulary_size)
+    for name, character in (("start", start), ("separator", separator)):
+        if character is not None:
+            check_range(name, character, int, least=0, below=network.vocabulary_size)
     if streams is not None:
         check_range("streams", streams, int, least=1)
     segments: list[_Segment] = []
@@ -96,14 +102,14 @@ def nats_of(network: CharRNN, texts: Sequence[np.ndarray], start: int, separator
     segments.sort(key=lambda segment: segment.first - segment.last)  # longest first, so that streams end last to first
     groups = [segments[first:first + _ROWS] for first in range(0, len(segments), _ROWS)]
     nats = [np.empty(len(ids)) for ids in texts]
-    team = Team(network.replica(), max(1, min(cores(), len(groups))))
+    workers = Workers(max(1, min(cores(), len(groups))))
 
     def read(group: list[_Segment]) -> list[np.ndarray]:
         with np.errstate(all="ignore"):
             return _read(network.replica(), [texts[segment.text] for segment in group], group, start, separator)
 
     with one_blas_thread():
-        results = team.map(read, groups)
+        results = workers.map(read, groups)
     for group, rows in zip(groups, results):
         for segment, row in zip(group, rows):
             nats[segment.text][segment.scored:segment.last] = row

@@ -1,1 +1,1 @@
-"""The network: parameters, kernels, cells, the stacked model with loss and gradients. Imports the ground modules only."""
+"""The network: parameters, kernels, cells, the stacked model with loss and gradients. Imports no other package."""

@@ -1,4 +1,4 @@
-"""Dropout masks (Srivastava et al. 2014): which outputs of each layer, and which recurrent weights, a window keeps."""
+"""Dropout masks (Srivastava et al. 2014) of a window, for the outputs of each layer and for the recurrent weights."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def dropout_masks(config: ModelConfig, seed: int, step: int, seq_len: int, dtype
                   ) -> list[np.ndarray] | None:
     """Return a mask (T, last - first, H) for each layer, for streams ``first`` to ``last`` - 1; None without dropout.
 
-    An element is 0 where the output is dropped, and 1 / (fraction kept) elsewhere, so that the mean stays the same. The
-    fraction dropped is rounded to 1/65536. A mask is a function of the seed, the step, the layer and the stream, so it
-    does not matter in which order, or by which thread, masks are drawn.
+    An element is 0 if the output is dropped, otherwise 1 / (fraction kept), so that the mean stays the same. The dropped
+    fraction is rounded to 1/65536. A mask is a function of the seed, the step, the layer and the stream, so masks can be
+    drawn in any order and by any thread.
     """
     if not config.dropout:
         return None
@@ -37,7 +37,7 @@ def dropout_masks(config: ModelConfig, seed: int, step: int, seq_len: int, dtype
 
 
 def weight_masks(config: ModelConfig, seed: int, step: int, dtype: Any) -> list[np.ndarray] | None:
-    """Return a mask for the ``w_h`` of each layer, of its shape; None without weight drop.
+    """Return a mask of the shape of ``w_h`` for each layer; None without weight drop.
 
     All streams and time steps of a window share it. Elements are 0 or 1 / (fraction kept), as in ``dropout_masks``.
     Reference: Wan et al. 2013, "Regularization of Neural Networks using DropConnect"; for recurrent weights: Merity,

@@ -1,4 +1,4 @@
-"""Analytic gradients against numeric ones."""
+"""Compare analytic gradients with numeric ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from charrnn.nn.state import State, map_state
 from charrnn.randomness import generator
 
 TOLERANCE = 1e-7
-"""The relative error that no gradient may reach, in float64."""
+"""The relative error of each gradient must be below this, in float64."""
 
 _STEP = 1e-5
 
@@ -28,6 +28,7 @@ class GradientError(NamedTuple):
 
     @property
     def ok(self) -> bool:
+        """Whether the error is below ``TOLERANCE``."""
         return self.error < TOLERANCE
 
 
@@ -41,15 +42,14 @@ def check_gradients(config: ModelConfig, *, vocabulary_size: int = 11, seq_len: 
                     seed: int = 1, as_one_hot: bool = False, reset: np.ndarray | None = None) -> Iterator[GradientError]:
     """Check every parameter and the initial state of a small model in float64, from a random state.
 
-    The function that is differentiated is the loss of a window plus the last state times random numbers, so that the
-    gradient that enters at the window's end is checked too. If ``config`` has dropout or weight drop, fixed random masks
-    are used.
-    Where ``reset`` (T, B) is true, the state is set to zero before that step.
-    The numeric gradient is the central difference (f(x + e) - f(x - e)) / 2e with e = 1e-5 for each element.
+    The differentiated function is the loss of a window plus the last state times random numbers, so that the gradient that
+    enters at the end of the window is checked too. If ``config`` has dropout or weight drop, fixed random masks are used.
+    If ``reset[t, b]`` is true, the state of stream b is set to zero before step t. The numeric gradient is the central
+    difference (f(x + e) - f(x - e)) / 2e with e = 1e-5 for each element.
     """
     rng = generator(seed, "check")
     model = CharRNN(config, vocabulary_size, rng, np.float64)
-    model.parameters.flat += 0.1 * rng.standard_normal(model.parameters.flat.shape)  # no bias is left at zero
+    model.parameters.flat += 0.1 * rng.standard_normal(model.parameters.flat.shape)  # so that no bias is zero
     ids = rng.integers(vocabulary_size, size=(seq_len + 1, batch_size))
     inputs, targets = ids[:-1], ids[1:]
     if as_one_hot:
@@ -77,11 +77,11 @@ def check_gradients(config: ModelConfig, *, vocabulary_size: int = 11, seq_len: 
                for k, (layer, d_layer) in enumerate(zip(state, window.d_state)) for field in layer._fields]
     for name, array, analytic in arrays:
         numeric = np.empty_like(array)
-        for place in np.ndindex(array.shape):
-            kept = array[place]
-            array[place] = kept + _STEP
+        for index in np.ndindex(array.shape):
+            kept = array[index]
+            array[index] = kept + _STEP
             above = value()
-            array[place] = kept - _STEP
-            numeric[place] = (above - value()) / (2 * _STEP)
-            array[place] = kept
+            array[index] = kept - _STEP
+            numeric[index] = (above - value()) / (2 * _STEP)
+            array[index] = kept
         yield GradientError(name, array.shape, float(np.linalg.norm(numeric)), relative_error(analytic, numeric))

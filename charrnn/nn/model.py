@@ -1,13 +1,13 @@
-"""CharRNN: recurrent layers stacked, an output layer, loss and gradients of one window.
+"""CharRNN: stacked recurrent layers and an output layer; loss and gradients of one window.
 
 The legend of all shapes: T time steps, B batch (parallel streams), V vocabulary, E embedding, D input of a layer,
 H hidden units, G gates, L layers. Arrays are time-major: inputs and targets (T, B) of ids, hidden states (T, B, H),
 logits (T, B, V).
 
-A document may start anywhere in a window: where ``reset`` (T, B) is true, the state is set to zero before that step. With
-None, the state is never reset.
+A document may start anywhere in a window: if ``reset[t, b]`` is true, the state of stream b is set to zero before step t.
+If ``reset`` is None, no state is set to zero.
 
-A window of ``loss_and_gradients`` needs memory for this many numbers, besides the parameters::
+A window of ``loss_and_gradients`` needs memory for this many numbers, in addition to the parameters::
 
     T B (L (G + S) H + H) + min(T B, max(2^21 / V, H)) V + P + G H^2
 
@@ -25,19 +25,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, check_range
+from charrnn.errors import check_type
 from charrnn.nn.cells import CELLS
 from charrnn.nn.kernels import kernels_for, reference
 from charrnn.nn.output import OutputLayer
 from charrnn.nn.parameters import Parameters
 from charrnn.nn.projection import project, project_back
 from charrnn.nn.state import State, map_state
-from charrnn.nn.validation import check_inputs, check_masks, check_reset, check_state, check_targets
+from charrnn.nn.validation import check_ids, check_inputs, check_masks, check_reset, check_state, check_targets
 
 
 class Window(NamedTuple):
-    """The results of one window: the loss in nats per character, the gradients, the last state, and the gradient of the
-    first state."""
+    """The results of one window.
+
+    They are the loss in nats per character, the gradients, the last state, and the gradient of the first state.
+    """
 
     loss: float
     gradients: Parameters
@@ -49,13 +52,22 @@ class CharRNN:
     """A character-level recurrent language model.
 
     It keeps no state between windows: the caller passes the state in and gets the next one back. ``parameters`` are the
-    weights, by name; writing into one takes effect at once. With an ``rng`` they are drawn; without it they are zero, to
-    be loaded. Buffers are kept between calls, so one model must not be used by two threads (see ``replica``). Methods
-    that read a window raise ValueError if an argument is invalid.
+    weights, by name; writing into one takes effect at once. If ``rng`` is passed, they are drawn; without it they are
+    zero, to be loaded. ``dtype`` is float32 or float64.
+
+    Buffers are kept between calls, so two threads must not use one model (see ``replica``). Methods that read a window
+    raise ValueError if an argument is invalid, or TypeError if it is not an array. The constructor raises ConfigError,
+    ValueError or TypeError in the same way.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, rng: np.random.Generator | None = None,
                  dtype: Any = np.float32) -> None:
+        check_type("config", config, ModelConfig)
+        if rng is not None:
+            check_type("rng", rng, np.random.Generator)
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be float32 or float64, not {np.dtype(dtype)}")
+        check_range("vocabulary_size", vocabulary_size, int, least=1)
         config = config.for_vocabulary(vocabulary_size)
         shapes = parameter_shapes(config, vocabulary_size)
         self._set_up(config, vocabulary_size, Parameters(shapes, dtype))
@@ -73,7 +85,7 @@ class CharRNN:
         self._gradients: Parameters | None = None
 
     def _draw_weights(self, rng: np.random.Generator) -> None:
-        """Draw the initial weights of each part, in the order of the parameters; those of an embedding from N(0, 1)."""
+        """Draw the initial weights of each part, in the order of the parameters; an embedding from N(0, 1)."""
         if self._embedding is not None:
             self._embedding[...] = rng.standard_normal(self._embedding.shape)
         for k, cell in enumerate(self._cells):
@@ -85,7 +97,7 @@ class CharRNN:
         return _restored, (self.config, self.vocabulary_size, self.parameters.flat)
 
     def replica(self) -> CharRNN:
-        """Return a model with the same parameters (not a copy of them) and its own buffers, for another thread."""
+        """Return a model for another thread: it shares the parameters of this one, and has its own buffers."""
         twin = CharRNN.__new__(CharRNN)
         twin._set_up(self.config, self.vocabulary_size, self.parameters)
         return twin
@@ -96,12 +108,13 @@ class CharRNN:
         return self.parameters.flat.dtype
 
     def initial_state(self, batch_size: int) -> State:
-        """Return the state at the start of a text: zeros, (B, H) each."""
+        """Return the state at the start of a text: zeros, (B, H) each. Raises ConfigError unless ``batch_size`` >= 1."""
+        check_range("batch_size", batch_size, int, least=1)
         return tuple(cell.initial_state(batch_size) for cell in self._cells)
 
     def forward(self, inputs: np.ndarray, state: State, reset: np.ndarray | None = None) -> tuple[np.ndarray, State]:
         """Return the logits (T, B, V) and the last state for ``inputs``: ids (T, B), or one-hot rows (T, B, V)."""
-        self.check(inputs, None, state, reset)
+        self._check_reading(inputs, state, reset)
         hidden, state = self._unroll(inputs, state, reference, reset=reset)
         return self._output.logits(hidden), state
 
@@ -110,6 +123,7 @@ class CharRNN:
         """Return the loss of each character in nats, (T, B), and the last state; nothing is dropped."""
         self.check(inputs, targets, state, reset)
         kernels = kernels_for(self.dtype)
+        inputs, targets = _native(inputs), _native(targets)
         hidden, state = self._unroll(inputs, state, kernels, reset=reset)
         return self._output.losses(hidden, targets, kernels), state
 
@@ -118,9 +132,10 @@ class CharRNN:
                            reset: np.ndarray | None = None) -> tuple[float, Parameters, State]:
         """Return the loss (nats per character, averaged over the window), the gradients, and the last state.
 
-        ``inputs`` are ids (T, B) or one-hot rows (T, B, V), ``targets`` ids (T, B). ``masks``, one (T, B, H) for each
-        layer, multiply the layers' outputs (dropout), ``weight_masks``, (H, G*H) each, their ``w_h``; without them
-        nothing is dropped. The gradients are valid until the next call; the state is the caller's own.
+        ``inputs`` are ids (T, B) or one-hot rows (T, B, V), ``targets`` ids (T, B). ``masks`` are one (T, B, H) for each
+        layer, by which its outputs are multiplied (dropout). ``weight_masks`` are one (H, G*H) for each layer, by which its
+        ``w_h`` is multiplied. Without them nothing is dropped. The gradients are valid until the next call; the state
+        belongs to the caller.
         """
         return self.window(inputs, targets, state, masks, weight_masks, reset=reset)[:3]
 
@@ -134,12 +149,21 @@ class CharRNN:
         the whole.
         """
         self.check(inputs, targets, state, reset, masks, weight_masks, d_state)
+        if characters is not None:
+            check_range("characters", characters, int, least=1)
+        return self._window(inputs, targets, state, masks, weight_masks, d_state, characters, reset)
+
+    def _window(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: list[np.ndarray] | None = None,
+                weight_masks: list[np.ndarray] | None = None, d_state: State | None = None, characters: int | None = None,
+                reset: np.ndarray | None = None) -> Window:
+        """Like ``window``, for arguments that ``check`` has accepted; ``Team`` checks those of all threads at once."""
         if self._gradients is None:
             self._gradients = self.parameters.like()
         if d_state is None:
             d_state = self.initial_state(targets.shape[1])
         gradients = self._gradients
         kernels = kernels_for(self.dtype)
+        inputs, targets = _native(inputs), _native(targets)
         hidden, state = self._unroll(inputs, state, kernels, masks, weight_masks, reset)
         d_hidden = self._buffers_for(*targets.shape).d_hidden
         loss = self._output.loss_and_gradients(hidden, targets, characters or targets.size, kernels, gradients, d_hidden)
@@ -150,31 +174,38 @@ class CharRNN:
             np.multiply(d_w_h, mask, out=d_w_h)
         return Window(loss, gradients, state, d_state)
 
-    def check(self, inputs: np.ndarray, targets: np.ndarray | None, state: State, reset: np.ndarray | None = None,
+    def check(self, inputs: np.ndarray, targets: np.ndarray, state: State, reset: np.ndarray | None = None,
               masks: list[np.ndarray] | None = None, weight_masks: list[np.ndarray] | None = None,
               d_state: State | None = None) -> None:
-        """Raise ValueError if an argument of ``window`` is invalid: compiled kernels would read or write out of bounds."""
+        """Raise ValueError or TypeError if an argument of ``window`` is invalid.
+
+        Compiled kernels do not check it, and would read or write out of bounds.
+        """
         config = self.config
-        cell = type(self._cells[0])
-        check_inputs(inputs, self.vocabulary_size)
-        seq_len, batch_size = inputs.shape[:2]
-        if targets is not None:
-            check_targets(targets, inputs, self.vocabulary_size)
-        state_shapes = cell.state_shapes(batch_size, config.hidden_size)
-        check_state("state", state, cell.State, state_shapes, config.layers)
+        self._check_reading(inputs, state, reset)
+        check_targets(targets, inputs, self.vocabulary_size)
         if d_state is not None:
-            check_state("d_state", d_state, cell.State, state_shapes, config.layers)
-        if reset is not None:
-            check_reset(reset, (seq_len, batch_size))
+            self._check_state("d_state", d_state, inputs.shape[1])
         if masks is not None:
-            check_masks("masks", masks, (seq_len, batch_size, config.hidden_size), config.layers)
+            check_masks("masks", masks, (*targets.shape, config.hidden_size), config.layers)
         if weight_masks is not None:
             check_masks("weight_masks", weight_masks, self._cells[0].w_h.shape, config.layers)
+
+    def _check_reading(self, inputs: np.ndarray, state: State, reset: np.ndarray | None) -> None:
+        check_inputs(inputs, self.vocabulary_size)
+        self._check_state("state", state, inputs.shape[1])
+        if reset is not None:
+            check_reset(reset, inputs.shape[:2])
+
+    def _check_state(self, name: str, state: State, batch_size: int) -> None:
+        cell = self._cells[0]
+        shapes = cell.state_shapes(batch_size, self.config.hidden_size)
+        check_state(name, state, cell.State, shapes, self.config.layers)
 
     def _unroll(self, inputs: np.ndarray, state: State, kernels: ModuleType, masks: list[np.ndarray] | None = None,
                 weight_masks: list[np.ndarray] | None = None, reset: np.ndarray | None = None
                 ) -> tuple[np.ndarray, State]:
-        """Return the outputs (T, B, H) of the last layer, multiplied with its mask if there is one, and the last state."""
+        """Return the outputs (T, B, H) of the last layer, multiplied by its mask if there is one, and the last state."""
         buffers = self._buffers_for(*inputs.shape[:2])
         below = inputs if inputs.ndim == 2 else inputs.astype(self.dtype, copy=False)
         if self._embedding is not None:
@@ -193,7 +224,7 @@ class CharRNN:
 
     def _unroll_back(self, inputs: np.ndarray, d_hidden: np.ndarray, d_state: State, masks: list[np.ndarray] | None,
                      gradients: Parameters) -> State:
-        """Take the gradient of the last layer's outputs back to all weights; return the gradient of the first state."""
+        """Propagate the gradient of the last layer's outputs back to all weights; return that of the first state."""
         buffers = self._buffers_for(*inputs.shape[:2])
         inputs = inputs if inputs.ndim == 2 else inputs.astype(self.dtype, copy=False)
         before = []
@@ -223,7 +254,7 @@ class CharRNN:
 
 
 class _Buffers:
-    """The arrays that a window of (T, B) needs, allocated once."""
+    """The arrays that a window of (T, B) needs, allocated once for all windows of this shape."""
 
     def __init__(self, model: CharRNN, seq_len: int, batch_size: int) -> None:
         config = model.config
@@ -238,6 +269,11 @@ class _Buffers:
         if k not in self._dropped:
             self._dropped[k] = np.empty_like(self.d_hidden)
         return self._dropped[k]
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """Return ``array`` as compiled kernels need it: in the byte order of this machine, and of no subclass."""
+    return np.asarray(array, array.dtype.newbyteorder("="))
 
 
 def _restored(config: ModelConfig, vocabulary_size: int, flat: np.ndarray) -> CharRNN:
@@ -261,5 +297,9 @@ def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tup
 
 
 def one_hot(ids: np.ndarray, vocabulary_size: int, dtype: Any = np.float32) -> np.ndarray:
-    """Return ``ids`` (T, B) as one-hot rows (T, B, V): 1 at the id, 0 elsewhere. They define what ids mean to a model."""
+    """Return ``ids`` (T, B) as one-hot rows (T, B, V): 1 at the id, 0 elsewhere.
+
+    This defines what ids mean to a model. Raises ValueError if an id is invalid.
+    """
+    check_ids("ids", ids, vocabulary_size)
     return np.eye(vocabulary_size, dtype=dtype)[ids]

@@ -1,6 +1,6 @@
 """The output layer: hidden states -> logits -> losses, and back.
 
-It works through a window in blocks of rows, so that the logits of a large vocabulary need little memory.
+It processes a window in blocks of rows, so that the logits of a large vocabulary need little memory.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 from charrnn.nn.projection import rows
 
 _LOGITS_AT_ONCE = 2**21
-"""A block has about this many logits, or as many as the layer has weights: smaller blocks would save no memory that
-matters, and make the products slower."""
+"""A block has about this many logits, or as many as the layer has weights if that is more: smaller blocks would save little
+memory and make the products slower."""
 
 
 class OutputLayer:
     """logits = h W + b, where h is (T, B, H), W is ``output/w`` (H, V) and b is ``output/b`` (V,).
 
-    Like a cell, it keeps nothing but views of the model's parameters.
+    Like a cell, it only keeps views of the model's parameters.
     """
 
     def __init__(self, parameters: Mapping[str, np.ndarray]) -> None:
@@ -33,7 +33,7 @@ class OutputLayer:
         return {"output/w": (hidden_size, vocabulary_size), "output/b": (vocabulary_size,)}
 
     def draw_weights(self, rng: np.random.Generator) -> None:
-        """Draw the initial weights: U(+-1/sqrt(H)) for the matrix, as in PyTorch; the bias stays zero."""
+        """Draw the initial weights: U(+-1/sqrt(H)) for the matrix, as in PyTorch; the bias remains zero."""
         bound = len(self.w) ** -0.5
         self.w[...] = rng.uniform(-bound, bound, self.w.shape)
 
@@ -53,7 +53,8 @@ class OutputLayer:
                            gradients: Mapping[str, np.ndarray], d_hidden: np.ndarray) -> float:
         """Return the loss: the sum over all ``targets``, divided by ``characters``.
 
-        Writes the gradients of the parameters into ``gradients``, and that of ``hidden`` into ``d_hidden`` (T, B, H).
+        Writes the gradients of the parameters into ``gradients``, and the gradient of ``hidden`` into ``d_hidden``
+        (T, B, H).
         """
         w_transposed = self.w.T
         d_w = gradients["output/w"]
@@ -73,13 +74,13 @@ class OutputLayer:
         return total / characters
 
     def _blocks(self, hidden: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield blocks of the rows (T*B) of ``hidden``, with their logits, which are valid until the next block."""
+        """Yield the slice of each block of the rows (T*B) of ``hidden``, and its logits, valid until the next block."""
         count = len(rows(hidden))
         hidden_size, vocabulary_size = self.w.shape
         at_once = min(count, max(_LOGITS_AT_ONCE // vocabulary_size, hidden_size))
-        room = np.empty((at_once, vocabulary_size), self.w.dtype)
+        buffer = np.empty((at_once, vocabulary_size), self.w.dtype)
         for start in range(0, count, at_once):
             part = slice(start, min(start + at_once, count))
-            logits = np.matmul(rows(hidden)[part], self.w, out=room[:part.stop - start])
+            logits = np.matmul(rows(hidden)[part], self.w, out=buffer[:part.stop - start])
             logits += self.b
             yield part, logits

@@ -1,9 +1,9 @@
 """One window divided among MPI ranks and threads.
 
-Streams are divided, not matrices: each thread takes some of the B streams through the whole window, with a BLAS that is
-held to one thread. The gradients are summed in a fixed order, so that the same number of threads gives the same bits.
+Streams are divided, not matrices: each thread takes some of the B streams through the whole window, and BLAS is limited to
+one thread. The gradients are summed in a fixed order, so that the same number of threads gives the same bits.
 Ranks do the same one level up: all ranks have the same run, each computes its part of a step, and the results are summed
-over all of them before they are used.
+over all ranks before they are used.
 """
 
 from __future__ import annotations
@@ -16,80 +16,39 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.config import check_range
 from charrnn.cpu import blas, one_blas_thread
 from charrnn.mpi import Ranks, ranks
 from charrnn.nn.kernels import describe_kernels
 from charrnn.nn.model import CharRNN, Window
 from charrnn.nn.parameters import Parameters
 from charrnn.nn.state import State, map_state
+from charrnn.nn.validation import check_masks
 
 Masks = Callable[[int, int], "list[np.ndarray] | None"]
-"""Draws the dropout masks of the streams from the first number up to the second; None drops nothing."""
+"""A function that draws the dropout masks of the streams ``first`` to ``last`` - 1; None if nothing is dropped."""
 
 
 def environment(dtype: Any = np.float32) -> dict[str, str]:
-    """Return everything, besides the run itself, that the last bit of a result can depend on."""
+    """Return everything except the run itself that the last bit of a result can depend on."""
     return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": describe_kernels(dtype),
             "ranks": str(ranks().count)}
 
 
-class Team:
-    """A model and its replicas, one for each of at most ``threads`` threads, on each of the ranks.
+class Workers:
+    """Threads that carry out tasks, on each of the ranks.
 
-    An error or Ctrl-C ends the call that is under way, and leaves the team usable.
+    An error or Ctrl-C ends the call in progress, and leaves the workers usable.
     """
 
-    def __init__(self, model: CharRNN, threads: int, ranks: Ranks | None = None) -> None:
+    def __init__(self, threads: int, ranks: Ranks | None = None) -> None:
+        check_range("threads", threads, int, least=1)
         self.threads = threads
         self.ranks = ranks or Ranks()
-        self.model = model
-        self._models = [model] + [model.replica() for _ in range(threads - 1)]
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._futures: list[Future[Any]] = []
         self.is_aborted = False
-        """Whether an error or Ctrl-C has ended the call that is under way: its tasks should then return soon."""
-
-    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: Masks | None = None,
-                           weight_masks: list[np.ndarray] | None = None, reset: np.ndarray | None = None
-                           ) -> tuple[float, Parameters, State]:
-        """Like ``CharRNN.loss_and_gradients``, but ``masks`` is a function that draws them for some of the streams."""
-        self.model.check(inputs, targets, state, reset, weight_masks=weight_masks)
-        mine = _part(0, targets.shape[1], self.ranks.number, self.ranks.count)
-        bounds = [_part(*mine, thread, self.threads) for thread in range(self.threads)]
-        parts = [(model, first, last) for model, (first, last) in zip(self._models, bounds) if first < last]
-
-        def work(part: tuple[CharRNN, int, int]) -> Window:
-            model, first, last = part
-            with np.errstate(all="ignore"):  # the caller checks whether the loss is finite
-                return model.window(inputs[:, first:last], targets[:, first:last], _streams(state, first, last),
-                                    masks(first, last) if masks else None, weight_masks, characters=targets.size,
-                                    reset=None if reset is None else reset[:, first:last])
-
-        with one_blas_thread():
-            windows = self._map(work, parts)
-        total = windows[0].gradients if windows else self.model.parameters.like()
-        for window in windows[1:]:
-            total.flat += window.gradients.flat
-        self.ranks.add_up(total.flat)
-        gathered = self.ranks.all([(window.loss, window.state) for window in windows])
-        results = [result for of_rank in gathered for result in of_rank]
-        return sum(loss for loss, _ in results), total, _side_by_side([state for _, state in results])
-
-    def warm_up(self) -> None:
-        """Compute one larger product on each thread.
-
-        In a virtual machine, small products of OpenBLAS 0.3.31 took three times as long until its buffers had been used
-        once for a larger one: a step of a tanh RNN of 256 units 55 ms instead of 39 ms.
-        """
-        square = np.ones((512, 512), self.model.dtype)
-        all_threads = Barrier(self.threads)
-
-        def multiply(_: int) -> None:
-            all_threads.wait()  # threads that multiply at the same time use different buffers
-            np.matmul(square, square)
-
-        with one_blas_thread():
-            self._map(multiply, list(range(self.threads)))
+        """Whether an error or Ctrl-C has ended the call in progress: its tasks should then return soon."""
 
     def map(self, work: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:
         """Return the results of ``work`` for each task, in the order of the tasks; ranks and threads take them in turn.
@@ -122,6 +81,61 @@ class Team:
             raise
 
 
+class Team(Workers):
+    """Workers that share the streams of a window: each of the ``threads`` has a replica of the model."""
+
+    def __init__(self, model: CharRNN, threads: int, ranks: Ranks | None = None) -> None:
+        super().__init__(threads, ranks)
+        self.model = model
+        self._models = [model] + [model.replica() for _ in range(threads - 1)]
+
+    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: Masks | None = None,
+                           weight_masks: list[np.ndarray] | None = None, reset: np.ndarray | None = None
+                           ) -> tuple[float, Parameters, State]:
+        """Like ``CharRNN.loss_and_gradients``, but ``masks`` is a function that draws them for some of the streams."""
+        self.model.check(inputs, targets, state, reset, weight_masks=weight_masks)
+        config = self.model.config
+        mine = _part(0, targets.shape[1], self.ranks.number, self.ranks.count)
+        bounds = [_part(*mine, thread, self.threads) for thread in range(self.threads)]
+        parts = [(model, first, last) for model, (first, last) in zip(self._models, bounds) if first < last]
+
+        def work(part: tuple[CharRNN, int, int]) -> Window:
+            model, first, last = part
+            drawn = masks(first, last) if masks else None
+            if drawn is not None:
+                check_masks("masks", drawn, (len(inputs), last - first, config.hidden_size), config.layers)
+            with np.errstate(all="ignore"):  # the caller checks whether the loss is finite
+                return model._window(
+                    inputs[:, first:last], targets[:, first:last], _streams(state, first, last), drawn, weight_masks,
+                    characters=targets.size, reset=None if reset is None else reset[:, first:last])
+
+        with one_blas_thread():
+            windows = self._map(work, parts)
+        total = windows[0].gradients if windows else self.model.parameters.like()
+        for window in windows[1:]:
+            total.flat += window.gradients.flat
+        self.ranks.add_up(total.flat)
+        gathered = self.ranks.all([(window.loss, window.state) for window in windows])
+        results = [result for of_rank in gathered for result in of_rank]
+        return sum(loss for loss, _ in results), total, _side_by_side([state for _, state in results])
+
+    def warm_up(self) -> None:
+        """Compute one larger product on each thread.
+
+        In a virtual machine, small products of OpenBLAS 0.3.31 took three times as long until its buffers had been used
+        once for a larger one: a step of a tanh RNN of 256 units took 55 ms instead of 39 ms.
+        """
+        square = np.ones((512, 512), self.model.dtype)
+        all_threads = Barrier(self.threads)
+
+        def multiply(_: int) -> None:
+            all_threads.wait()  # threads that multiply at the same time use different buffers
+            np.matmul(square, square)
+
+        with one_blas_thread():
+            self._map(multiply, list(range(self.threads)))
+
+
 def _part(first: int, last: int, number: int, count: int) -> tuple[int, int]:
     """Return part ``number`` of [first, last) split into ``count`` nearly equal parts."""
     size = last - first
@@ -134,7 +148,7 @@ def _streams(state: State, first: int, last: int) -> State:
 
 
 def _side_by_side(states: list[State]) -> State:
-    """Return the state of all streams, from states of some streams each."""
+    """Join states of some streams each into the state of all streams."""
     if len(states) == 1:
         return states[0]
     return map_state(lambda *arrays: np.concatenate(arrays), *states)

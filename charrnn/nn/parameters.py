@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Parameters(Mapping[str, np.ndarray]):
-    """A mapping of names to arrays, views of consecutive parts of the flat array ``flat``; zeros at first.
+    """A mapping of names to arrays: views of consecutive parts of the flat array ``flat``, initially zero.
 
     Gradients and optimizer slots are blocks of the same layout, so everything that treats all numbers alike (clipping, an
     optimizer, a sum over threads) works on ``flat``. Writing into a view changes the block.
@@ -32,6 +32,16 @@ class Parameters(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._views)
 
+    def __reduce__(self) -> Any:
+        """Pickle and copy the block once; the views of the copy belong to the block of the copy."""
+        return _restored, (self.shapes, self.flat)
+
     def like(self) -> Parameters:
         """Return a block of zeros of the same layout."""
         return Parameters(self.shapes, self.flat.dtype)
+
+
+def _restored(shapes: Mapping[str, tuple[int, ...]], flat: np.ndarray) -> Parameters:
+    parameters = Parameters(shapes, flat.dtype)
+    parameters.flat[...] = flat
+    return parameters

@@ -12,7 +12,7 @@ import numpy as np
 
 
 def rows(array: np.ndarray) -> np.ndarray:
-    """Return (T, B, N) as (T*B, N)."""
+    """Return a view of (T, B, N) as (T*B, N)."""
     return array.reshape(-1, array.shape[-1])
 
 

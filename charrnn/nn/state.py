@@ -12,7 +12,7 @@ State = tuple[Any, ...]
 
 
 def map_state(f: Callable[..., Any], *states: State) -> State:
-    """Call ``f`` on each array of a state, or on the matching arrays of several; return the results as a state."""
+    """Call ``f`` on each array of a state, or on the matching arrays of several states; return the results as a state."""
     return tuple(type(layers[0])(*(f(*arrays) for arrays in zip(*layers, strict=True)))
                  for layers in zip(*states, strict=True))
 
@@ -20,8 +20,8 @@ def map_state(f: Callable[..., Any], *states: State) -> State:
 def next_epoch(state: State) -> State:
     """Return the state that the next epoch starts from.
 
-    The text of stream b continues in stream b + 1, so that each stream passes its state on to the next one. The first
-    stream starts from zero.
+    The text of stream b continues in stream b + 1, so each stream passes its state on to the next one. The first stream
+    starts from zero.
     """
     def roll(array: np.ndarray) -> np.ndarray:
         rolled = np.roll(array, 1, axis=0)

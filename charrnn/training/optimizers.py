@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from charrnn.config import TrainConfig
+from charrnn.config import TrainConfig, check_range
+from charrnn.errors import check_type
 from charrnn.nn.kernels import kernels_for
 from charrnn.nn.parameters import Parameters
 
@@ -32,10 +33,20 @@ class Optimizer(ABC):
                  ) -> None:
         self.parameters = parameters
         self.weight_decay = weight_decay
-        self.slots = slots or {name: parameters.like() for name in self.SLOTS}
+        self.slots = {name: parameters.like() for name in self.SLOTS} if slots is None else slots
+        if set(self.slots) != set(self.SLOTS):
+            raise ValueError(f"slots: must be {', '.join(self.SLOTS)}, not {', '.join(self.slots)}")
+        for name, block in self.slots.items():
+            _check_layout(name, block, parameters)
 
     def update(self, gradients: Parameters, learning_rate: float, step: int) -> None:
-        """Take step number ``step`` (from 1) in place."""
+        """Take step number ``step`` (from 1) in place.
+
+        Raises ValueError unless the gradients have the layout of the parameters, ConfigError if a number is out of range.
+        """
+        _check_layout("gradients", gradients, self.parameters)
+        check_range("step", step, int, least=1)
+        check_range("learning_rate", learning_rate, float, least=0)
         blocks = [self.parameters.flat, gradients.flat, *(slot.flat for slot in self.slots.values())]
         for start in range(0, len(gradients.flat), _PIECE):
             w, g, *slots = (block[start:start + _PIECE] for block in blocks)
@@ -46,6 +57,13 @@ class Optimizer(ABC):
     @abstractmethod
     def _change(self, w: np.ndarray, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> None:
         """Change the weights ``w`` by their gradient ``g``; bring their slots up to date."""
+
+
+def _check_layout(name: str, block: Parameters, parameters: Parameters) -> None:
+    """Raise ValueError unless a block has the layout of the parameters, which compiled kernels rely on."""
+    check_type(name, block, Parameters)
+    if (block.shapes, block.flat.dtype) != (parameters.shapes, parameters.flat.dtype):
+        raise ValueError(f"{name}: the layout is not that of the parameters")
 
 
 class SGD(Optimizer):

@@ -28,7 +28,7 @@ from charrnn.training.events import (
 )
 from charrnn.training.metrics_table import MetricsTable
 from charrnn.training.recipe import choose_model
-from charrnn.training.run import EVALUATIONS, Run, steps_of
+from charrnn.training.run import EVALUATIONS, Run, default_threads, steps_of
 from charrnn.training.run_folder import RunFolder
 from charrnn.training.schema import Source
 from charrnn.training.trainer import fix_plan
@@ -56,7 +56,7 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
     folder = None if name is None else RunFolder.at(checkpoints, name, overwrite)
     corpus = read(source, text_config, on_event)
     split = corpus.split(train_config.validation, train_config.test)
-    cores = (train_config.threads or ranks().cores) * ranks().count
+    cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
     model_config = choose_model(model_config, model_settings, train_config, len(split.train), len(corpus.vocabulary),
                                 cores, kernels_name("float32"))
     if folder is None:

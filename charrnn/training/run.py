@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_dict
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.errors import CheckpointError, ConfigError, check_type
 from charrnn.inference import language_model
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.locate import BEST, LAST, checkpoint_at
@@ -45,6 +45,7 @@ EVALUATIONS = 20
 """Number of evaluations in a plan for which no ``eval_every`` is given."""
 
 _MOST_EVALUATIONS = 100_000
+_STREAMS_PER_THREAD = 8
 _SMOOTHING = 0.01
 _NOT_FIXED = "the plan is given in minutes and not fixed yet; see trainer.fix_plan"
 
@@ -96,6 +97,9 @@ class Run:
               dtype: Any = np.float32) -> Run:
         """Return a run before its first step. Raises ConfigError if the text is too short for the windows."""
         model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
+        check_type("text", text, Corpus, Split)
+        check_type("model_config", model_config, ModelConfig)
+        check_type("train_config", config, TrainConfig)
         split = text if isinstance(text, Split) else text.split(config.validation, config.test)
         corpus = split.corpus
         split.require(config.validation, config.test)
@@ -107,7 +111,7 @@ class Run:
         config = replace(
             config, batch_size=windows.batch_size, validation=corpus.validation_fraction(config.validation), epochs=None,
             steps=None, minutes=budget, learning_rate=config.learning_rate or rate,
-            threads=min(config.threads or ranks().cores, windows.batch_size))
+            threads=min(config.threads or default_threads(windows.batch_size), windows.batch_size))
         network = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls._of(LanguageModel(network, corpus.vocabulary, corpus.text_config), config,
                       network.initial_state(windows.batch_size),
@@ -316,6 +320,11 @@ class Run:
                                     {name: arrays[f"rollback/{name}"] for name in run.blocks})
         run.failures = metadata["failures"]
         return run
+
+
+def default_threads(batch_size: int) -> int:
+    """Return the number of threads of each rank if none is given: one for each core, but at least 8 streams each."""
+    return max(1, min(ranks().cores, batch_size // (_STREAMS_PER_THREAD * ranks().count)))
 
 
 def steps_of(epochs: float, windows: int) -> int:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.cpu import one_blas_thread
-from charrnn.errors import ConfigError, CorpusError, TrainingError
+from charrnn.errors import ConfigError, CorpusError, TrainingError, check_type
 from charrnn.inference.evaluation import Evaluation, evaluate
 from charrnn.mpi import Ranks
 from charrnn.mpi import ranks as all_ranks
@@ -70,6 +70,8 @@ class Trainer:
     """
 
     def __init__(self, run: Run, text: Corpus | Split, ranks: Ranks | None = None) -> None:
+        check_type("run", run, Run)
+        check_type("text", text, Corpus, Split)
         corpus = text.corpus if isinstance(text, Split) else text
         if corpus.fingerprint != run.source.fingerprint:
             raise CorpusError(f"{join_names(corpus.sources) or 'the text'}: not the text this run was trained on "

@@ -1,4 +1,4 @@
-"""Tools to change a checkpoint the way an attacker can: with the right SHA-256, and without the code that writes files."""
+"""Tools to change a checkpoint as an attacker can: with a valid SHA-256, and without the code that writes files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOOTER_SIZE = 80
 
 
 def image_of(data: bytes) -> bytes:
-    """Return the HDF5 file in front of the footer."""
+    """Return the HDF5 file that precedes the footer."""
     return data[:-FOOTER_SIZE]
 
 
@@ -32,13 +32,13 @@ def meta_of(data: bytes) -> tuple[int, int]:
 
 def signed(image: bytes, meta: tuple[int, int] = (0, 0), magic: bytes = MAGIC, version: int = 2, zero: int = 0,
            length: int | None = None, digest: bytes | None = None, end: bytes = END) -> bytes:
-    """Return an image with a footer; by default with the right length and SHA-256."""
+    """Return an image with a footer; by default with the correct length and SHA-256."""
     content = image + HEAD.pack(magic, version, zero, len(image) if length is None else length, *meta)
     return content + (hashlib.sha256(content).digest() if digest is None else digest) + end
 
 
 def resigned(data: bytes) -> bytes:
-    """Return a file with the right SHA-256."""
+    """Return a file with the correct SHA-256."""
     return data[:-40] + hashlib.sha256(data[:-40]).digest() + data[-8:]
 
 
@@ -48,7 +48,7 @@ def of_format_1(image: bytes) -> bytes:
 
 
 def contents(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the arrays of a checkpoint, found by its index, and all of /meta; the caller may change both."""
+    """Return the arrays of a checkpoint, found by its index, and the whole /meta; the caller may change both."""
     offset, length = meta_of(data)
     meta = json.loads(data[offset:offset + length])
     return {name: np.frombuffer(data, dtype, int(np.prod(shape)), offset).reshape(shape).copy()
@@ -56,14 +56,16 @@ def contents(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def with_meta(data: bytes, meta: Any) -> bytes:
-    """Return a file with another /meta, behind all the rest: bytes as they are, or anything else as JSON."""
+    """Return a file with another /meta, after everything else: bytes unchanged, or anything else as JSON."""
     text = meta if isinstance(meta, bytes) else json.dumps(meta).encode()
     return signed(image_of(data) + text, (len(data) - FOOTER_SIZE, len(text)))
 
 
 def with_arrays(data: bytes, arrays: Mapping[str, np.ndarray], meta: Any) -> bytes:
-    """Return a file with other arrays: in place if they have as many bytes, else behind all the rest and so in the
-    index, if ``meta`` has one."""
+    """Return a file with other arrays, and their offsets in the index, if ``meta`` has one.
+
+    An array is replaced in place if its number of bytes is the same; otherwise it is added after everything else.
+    """
     image, index = bytearray(image_of(data)), meta.get("arrays") if isinstance(meta, dict) else None
     before = contents(data)[1]["arrays"]
     for name, array in arrays.items():
@@ -79,7 +81,7 @@ def with_arrays(data: bytes, arrays: Mapping[str, np.ndarray], meta: Any) -> byt
 
 @cache
 def hdf5_places(data: bytes) -> tuple[int, ...]:
-    """Return the offsets of all bytes of an image that belong neither to an array nor to /meta, but to HDF5."""
+    """Return the offsets of all bytes of an image that belong to HDF5, not to an array or to /meta."""
     free = np.ones(len(data) - FOOTER_SIZE, bool)
     arrays, meta = contents(data)
     extents = [(meta["arrays"][name][2], array.nbytes) for name, array in arrays.items()]
@@ -89,7 +91,7 @@ def hdf5_places(data: bytes) -> tuple[int, ...]:
 
 
 def edited(data: bytes, edit: Callable[[h5py.File], Any]) -> bytes:
-    """Return a file whose HDF5 half h5py has changed with ``edit``; the index and /meta are those of before."""
+    """Return a file whose HDF5 part was changed with ``edit`` by h5py; the index and /meta are unchanged."""
     image = BytesIO(image_of(data))
     with h5py.File(image, "r+", libver=("earliest", "v110")) as file:
         edit(file)

@@ -1,10 +1,10 @@
-"""The fuzzer of checkpoints: makes damaged and hostile files, loads each in a child process, and says what came of it.
+"""The fuzzer of checkpoints: make damaged and hostile files, load each in a child process, and report the result.
 
-A mutant is a function of (seed, number) and of what its ``originals`` are, which depends on the versions of NumPy and
-of the package; so a find can be repeated. ``scripts/fuzz`` makes any number of them, ``test_fuzz.py`` some hundred.
+A mutant is a function of (seed, number) and of the ``originals``, which depend on the versions of NumPy and of the package;
+so a find can be repeated. ``scripts/fuzz`` makes any number of mutants, ``test_fuzz.py`` a few hundred.
 
-What a file may end in: it is refused with one CheckpointError of one line, or, where its digest is right, it loads and
-is a run like any other; in either case within the limits, and it is not changed. ``charrnn inspect`` agrees.
+A file may have one of two results. It is rejected with one CheckpointError of one line; or, if its digest is correct, it
+loads and is a valid run. Both happen within the limits, and the file is not changed. ``charrnn inspect`` agrees.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ import numpy as np
 from mutating import MUTATORS, mutant
 
 SECONDS = 5
-"""Of the processor, for one file. Whoever takes them is killed."""
+"""Processor time for one file; a child that uses it up is killed."""
 
 MEGABYTES = 500
-"""Of resident memory, at most, while one file is loaded."""
+"""Upper limit of resident memory while one file is loaded."""
 
 _PATIENCE = 4
-"""By how much longer a child may take by the clock than by the processor, as others may keep that busy."""
+"""A child may take this many times longer by the clock than by the processor, which others may keep busy."""
 
 _ADDRESSES = 2**31
-"""How many bytes of addresses a child may take, so that what goes wrong harms no one else."""
+"""Bytes of address space that a child may use, so that a fault does not affect other processes."""
 
 
 # The judge
@@ -46,7 +46,7 @@ REFUSED, LOADED = "refused", "loaded"
 
 
 class Verdict(NamedTuple):
-    """What came of a file: refused, loaded, or what went wrong; and the message, or what else there is to say."""
+    """The result for a file: refused, loaded, or what went wrong; and the message or other details."""
 
     what: str
     detail: str = ""
@@ -57,7 +57,7 @@ class Verdict(NamedTuple):
 
 
 class Judge:
-    """Loads files in a child process, and takes another child where one was killed.
+    """Load files in a child process, and start another child if one was killed.
 
     ``prepare``, a function of a module, is called in each child before anything else: it may plant a bug.
     """
@@ -77,7 +77,7 @@ class Judge:
         self._stop()
 
     def judge(self, path: Path) -> Verdict:
-        """What comes of ``path``."""
+        """Return the result for ``path``."""
         before = _looks(path)
         verdict = self._ask(path)
         if _looks(path) != before:
@@ -123,7 +123,7 @@ class Judge:
 
 
 def _looks(path: Path) -> Any:
-    """What must not change."""
+    """Return everything about a file that must not change."""
     try:
         state = path.lstat()
     except OSError:
@@ -135,14 +135,14 @@ def _looks(path: Path) -> Any:
 # In the child
 
 def _serve(end: Connection, prepare: Callable[[], Any] | None, seconds: int) -> None:
-    """Judge one path after the other, until there is no one to ask."""
+    """Judge one path after the other, until the parent closes the connection."""
     import resource
 
     warnings.simplefilter("error")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if prepare:
         prepare()
-    _check_inspect(Path(os.devnull), _check_load(Path(os.devnull)))  # so that all is imported
+    _check_inspect(Path(os.devnull), _check_load(Path(os.devnull)))  # so that everything is imported
     _limit(resource.RLIMIT_AS, _addresses() + _ADDRESSES)
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
@@ -154,7 +154,7 @@ def _serve(end: Connection, prepare: Callable[[], Any] | None, seconds: int) -> 
 
 
 def _within(seconds: int, check: Callable[..., Verdict], *arguments: Any) -> Verdict:
-    """What a check says, unless it takes more of the processor and the process is killed."""
+    """Return the verdict of a check; the process is killed if it takes longer."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -176,7 +176,7 @@ def _addresses() -> int:
 
 
 def _peak() -> int:
-    """The most resident memory that this process ever had."""
+    """Return the peak resident memory of this process, in bytes."""
     import resource
 
     try:
@@ -207,14 +207,14 @@ def _check_load(path: Path) -> Verdict:
 
 
 def _check_run(run: Any) -> None:
-    """What was loaded can be saved, and is loaded again as the same."""
+    """Check that a loaded run is finite and can be saved."""
     for block in run.blocks.values():
         assert np.isfinite(block.flat).all()
     run.to_bytes()
 
 
 def _check_inspect(path: Path, verdict: Verdict) -> Verdict:
-    """What ``charrnn inspect`` makes of it, by its exit code and what it writes."""
+    """Check the exit code and the output of ``charrnn inspect``."""
     from charrnn.cli import main
 
     streams = [io.TextIOWrapper(BytesIO(), "utf-8") for _ in range(2)]
@@ -230,9 +230,9 @@ def _check_inspect(path: Path, verdict: Verdict) -> Verdict:
     finally:
         sys.argv = before
     out, err = (_written(stream) for stream in streams)
-    said = err.startswith("Error: ") and err.count("\n") == 1 if code == 1 else code == 0 and not err
+    is_reported = err.startswith("Error: ") and err.count("\n") == 1 if code == 1 else code == 0 and not err
     is_refused = verdict.what == REFUSED and "contains only a model" not in verdict.detail  # which inspect shows
-    if not said or code != is_refused or not (out + err).replace("\n", "").isprintable():
+    if not is_reported or code != is_refused or not (out + err).replace("\n", "").isprintable():
         return Verdict("wrong output of inspect", f"exit code {code}: {out + err!r}")
     return verdict
 
@@ -246,7 +246,7 @@ def _written(stream: io.TextIOWrapper) -> str:
 # The runner
 
 class Find(NamedTuple):
-    """A mutant that ended as none may."""
+    """A mutant with a result that is not allowed."""
 
     number: int
     how: str
@@ -258,7 +258,7 @@ class Find(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What came of many mutants: how many of each mutator were refused, loaded or failed, and what failed."""
+    """The results of many mutants: how many of each mutator were refused, loaded or failed, and the failures."""
 
     counts: dict[str, Counter[str]]
     finds: list[Find]
@@ -272,7 +272,7 @@ class Report(NamedTuple):
 
 
 def fuzz(count: int, seed: int, folder: Path, first: int = 0, judge: Judge | None = None) -> Report:
-    """Try the mutants of ``seed`` from number ``first`` on. Those that fail stay in ``folder``."""
+    """Try the mutants of ``seed`` from number ``first`` on; those that fail are kept in ``folder``."""
     report = Report({how: Counter() for how in MUTATORS}, [])
     path = folder / "mutant.h5"
     with judge or Judge() as judge:

@@ -1,8 +1,8 @@
 """Hostile checkpoints: one builder for each way to make one.
 
-``HOSTILE[name](path, data)`` creates a file at ``path`` from the valid checkpoint ``data``. If it has a footer, its
-SHA-256 is right, unless that is the point: an attacker can compute it. Every file of ``HOSTILE`` must be refused. Those
-of ``TRICKS`` attack programs that parse HDF5; they may also load, but only with the bytes that their index names.
+``HOSTILE[name](path, data)`` creates a file at ``path`` from the valid checkpoint ``data``. If it has a footer, its SHA-256
+is correct, unless the case is about the SHA-256: an attacker can compute it. Every file of ``HOSTILE`` must be rejected.
+The files of ``TRICKS`` attack programs that parse HDF5; they may also load, but only with the bytes that their index names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRICKS: dict[str, Callable[[Path, bytes], Any]] = {}
 WEIGHTS, MEANS, POINTS = "parameters/output/w", "optimizer/mean/output/w", "vocabulary/codepoints"
 
 
-# What is changed: /meta, the values, the bytes, or what is at the path
+# Changes of /meta, of values, of bytes, or of the path
 
 def _add(name: str, build: Callable[[Path, bytes], Any]) -> None:
     assert name not in HOSTILE, name
@@ -37,7 +37,7 @@ def _add(name: str, build: Callable[[Path, bytes], Any]) -> None:
 
 
 def meta(name: str, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Another /meta, with the same arrays; ``change`` returns it, as text or for JSON, or changes what it is given."""
+    """Add a case with another /meta and the same arrays; ``change`` returns it (text or JSON), or changes its argument."""
     def build(path: Path, data: bytes) -> None:
         before = contents(data)[1]
         after = copy.deepcopy(before)
@@ -50,7 +50,7 @@ def meta(name: str, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def values(name: str, array: str, change: Callable[[np.ndarray], Any]) -> None:
-    """Other values in one array."""
+    """Add a case with other values in one array."""
     def build(path: Path, data: bytes) -> None:
         arrays, before = contents(data)
         change(arrays[array])
@@ -60,14 +60,14 @@ def values(name: str, array: str, change: Callable[[np.ndarray], Any]) -> None:
 
 
 def content(name: str, change: Callable[[bytes], bytes]) -> None:
-    """A file of other bytes."""
+    """Add a case with other bytes."""
     _add(name, lambda path, data: path.write_bytes(change(data)))
 
 
 # The index
 
 def _entry(change: Callable[[dict[str, Any]], Any], name: str = WEIGHTS) -> Callable[[dict[str, Any]], None]:
-    """Another entry for an array; ``change`` gets the index."""
+    """Return a change of the entry of an array; ``change`` gets the index."""
     return lambda before: before["arrays"].__setitem__(name, change(before["arrays"]))
 
 
@@ -109,14 +109,14 @@ for _kind, _change in _INDEX.items():
 
 
 def _over_meta(path: Path, data: bytes) -> None:
-    """An array that begins in /meta."""
+    """Make an array begin inside /meta."""
     before = contents(data)[1]
     before["arrays"][WEIGHTS][2] = (len(image_of(data)) + 99) // 8 * 8
     path.write_bytes(with_meta(data, before))
 
 
 def _into_the_footer(path: Path, data: bytes) -> None:
-    """An array whose last 8 bytes would be in the footer."""
+    """Make an array end with 8 bytes of the footer."""
     before = contents(data)[1]
     image = image_of(data) + bytes(-len(data) % 8)
     offset, size = len(image) + 10_000, contents(data)[0][WEIGHTS].nbytes
@@ -198,7 +198,7 @@ def _by_h5py(path: Path, data: bytes) -> None:
 
 
 def _sparse(path: Path, data: bytes, size: int, digest: bytes = bytes(32)) -> None:
-    """A valid image, zeros that take no room on the disk, and a footer."""
+    """Write a valid image, zeros that take no space on the disk, and a footer."""
     with path.open("wb") as sparse:
         sparse.write(image_of(data))
         sparse.truncate(size)
@@ -229,7 +229,7 @@ _add("600 MB of nothing with the right digest", _sparse_and_signed)
 # Attacks on programs that parse HDF5
 
 def trick(name: str, edit: Callable[[h5py.File, Path], Any]) -> None:
-    """h5py changes the HDF5 half; the Path is the folder of the file. /meta and its index stay."""
+    """Add a trick: h5py changes the HDF5 part, and /meta with its index stays; the Path is the folder of the file."""
     def build(path: Path, data: bytes) -> None:
         path.with_name("secret.txt").write_bytes(b"secret" * 1000)
         path.with_name("other.h5").write_bytes(data)
@@ -239,7 +239,7 @@ def trick(name: str, edit: Callable[[h5py.File, Path], Any]) -> None:
 
 
 def _instead(name: str, what: Callable[[h5py.File, Path], Any]) -> Callable[[h5py.File, Path], None]:
-    """Something else in place of an object."""
+    """Return a change that puts something else in the place of an object."""
     def edit(file: h5py.File, folder: Path) -> None:
         new = what(file, folder)
         del file[name]
@@ -267,7 +267,7 @@ def _virtual(source: Callable[[Path], str]) -> Callable[[h5py.File, Path], None]
 
 
 def _bomb(file: h5py.File, folder: Path) -> None:
-    """A gigabyte of zeros in some kilobytes: chunks of 64 MB, deflated twice, all of the same bytes."""
+    """Replace an array by a gigabyte of zeros in a few kilobytes: equal chunks of 64 MB, deflated twice."""
     chunk = zlib.compress(zlib.compress(bytes(2**26)), 9)
     del file[WEIGHTS]
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

@@ -17,7 +17,7 @@ def _text(before: dict[str, Any]) -> bytes:
 
 
 def _with(old: str, new: str | bytes) -> Callable[[dict[str, Any]], bytes]:
-    """A change of /meta as text."""
+    """Return a change of /meta as text."""
     def change(before: dict[str, Any]) -> bytes:
         assert old in _text(before).decode()
         return _text(before).replace(old.encode(), new if isinstance(new, bytes) else new.encode(), 1)
@@ -81,10 +81,10 @@ _METADATA: dict[str, tuple[str, ...]] = {
     "source": ("characters", "fingerprint", "names", "windows"),
 }
 _SETTINGS = ("model.config", "model.text", "train")
-"""Parts in which a missing setting takes its default."""
+"""The parts in which a missing setting takes its default."""
 
 _FIXED = ("embedding_size", "hidden_size", "eval_every", "learning_rate", "threads", "steps", "batch_size", "seq_len")
-"""Settings whose default does not fit the rest of the file."""
+"""Settings whose default does not match the rest of the file."""
 
 
 def _at(before: dict[str, Any], part: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _at(before: dict[str, Any], part: str) -> dict[str, Any]:
 
 
 def _set(part: str, name: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """Another value, or what a function returns for one, for those that are large."""
+    """Return a change of a value, or of the result of a function, for values that are too large."""
     return lambda before: _at(before, part).__setitem__(name, value() if callable(value) else value)
 
 
@@ -126,7 +126,7 @@ for _part, _name in [("model", "vocabulary"),
 
 
 def _all_large(before: dict[str, Any]) -> None:
-    """The largest model there can be, said alike everywhere."""
+    """Claim the largest possible model, consistently in all places."""
     metadata = before["metadata"]
     metadata["model"]["config"] |= {"hidden_size": 2**16, "layers": 100, "embedding_size": 2**16}
     metadata["train"]["batch_size"] = 2**16

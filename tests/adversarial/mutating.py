@@ -1,4 +1,4 @@
-"""The mutators of the fuzzer: each makes another file of a valid checkpoint."""
+"""The mutators of the fuzzer: each turns a valid checkpoint into another file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS = (0, 1, 2, 3, 4, 8, 127, 128, 255, 2**15, 2**16 - 1, 2**31, 2**32 - 1, 2
 
 @cache
 def originals() -> tuple[bytes, ...]:
-    """Valid checkpoints: one of each cell, small."""
+    """Return small valid checkpoints, one for each cell."""
     from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
 
     text = Corpus.from_text("The quick brown fox jumps over the lazy dög. " * 12, ["notes.txt"])
@@ -42,7 +42,7 @@ def originals() -> tuple[bytes, ...]:
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Bytes flipped, set, cut, added, swapped; the SHA-256 is that of the old ones."""
+    """Flip, set, cut, add or swap bytes; the SHA-256 is that of the original bytes."""
     before = data
     while data == before:
         for _ in range(rng.choice((1, 1, 1, 2, 5))):
@@ -77,7 +77,7 @@ def _damage(data: bytes, rng: random.Random) -> bytes:
 
 
 def signed_bytes(data: bytes, rng: random.Random) -> bytes:
-    """The same changes to the HDF5 file, and a footer with its length and SHA-256; /meta as before, or moved along."""
+    """Change the HDF5 file in the same ways, with a footer of its length and SHA-256; /meta stays, or moves along."""
     changed = damaged(image_of(data), rng)
     offset, length = meta_of(data)
     moved = len(changed) - len(image_of(data)) if rng.random() < 0.5 else 0
@@ -85,7 +85,7 @@ def signed_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def hdf5(data: bytes, rng: random.Random) -> bytes:
-    """Other bytes of HDF5, with the right SHA-256. Nothing reads them, so the file loads."""
+    """Change bytes of HDF5, with the correct SHA-256. They are not read, so the file loads."""
     changed, places = bytearray(data), hdf5_places(data)
     for _ in range(rng.choice((1, 1, 2, 3, 5))):
         first = rng.randrange(len(places))
@@ -96,7 +96,7 @@ def hdf5(data: bytes, rng: random.Random) -> bytes:
 
 
 def footer(data: bytes, rng: random.Random) -> bytes:
-    """Other fields in the footer, with the right SHA-256."""
+    """Change fields of the footer, with the correct SHA-256."""
     before = HEAD.unpack_from(data, len(data) - FOOTER_SIZE)
     fields = list(before)
     while fields == [*before]:
@@ -110,7 +110,7 @@ def footer(data: bytes, rng: random.Random) -> bytes:
 
 
 def text(data: bytes, rng: random.Random) -> bytes:
-    """Other bytes in the JSON text of /meta, with the right SHA-256."""
+    """Change bytes in the JSON text of /meta, with the correct SHA-256."""
     offset, length = meta_of(data)
     changed = data[offset:offset + length]
     if rng.random() < 0.5:
@@ -128,7 +128,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def metadata(data: bytes, rng: random.Random) -> bytes:
-    """Other metadata with the same arrays, or with arrays that are made to match."""
+    """Change the metadata; the arrays stay, or are made to match."""
     all_arrays, meta = contents(data)
     for _ in range(rng.choice((1, 1, 2, 3))):
         _change(meta, rng)
@@ -166,7 +166,7 @@ def _change(meta: Any, rng: random.Random) -> None:
 
 
 def _matching(arrays: dict[str, np.ndarray], meta: Any) -> bytes | None:
-    """A file with arrays for the metadata, if there can be any."""
+    """Return a file with arrays that match the metadata, if that is possible."""
     from charrnn.storage.container import to_bytes
     from charrnn.training.schema import expected_arrays
 
@@ -184,7 +184,7 @@ def _matching(arrays: dict[str, np.ndarray], meta: Any) -> bytes | None:
 
 
 def index(data: bytes, rng: random.Random) -> bytes:
-    """Other entries in the index of the arrays: offsets, dtypes, shapes, names."""
+    """Change entries in the index of the arrays: offsets, dtypes, shapes, names."""
     meta, before = contents(data)[1], contents(data)[1]["arrays"]
     for _ in range(rng.choice((1, 1, 2, 3))):
         name, other, how = rng.choice(sorted(before)), rng.choice(sorted(before)), rng.randrange(10)
@@ -206,7 +206,7 @@ def index(data: bytes, rng: random.Random) -> bytes:
 
 
 def arrays(data: bytes, rng: random.Random) -> bytes:
-    """Arrays with other values, dtypes, shapes and names; the index says so."""
+    """Change the values, dtypes, shapes and names of arrays, also in the index."""
     before, meta = contents(data)
     after = {}
     for name in rng.sample(sorted(before), rng.choice((1, 1, 2, 3))):
@@ -244,7 +244,7 @@ MUTATORS: dict[str, Mutator] = {function.__name__.replace("_", " "): function fo
 
 
 class Mutant(NamedTuple):
-    """A file, how it was made, and what may come of it: refused, loaded, or both."""
+    """A file, how it was made, and its allowed results: refused, loaded, or both."""
 
     how: str
     data: bytes
@@ -252,7 +252,7 @@ class Mutant(NamedTuple):
 
 
 def mutant(seed: int, number: int) -> Mutant:
-    """One of the mutants of this seed; the mutators take turns."""
+    """Return one of the mutants of this seed; the mutators take turns."""
     rng = random.Random(f"{seed}-{number}")
     how = list(MUTATORS)[number % len(MUTATORS)]
     allowed = {"damaged": ("refused",), "footer": ("refused",), "hdf5": ("loaded",)}.get(how, ("refused", "loaded"))

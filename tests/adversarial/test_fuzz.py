@@ -1,4 +1,4 @@
-"""Some hundred mutants of checkpoints, and bugs planted to see that the fuzzer finds them."""
+"""A few hundred mutants of checkpoints, and planted bugs that the fuzzer must find."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _load = Run.load
 
 
 def instead(load: Callable[[Path], Any]) -> None:
-    """Loads a path with ``load``, but for the first, which only warms up."""
+    """Return a loader that calls ``load`` for each path but the first, which only warms up."""
     calls = itertools.count()
     Run.load = lambda path: load(path) if next(calls) else _load(path)  # type: ignore[assignment,method-assign]
 
@@ -165,7 +165,7 @@ def unchecked_values() -> None:
     (a_change, {"changed file"}, 1),
     (unchecked_values, {"no run"}, 120),
 ])
-def test_the_fuzzer_finds(plant: Callable[[], None], found: set[str], count: int, tmp_path: Path) -> None:
+def test_the_fuzzer_finds_planted_bugs(plant: Callable[[], None], found: set[str], count: int, tmp_path: Path) -> None:
     report = fuzz(count, 5, tmp_path, judge=Judge(plant, seconds=1 if "hang" in found else SECONDS))
     assert {find.verdict.what for find in report.finds} == found
     for find in report.finds:

@@ -1,4 +1,4 @@
-"""Every hostile construction ends in one line, within the limits, and without harm."""
+"""Every hostile file is rejected with one line, within the limits, and without side effects."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def valid() -> bytes:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile(name: str, tmp_path: Path, valid: bytes, judge: Judge) -> None:
+def test_rejects_a_hostile_file(name: str, tmp_path: Path, valid: bytes, judge: Judge) -> None:
     HOSTILE[name](tmp_path / "run.h5", valid)
     verdict = judge.judge(tmp_path / "run.h5")
     assert verdict.what == REFUSED, verdict
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_tricks_of_hdf5(name: str, tmp_path: Path, valid: bytes, judge: Judge) -> None:
-    """What loads are the bytes that the index names, and nothing of ``secret.txt`` or ``other.h5``."""
+def test_tricks_of_hdf5_load_only_what_the_index_names(name: str, tmp_path: Path, valid: bytes, judge: Judge) -> None:
+    """Only the bytes that the index names are loaded, and nothing of ``secret.txt`` or ``other.h5``."""
     TRICKS[name](tmp_path / "run.h5", valid)
     verdict = judge.judge(tmp_path / "run.h5")
     assert not verdict.failed, verdict
@@ -53,22 +53,22 @@ def test_tricks_of_hdf5(name: str, tmp_path: Path, valid: bytes, judge: Judge) -
             name: array.tobytes() for name, array in indexed.items()}
 
 
-# The same tools without malice: what they make is refused for what was done, and not for how it was made
+# The same tools used harmlessly: files are rejected because of their content, not because of how they were made
 
-def test_a_new_digest_alone_is_fine(tmp_path: Path, valid: bytes, judge: Judge) -> None:
+def test_accepts_a_file_with_a_new_digest(tmp_path: Path, valid: bytes, judge: Judge) -> None:
     assert resigned(valid) == valid
     (tmp_path / "run.h5").write_bytes(with_meta(valid, contents(valid)[1]))
     assert judge.judge(tmp_path / "run.h5") == Verdict(LOADED)
 
 
-def test_another_weight_alone_is_fine(tmp_path: Path, valid: bytes, judge: Judge) -> None:
+def test_accepts_a_file_with_another_weight(tmp_path: Path, valid: bytes, judge: Judge) -> None:
     arrays, meta = contents(valid)
     arrays["parameters/output/w"][0, 0] = np.float32(1.5)
     (tmp_path / "run.h5").write_bytes(with_arrays(valid, arrays, meta))
     assert judge.judge(tmp_path / "run.h5") == Verdict(LOADED)
 
 
-def test_other_metadata_alone_is_fine(tmp_path: Path, valid: bytes, judge: Judge) -> None:
+def test_accepts_a_file_with_other_metadata(tmp_path: Path, valid: bytes, judge: Judge) -> None:
     arrays, meta = contents(valid)
     meta["metadata"]["train"]["steps"] = 10**6
     (tmp_path / "run.h5").write_bytes(with_arrays(valid, arrays, meta))
@@ -76,7 +76,7 @@ def test_other_metadata_alone_is_fine(tmp_path: Path, valid: bytes, judge: Judge
 
 
 @pytest.mark.parametrize("limit", ["_LARGEST_FILE", "_LARGEST_META", "_MOST_VALUES"])
-def test_what_would_not_be_read_is_not_written(
+def test_does_not_write_what_it_would_not_read(
         limit: str, tmp_path: Path, valid: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run.h5").write_bytes(valid)
     run = Run.load(tmp_path / "run.h5")

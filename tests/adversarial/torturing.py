@@ -1,9 +1,9 @@
-"""Trainings that are killed, interrupted, left without room on the disk or without their folder, and read meanwhile.
+"""Trainings that are killed, interrupted, deprived of disk space or of their folder, and read at the same time.
 
-What came of each is held against a training that nobody disturbed: ``last.h5`` and ``best.h5`` byte for byte,
-``metrics.csv`` row for row but for its times. ``scripts/torture`` does it any number of times, ``test_torture.py`` some.
+Each result is compared with an undisturbed training: ``last.h5`` and ``best.h5`` byte for byte, ``metrics.csv`` row for row
+except for its times. ``scripts/torture`` runs any number of them, ``test_torture.py`` a few.
 
-Run as a program (see ``_child``) this file is ``python -m charrnn`` with a plan what befalls it at which call of the
+Run as a program (see ``_child``), this file is ``python -m charrnn`` with a plan of what happens to it at which call of the
 operating system.
 """
 
@@ -51,11 +51,10 @@ _UNSAVED = re.compile(rf"Warning: {NAME}: step (\d+) cannot be saved \(([^()]+)\
 
 @dataclass
 class Tally:
-    """What came of the tries of one kind.
+    """The results of the tries of one kind.
 
-    ``tries`` counts what hit: kills, signals, saves that failed, loads. ``lost`` is the most steps that one of them
-    cost, None where that was not measured; ``restarts`` how often a kill came before the first save and left nothing
-    to resume.
+    ``tries`` counts events: kills, signals, failed saves, loads. ``lost`` is the largest number of steps that one of them
+    cost, None if that was not measured. ``restarts`` counts kills before the first save, which left nothing to resume.
     """
 
     kind: str
@@ -71,7 +70,7 @@ class Tally:
 
 
 def table(tallies: list[Tally]) -> str:
-    """The tallies for a terminal, one a line."""
+    """Return the tallies as a table, one per line."""
     head = ("", "trainings", "tries", "steps lost at most", "restarts", "mismatches", "other failures")
     rows = [head] + [(tally.kind, str(tally.trainings), str(tally.tries), "-" if tally.lost is None else str(tally.lost),
                       str(tally.restarts), str(len(tally.mismatches)), str(len(tally.failures))) for tally in tallies]
@@ -80,7 +79,7 @@ def table(tallies: list[Tally]) -> str:
 
 
 class End(NamedTuple):
-    """How a process ended: its exit code (below zero: by that signal), and what it wrote."""
+    """How a process ended: its exit code (if negative, the signal), and its output."""
 
     code: int
     out: str
@@ -92,7 +91,7 @@ class End(NamedTuple):
 
 
 class Training:
-    """A process that trains in ``folder``. With a ``plan`` it reports its steps, and the plan befalls it."""
+    """A process that trains in ``folder``. With a ``plan`` it reports its steps, and the plan is carried out in it."""
 
     def __init__(self, folder: Path, arguments: list[str], plan: dict[str, Any] | None = None) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -114,7 +113,7 @@ class Training:
         return self.process.poll() is None
 
     def until(self, condition: Callable[[], bool], pause: float = 0.001) -> bool:
-        """Wait until ``condition`` holds; False where the training ended before."""
+        """Wait until ``condition`` is true; return False if the training ended before."""
         while self.runs:
             if condition():
                 return True
@@ -122,12 +121,12 @@ class Training:
         return False
 
     def sleep(self, seconds: float) -> bool:
-        """Wait; False where the training ended before."""
+        """Wait; return False if the training ended before."""
         end = time.monotonic() + seconds
         return self.until(lambda: time.monotonic() >= end)
 
     def end(self) -> End:
-        """Wait for the end."""
+        """Wait for the end; return how the process ended."""
         try:
             out, err = self.process.communicate(timeout=_HANGING)
         except subprocess.TimeoutExpired:
@@ -137,14 +136,14 @@ class Training:
         return End(self.process.returncode, out.decode(), err.decode())
 
     def steps(self) -> int:
-        """The last step that a watched training took, 0 where it took none; to be asked once, after its end."""
+        """Return the last step that a watched training took, 0 if none; call it once, after its end."""
         with os.fdopen(self._report, "rb") as report:
             numbers = report.read()
         return int(struct.unpack("<I", numbers[-4:])[0]) if numbers else 0
 
 
 def _limit_files(size: int, process: int = 0) -> None:
-    """Let no file of a process grow beyond ``size``: writing more is an error, as on a full disk."""
+    """Limit the files of a process to ``size`` bytes: writing more is an error, as on a full disk."""
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     if process:
         resource.prlimit(process, resource.RLIMIT_FSIZE, (size, most))
@@ -153,7 +152,7 @@ def _limit_files(size: int, process: int = 0) -> None:
 
 
 class Attempt:
-    """One training that something befalls, in a folder of its own."""
+    """One disturbed training, in its own folder."""
 
     def __init__(self, torture: Torture, tally: Tally, number: int) -> None:
         self.torture, self.tally = torture, tally
@@ -188,7 +187,7 @@ class Attempt:
         self.is_good = False
 
     def start(self, plan: dict[str, Any] | None = None) -> Training:
-        """Begin the training, or go on with it where there is something to go on with."""
+        """Begin the training, or resume it if it was saved."""
         if self.run.last.exists():
             arguments = ["resume", NAME]
         else:
@@ -198,7 +197,7 @@ class Attempt:
         return self._trainings[-1]
 
     def wait(self, training: Training) -> bool:
-        """Wait for some moment after the first save, mostly before the last; False where the training ended before."""
+        """Wait for a random moment after the first save, mostly before the last; return False if the training has ended."""
         saves = self.rng.randint(1, len(SAVES) * 2 // 3)
         seen: set[tuple[int, int]] = set()
 
@@ -211,7 +210,7 @@ class Attempt:
         return training.until(are_done) and training.sleep(self.rng.uniform(0, 2 * self.torture.duration / len(SAVES)))
 
     def look(self) -> int | None:
-        """Load what is there, note the step of ``last.h5``, which never goes back, and return it."""
+        """Load the files that exist; note and return the step of ``last.h5``, which must never decrease."""
         steps = {}
         for file in (self.run.best, self.run.last):
             if file.exists():
@@ -226,7 +225,7 @@ class Attempt:
         return step
 
     def after_a_kill(self, training: Training, end: End) -> None:
-        """Look at what a killed training has left behind."""
+        """Check what a killed training has left behind."""
         self.tally.tries += 1
         step = self.look()
         if end.err:
@@ -238,22 +237,22 @@ class Attempt:
                 self.fail(f"lost {lost} steps")
 
     def finish(self) -> None:
-        """Let nothing befall it any more, until it is done; then compare."""
+        """Finish the training undisturbed, then compare."""
         if self.is_good:
             self.expect(self.start().end())
             self.compare()
 
     def expect(self, end: End, err: str = "") -> None:
-        """A training that came to its end has the right exit code and result."""
+        """Check the exit code and the output of a finished training."""
         if end != (0, self.torture.undisturbed.out, err):
-            self.fail(f"ended with {end}, and not with {End(0, self.torture.undisturbed.out, err)}")
+            self.fail(f"ended with {end} instead of {End(0, self.torture.undisturbed.out, err)}")
 
     def compare(self) -> None:
-        """Hold the run against the undisturbed one."""
+        """Compare the run with the undisturbed one."""
         self.look()
         found, wanted = sorted(os.listdir(self.run.path)), sorted(os.listdir(self.torture.reference.path))
         if found != wanted:
-            self.fail(f"the run folder holds {', '.join(found)}")
+            self.fail(f"the run folder contains {', '.join(found)}")
         self.compare_file("last.h5")
         self.compare_file("best.h5")
         rows, others = rows_of(self.run.metrics), rows_of(self.torture.reference.metrics)
@@ -265,11 +264,14 @@ class Attempt:
     def compare_file(self, name: str) -> None:
         mine, other = self.run.path / name, self.torture.reference.path / name
         if not mine.exists() or mine.read_bytes() != other.read_bytes():
-            self.differ(f"{name} is another one than that of the undisturbed run")
+            self.differ(f"{name} differs from that of the undisturbed run")
 
     def judge_failed_saves(self, end: End, before: int | None = None) -> None:
-        """Each save that failed has its line and nothing else has, the exit code says whether the last one did, and
-        ``last.h5`` is of the last save that has no line. ``before`` is the step that the process began with."""
+        """Check the messages about failed saves, the exit code and ``last.h5``.
+
+        Each failed save has one line, and there are no other lines. The exit code says whether the last save failed, and
+        ``last.h5`` is of the last save without a line. ``before`` is the step at which the process began.
+        """
         lines = end.err.splitlines()
         left = {step for step in SAVES if step > (before or 0)} | {before or 0}
         saved, warned = before, []
@@ -299,10 +301,10 @@ class Attempt:
 
 
 class Torture:
-    """Tries of all kinds, each a function of ``seed`` and its number (and of the machine's speed).
+    """Tries of all kinds, each a function of ``seed`` and its number (and of the speed of the machine).
 
-    ``scratch`` is a folder for them; what a failing one left behind stays there. ``compare_with`` are further options
-    of the undisturbed training only, so that a test can make the two differ.
+    ``scratch`` is their folder; the files of failed tries are kept there. ``compare_with`` are further options of the
+    undisturbed training only, so that a test can make the two differ.
     """
 
     def __init__(self, scratch: Path, seed: int = 1, compare_with: tuple[str, ...] = ()) -> None:
@@ -322,11 +324,11 @@ class Torture:
         if self.undisturbed.code or self.undisturbed.err:
             raise RuntimeError(f"the undisturbed training ended with {self.undisturbed}")
         if [int(row["step"]) for row in rows_of(self.reference.metrics)] != [*range(1, STEPS + 1)]:
-            raise RuntimeError("the undisturbed training has not a row for each step")
+            raise RuntimeError("the undisturbed training has no row for some steps")
         self.size = self.reference.last.stat().st_size
 
     def _attempts(self, tally: Tally, most: int, enough: float = math.inf) -> Iterator[Attempt]:
-        """So many attempts, fewer where ``enough`` tries have hit before."""
+        """Yield up to ``most`` attempts, until there were ``enough`` tries."""
         for number in range(most):
             if tally.tries >= enough:
                 break
@@ -337,8 +339,10 @@ class Torture:
                     self.show(f"{what}; see {attempt.folder}")
 
     def kills(self, count: int) -> list[Tally]:
-        """At least ``count`` kills, a quarter each at a random moment, in a save, at a call, and in mid-write. A training
-        is killed up to four times before it may come to its end."""
+        """Kill at least ``count`` times, a quarter each at a random moment, in a save, at a call, and during a write.
+
+        A training is killed up to four times before it may finish.
+        """
         kinds = {"killed at any time": self._kill_at_any_time, "killed in a save": self._kill_in_a_save,
                  "killed at a call": self._kill_at_a_call, "killed in a write": self._kill_in_a_write}
         tallies = []
@@ -381,7 +385,7 @@ class Torture:
         return training
 
     def _a_call(self, attempt: Attempt) -> int:
-        """The number of some call of the operating system, mostly one that a process goes so far as to make."""
+        """Return the number of a random call of the operating system, mostly one that a process reaches."""
         return attempt.rng.randint(1, _CALLS_OF_A_SAVE * len(SAVES) * 2 // 3)
 
     def _kill_at_a_call(self, attempt: Attempt) -> Training:
@@ -391,7 +395,7 @@ class Torture:
         return attempt.start({"do": "cut", "at": [self._a_call(attempt)], "size": attempt.rng.randrange(self.size)})
 
     def signals(self, count: int) -> list[Tally]:
-        """``count`` times each: Ctrl-C or SIGTERM, and two of them at once or shortly after one another."""
+        """Send ``count`` times each: Ctrl-C or SIGTERM, and two signals at once or in short succession."""
         tallies = []
         for kind, number in (("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM)):
             for times, interrupt in (("", self._interrupt), (" twice", self._interrupt_twice)):
@@ -414,7 +418,7 @@ class Torture:
         attempt.tally.note_lost(training.steps() - step)
         line = f"Stopped after step {step} of {STEPS} and saved. Go on with: charrnn resume {NAME}\n"
         if end != (128 + number, "", line):
-            attempt.fail(f"ended with {end}, and not with {End(128 + number, '', line)}")
+            attempt.fail(f"ended with {end} instead of {End(128 + number, '', line)}")
         self._nothing_is_left_over(attempt)
         return None
 
@@ -439,7 +443,7 @@ class Torture:
         is_late = end.err.startswith("Stopped after step ")  # it may have met Python at its very end
         is_right = end.code == 128 + number and (is_late or "Traceback" not in end.err)
         if end.out or not (is_right or (is_late and end.code == -number)):
-            attempt.fail(f"ended with {end}, and not with code {128 + number}")
+            attempt.fail(f"ended with {end} instead of code {128 + number}")
         self._nothing_is_left_over(attempt)
 
     def _nothing_is_left_over(self, attempt: Attempt) -> None:
@@ -448,7 +452,7 @@ class Torture:
                 attempt.fail(f"{name} was left over")
 
     def full_disks(self, count: int) -> list[Tally]:
-        """``count`` times each: no room from the start or from a resume on, no room for a while, calls that fail."""
+        """Fill the disk ``count`` times each: from the start or from a resume on, or for a while; or let calls fail."""
         kinds = {"disk full": self._disk_full, "disk full for a while": self._disk_full_for_a_while,
                  "calls that fail": self._calls_that_fail}
         tallies = []
@@ -468,7 +472,7 @@ class Torture:
         return tallies
 
     def _limit(self, attempt: Attempt) -> int:
-        """Some size, below and around that of a checkpoint, which has good weights in it or has not."""
+        """Return a random size, below or around that of a checkpoint, with or without weights to roll back to."""
         rng, size = attempt.rng, self.size
         return rng.choice((0, 100, rng.randrange(size), size - 1, size, size + rng.randrange(100),
                            rng.randrange(size, 2 * size)))
@@ -502,10 +506,12 @@ class Torture:
         attempt.judge_failed_saves(attempt.start(plan).end())
 
     def folders(self, count: int) -> list[Tally]:
-        """``count`` times each: the run folder is moved away for good, moved away for a while, moved away and replaced by
-        an empty one. Where permissions hold (not for root), it is made read-only for a while instead of moved."""
+        """Move the run folder away ``count`` times each: for good, for a while, and with an empty folder in its place.
+
+        If permissions apply (not for root), the folder is made read-only for a while instead of being moved.
+        """
         kinds = {"folder gone": self._folder_gone, "folder gone for a while": self._folder_gone_for_a_while,
-                 "folder made anew": self._folder_made_anew}
+                 "folder replaced": self._folder_replaced}
         tallies = []
         for kind, torture in kinds.items():
             tallies.append(Tally(kind))
@@ -540,7 +546,7 @@ class Torture:
             remove_leftovers(file)  # of the save that it was taken away from
         attempt.compare() if attempt.saved == STEPS else attempt.finish()
 
-    def _folder_made_anew(self, attempt: Attempt) -> None:
+    def _folder_replaced(self, attempt: Attempt) -> None:
         training, path = attempt.start(), attempt.run.path
         if attempt.wait(training):
             training.process.send_signal(signal.SIGSTOP)
@@ -558,7 +564,7 @@ class Torture:
             attempt.differ("metrics.csv does not end as that of the undisturbed run")
 
     def reads(self, count: int) -> list[Tally]:
-        """``count`` trainings whose ``best.h5`` and ``last.h5`` are loaded over and over while they are replaced."""
+        """Load ``best.h5`` and ``last.h5`` of ``count`` trainings repeatedly while they are replaced."""
         tally = Tally("read meanwhile")
         for attempt in self._attempts(tally, count):
             training, steps = attempt.start(), {attempt.run.best: 0, attempt.run.last: 0}
@@ -583,14 +589,14 @@ def train_arguments() -> list[str]:
 
 
 def make_text() -> str:
-    """Words that are drawn from a few: a text on which these options find their best state before their last."""
+    """Return random words: a text for which the best state of these options comes before the last."""
     rng = random.Random("1 text")
     words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 7))) for _ in range(60)]
     return " ".join(rng.choice(words) for _ in range(CHARACTERS))[:CHARACTERS]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv by column, without the times; none where there is no such file."""
+    """Return the rows of a metrics.csv by column, without the times; none if the file does not exist."""
     if not path.exists():
         return []
     with open(path, newline="") as file:
@@ -598,10 +604,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 @contextmanager
-def _befallen(plan: dict[str, Any]) -> Iterator[None]:
-    """Within it, count calls of open, fsync and replace, and do what ``plan`` says at those numbered in its ``at``:
-    kill the process, let it die in the middle of its next write of more than ``size`` bytes, interrupt it, or let the
-    call fail with ``errno``; all but the last before the call, or ``after`` it."""
+def _carried_out(plan: dict[str, Any]) -> Iterator[None]:
+    """Count calls of open, fsync and replace, and do what ``plan`` says at those whose numbers are in its ``at``.
+
+    It kills the process, kills it in the middle of its next write of more than ``size`` bytes, interrupts it, or makes the
+    call fail with ``errno``; all except the last before the call, or ``after`` it.
+    """
     count = 0
 
     def strike() -> None:
@@ -641,8 +649,10 @@ def _befallen(plan: dict[str, Any]) -> Iterator[None]:
 
 
 def _child() -> None:
-    """``torturing.py PLAN ...`` does what ``charrnn ...`` does, but reports its steps to the pipe that the plan names,
-    and while it trains, the plan befalls it; no file of it grows beyond the plan's ``limit``."""
+    """Do what ``charrnn ...`` does for ``torturing.py PLAN ...``, and carry out the plan during the training.
+
+    Its steps are reported to the pipe that the plan names, and its files are limited to the plan's ``limit``.
+    """
     from charrnn.cli import main
     from charrnn.training.keeper import Keeper
     from charrnn.training.trainer import Trainer
@@ -657,11 +667,11 @@ def _child() -> None:
         os.write(plan["report"], struct.pack("<I", taken.number))
         return taken
 
-    def befallen(keeper: Any, stop: Any) -> None:
-        with _befallen(plan):
+    def carried_out(keeper: Any, stop: Any) -> None:
+        with _carried_out(plan):
             train(keeper, stop)
 
-    Trainer.step, Keeper.train = reported, befallen  # type: ignore[assignment, method-assign]
+    Trainer.step, Keeper.train = reported, carried_out  # type: ignore[assignment, method-assign]
     main()
 
 

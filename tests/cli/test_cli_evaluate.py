@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from command_line import FIGURES, RUN, SMALL, Cli, refused
 
+from charrnn import Corpus, Run
+from charrnn.inference.evaluation import evaluate
+
 
 def test_evaluate_prints_the_line_of_train(here: Path, cli: Cli, trained: tuple[Path, Any]) -> None:
     for path in (RUN, RUN / "best.h5"):
@@ -31,10 +34,33 @@ def test_evaluate_reads_a_text_file(here: Path, cli: Cli) -> None:
     assert re.fullmatch("text " + FIGURES, answer.out)
     assert answer.out.split(" ", 1)[1] == cli("evaluate", RUN).out.split(" ", 1)[1]  # it is the validation part
     assert cli("evaluate", RUN, "other.txt", "--streams", 1).out == answer.out
-    assert cli("evaluate", RUN, "other.txt", "--streams", 7).out != answer.out
+    figures, _, how = cli("evaluate", RUN, "other.txt", "--streams", 7).out.partition("  (")
+    assert figures != answer.out.partition("  (")[0]
+    assert how == "carried, 7 streams)\n"
+    length = len(text[540:])
+    assert cli("evaluate", RUN, "other.txt", "--streams", 10**6).out.endswith(f"  (carried, {length - 1} streams)\n")
 
 
-@pytest.mark.parametrize(("text", "words"), [("", ["other.txt", "0 characters"]), ("t", ["other.txt", "1 characters"]),
+def test_evaluate_reads_a_text_in_cold_windows(here: Path, cli: Cli) -> None:
+    run = Run.load(RUN / "best.h5")
+    expected = evaluate(run.model.network, run.split(Corpus.read("notes.txt")).validation.ids, window=8)
+    answer = cli("evaluate", RUN, "--window", 8)
+    assert answer == (0, expected.line("validation") + "\n", "")
+    assert answer.out.endswith("  (cold windows of 8)\n")
+    Path("other.txt").write_text(Path("notes.txt").read_text(encoding="utf-8")[540:], encoding="utf-8")
+    assert cli("evaluate", RUN, "other.txt", "--window", 8).out.split(" ", 1)[1] == answer.out.split(" ", 1)[1]
+
+
+@pytest.mark.parametrize(("options", "problem"), [
+    (("--window", 0), "must be at least 1, not 0"), (("--window", 61), "must be below 60, the length of the text, not 61"),
+    (("--window", 8, "--streams", 1), "cannot be combined with --streams; pass one of them")])
+def test_evaluate_rejects_an_invalid_window(here: Path, cli: Cli, options: tuple, problem: str) -> None:
+    for text in ((), ("notes.txt",))[:1 if "61" in problem else 2]:
+        answer = cli("evaluate", RUN, *text, *options)
+        assert answer == (2, "", f"Error: Invalid value for '--window': {problem}\n")
+
+
+@pytest.mark.parametrize(("text", "words"), [("", ["other.txt", "0 characters"]), ("t", ["other.txt", "1 character"]),
                                              ("the ß", ["'ß' (U+00DF, LATIN SMALL LETTER SHARP S)"])])
 def test_evaluate_rejects_a_text_that_it_cannot_read(here: Path, cli: Cli, text: str, words: list[str]) -> None:
     Path("other.txt").write_text(text, encoding="utf-8")

@@ -1,3 +1,5 @@
+"""charrnn.inference.evaluation"""
+
 import math
 from itertools import pairwise
 
@@ -8,9 +10,9 @@ from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError
-from charrnn.inference.evaluation import Evaluation, evaluate, stream_count
+from charrnn.inference.evaluation import Evaluation, evaluate, how_read, stream_count
 from charrnn.nn.model import CharRNN
-from charrnn.nn.parallel import Team
+from charrnn.nn.parallel import Team, Workers
 
 V = 7
 CELLS = ["rnn", "lstm", "gru"]
@@ -25,15 +27,17 @@ def text(length, seed=1):
 
 
 def losses(model, ids):
-    """The loss of each character of ``ids`` but the first, read in one call from a zero state."""
+    """Return the loss of each character of ``ids`` but the first, read in one call from a zero state."""
     logits, _ = model.forward(ids[:-1, None], model.initial_state(1))
     logits = logits[:, 0]
     return [math.log(sum(math.exp(x) for x in row)) - row[target] for row, target in zip(logits.tolist(), ids[1:].tolist())]
 
 
 def losses_in_streams(model, ids, streams, starts=()):
-    """The same, with ``streams`` streams of equal length that start from zero, as at ``starts``; the last goes on to the
-    end."""
+    """Return the same losses for ``streams`` streams of equal length; the last one continues to the end of the text.
+
+    Each stream starts from a zero state, and so does the text at each of ``starts``.
+    """
     length = (len(ids) - 1) // streams
     bounds = sorted({*(length * k for k in range(streams)), *starts} - {len(ids) - 1}) + [len(ids) - 1]
     return [loss for first, last in pairwise(bounds) for loss in losses(model, ids[first:last + 1])]
@@ -57,7 +61,7 @@ def test_one_stream_is_the_mean_loss_with_layers_and_embedding():
 @given(st.integers(2, 400), st.integers(1, 40))
 @example(41, 8)  # divides
 @example(42, 8)  # one character is left
-@example(48, 8)  # all but one are left
+@example(48, 8)  # as many are left as possible
 @example(300, 37)  # more than one group of streams
 def test_every_character_counts_once_whatever_the_length(length, streams):
     model, ids = model_of(hidden_size=3), text(length)
@@ -70,8 +74,8 @@ def test_every_character_counts_once_whatever_the_length(length, streams):
 @settings(max_examples=40)
 @given(st.integers(2, 400), st.integers(1, 40), st.sets(st.integers(0, 399)))
 @example(400, 1, {0, 5, 6, 127, 128, 129, 398, 399})
-@example(300, 37, {8, 100, 101, 296, 298})  # more than one group of streams; some in what is left over
-def test_every_document_is_read_from_zero(length, streams, starts):
+@example(300, 37, {8, 100, 101, 296, 298})  # more than one group of streams; some in the remainder
+def test_every_document_starts_from_a_zero_state(length, streams, starts):
     model, ids, starts = model_of(hidden_size=3), text(length), sorted(start for start in starts if start < length)
     result = evaluate(model, ids, streams=streams, starts=np.array(starts, np.int64))
     expected = losses_in_streams(model, ids, min(streams, length - 1), starts)
@@ -79,14 +83,14 @@ def test_every_document_is_read_from_zero(length, streams, starts):
     assert result.nats == pytest.approx(np.mean(expected), rel=1e-12)
 
 
-def test_the_last_character_counts():
+def test_the_last_character_is_predicted():
     model, ids = model_of(), text(1000)
     figures = {evaluate(model, np.append(ids[:-1], last).astype(np.uint8), streams=7).nats for last in range(V)}
     assert len(figures) == V
 
 
 @pytest.mark.parametrize("length", [2, 50, 131])
-def test_a_model_that_knows_nothing_needs_log_v_nats(length):
+def test_a_model_without_training_has_a_loss_of_log_v(length):
     result = evaluate(CharRNN(ModelConfig(hidden_size=3), V), text(length))
     assert result.nats == pytest.approx(math.log(V), rel=1e-6)
     assert result.perplexity == pytest.approx(V, rel=1e-6)
@@ -98,23 +102,24 @@ def test_a_model_that_knows_nothing_needs_log_v_nats(length):
 def test_the_number_of_threads_does_not_change_a_bit(streams, dtype, starts):
     model, ids = model_of(dtype=dtype, hidden_size=12), text(6007)
     figures = {evaluate(model, ids, streams=streams, team=team, starts=starts)
-               for team in (None, Team(model, 1), Team(model, 2), Team(model, 3))}
+               for team in (None, Workers(1), Team(model, 2), Workers(3))}
     assert len(figures) == 1
 
 
 @pytest.mark.parametrize(("characters", "streams"), [
     (1, 1), (3_999, 1), (4_000, 1), (7_999, 1), (8_000, 2), (12_000, 3), (255_999, 63), (256_000, 64), (10**9, 64)])
-def test_there_are_as_many_streams_as_leave_each_four_thousand_characters(characters, streams):
+def test_each_stream_has_at_least_four_thousand_characters_by_default(characters, streams):
     assert stream_count(characters) == streams
 
 
 @pytest.mark.parametrize(("length", "streams"), [(8_000, 1), (8_001, 2)])
-def test_the_rule_is_the_default(length, streams):
+def test_the_default_number_of_streams_follows_the_rule(length, streams):
     model, ids = model_of(hidden_size=2), text(length)
-    assert evaluate(model, ids) == evaluate(model, ids, streams=streams) != evaluate(model, ids, streams=3 - streams)
+    assert evaluate(model, ids) == evaluate(model, ids, streams=streams)
+    assert evaluate(model, ids).nats != evaluate(model, ids, streams=3 - streams).nats
 
 
-def test_nothing_of_the_model_changes():
+def test_an_evaluation_does_not_change_the_model():
     model, ids = model_of(layers=2, dropout=0.5), text(300)
     before = model.parameters.flat.copy()
     first = evaluate(model, ids)
@@ -123,15 +128,103 @@ def test_nothing_of_the_model_changes():
 
 
 @pytest.mark.parametrize("length", [0, 1])
-def test_one_character_leaves_nothing_to_predict(length):
-    with pytest.raises(ValueError, match="two characters"):
+def test_rejects_a_text_of_fewer_than_two_characters(length):
+    with pytest.raises(ValueError, match=r"at least 2 characters"):
         evaluate(model_of(), text(length))
 
 
 @pytest.mark.parametrize("streams", [0, -1, -100])
-def test_a_number_of_streams_below_one_is_refused_by_name(streams):
+def test_rejects_fewer_than_one_stream(streams):
     with pytest.raises(ConfigError, match="streams"):
         evaluate(model_of(), text(100), streams=streams)
+
+
+# Cold windows
+
+def losses_in_windows(model, ids, window, starts=()):
+    """Return the losses of window k of ``window`` characters, from a zero state and again at each of ``starts``."""
+    found = []
+    for k in range((len(ids) - 1) // window):
+        end = (k + 1) * window
+        bounds = sorted({k * window, *(start for start in starts if k * window < start < end), end})
+        found += [loss for first, last in pairwise(bounds) for loss in losses(model, ids[first:last + 1])]
+    return found
+
+
+@settings(max_examples=40)
+@given(st.integers(2, 500), st.integers(1, 300), st.sets(st.integers(0, 499)))
+@example(401, 8, set())  # no remainder
+@example(408, 8, set())  # the largest remainder
+@example(400, 399, set())  # one window
+@example(500, 1, {3, 4})
+@example(500, 17, {0, 16, 17, 18, 33, 34, 498})
+def test_every_window_starts_from_a_zero_state(length, window, starts):
+    model, ids, starts = model_of(hidden_size=3), text(length), sorted(start for start in starts if start < length)
+    window = min(window, length - 1)
+    result = evaluate(model, ids, window=window, starts=np.array(starts, np.int64))
+    expected = losses_in_windows(model, ids, window, starts)
+    assert len(expected) == result.characters == (length - 1) // window * window
+    assert result.nats == pytest.approx(np.mean(expected), rel=1e-12)
+
+
+def test_the_remainder_after_the_last_window_is_left_out():
+    model, ids = model_of(), text(1000)
+    whole = evaluate(model, ids[:961], window=64)
+    assert whole.characters == 960
+    assert evaluate(model, ids, window=64) == whole
+    assert evaluate(model, np.append(ids[:960], (ids[960] + 1) % V), window=64).nats != whole.nats
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("window", [1, 7, 300])
+def test_the_number_of_threads_does_not_change_a_bit_of_windows(cell, window):
+    model, ids = model_of(cell, np.float32, layers=2), text(20_007)
+    teams = None, Workers(1), Team(model, 2), Workers(3)
+    assert len({evaluate(model, ids, window=window, team=team) for team in teams}) == 1
+
+
+@pytest.mark.parametrize("window", [0, -1, 1.5, math.nan, "5", True])
+def test_rejects_a_window_below_one(window):
+    with pytest.raises(ConfigError, match=r"^window: must be (at least 1|of type int)"):
+        evaluate(model_of(), text(100), window=window)
+
+
+def test_rejects_a_window_that_the_text_does_not_fill():
+    assert evaluate(model_of(), text(100), window=99).characters == 99
+    with pytest.raises(ConfigError, match=r"^window: must be below 100, the length of the text, not 100$"):
+        evaluate(model_of(), text(100), window=100)
+
+
+def test_rejects_windows_in_streams():
+    with pytest.raises(ConfigError, match=r"^window: cannot be combined with streams; pass one of them$"):
+        evaluate(model_of(), text(100), window=10, streams=1)
+
+
+@pytest.mark.parametrize("starts", [[3], np.array([1.0]), np.array([[1]]), np.array([-1]), np.array([100]),
+                                    np.array([5, 3]), np.array([5, 5])], ids=repr)
+def test_rejects_invalid_starts(starts):
+    with pytest.raises((ValueError, TypeError), match=r"^starts"):
+        evaluate(model_of(), text(100), starts=starts)
+
+
+# The line
+
+@pytest.mark.parametrize(("arguments", "how"), [
+    ((100,), "carried, 1 stream"), ((110_000,), "carried, 27 streams"), ((110_000, 1), "carried, 1 stream"),
+    ((4_999, 100_000), "carried, 4,999 streams"), ((10**6, None, 256), "cold windows of 256"),
+    ((10**6, None, 1000), "cold windows of 1,000")])
+def test_says_how_a_text_was_read(arguments, how):
+    assert how_read(*arguments) == how
+
+
+def test_the_line_ends_with_how_the_text_was_read():
+    model, ids = model_of(), text(100)
+    for settings_, how in [({}, "carried, 1 stream"), ({"streams": 3}, "carried, 3 streams"),
+                           ({"streams": 1000}, "carried, 99 streams"), ({"window": 9}, "cold windows of 9")]:
+        assert evaluate(model, ids, **settings_).how == how
+        assert evaluate(model, ids, **settings_).line("text").endswith(f"  ({how})")
+    line = Evaluation(1.5108, 110_000, "carried, 27 streams").line("validation", "byte")
+    assert line == "validation 1.5108 nats/byte  2.180 bits/byte  perplexity 4.53  (carried, 27 streams)"
 
 
 def test_the_line_has_nats_bits_and_perplexity():
@@ -146,5 +239,5 @@ def test_bits_and_perplexity_follow_from_nats():
     assert result.perplexity == pytest.approx(8)
 
 
-def test_a_hopeless_model_has_a_line_too():
+def test_the_line_of_a_very_high_loss_does_not_overflow():
     assert Evaluation(1e6, 1).line("test").startswith("test 1000000.0000 nats/char")

@@ -27,7 +27,7 @@ LINES = make_model(lines=True)
 
 
 def assert_same(one: LanguageModel, other: LanguageModel) -> None:
-    """Two models are equal, and share no weights."""
+    """Assert that two models are equal, and share no weights."""
     assert one.metadata() == other.metadata()
     assert one.vocabulary == other.vocabulary
     assert one.network.parameters.flat.tobytes() == other.network.parameters.flat.tobytes()
@@ -43,14 +43,14 @@ def test_repr_is_one_line_with_the_shape() -> None:
 
 
 @pytest.mark.parametrize(("vocabulary", "settings", "message"), [
-    ("abc", {}, "is for 9 characters, and the vocabulary has 3"), (LETTERS, {"min_count": 2}, "unknown character"),
+    ("abc", {}, "is for 9 characters, but the vocabulary has 3"), (LETTERS, {"min_count": 2}, "unknown character"),
     ("abcdefghi", {"lines": True}, "newline")])
-def test_parts_that_do_not_fit_are_refused(vocabulary: str, settings: dict[str, Any], message: str) -> None:
+def test_rejects_parts_that_do_not_match(vocabulary: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LanguageModel(MODEL.network, Vocabulary.of(vocabulary), TextConfig(**settings))
 
 
-def test_a_slot_for_unknown_characters_needs_its_setting() -> None:
+def test_rejects_an_unknown_character_without_its_setting() -> None:
     slot = make_model(min_count=2)
     with pytest.raises(ValueError, match="unknown character"):
         LanguageModel(slot.network, slot.vocabulary)
@@ -67,27 +67,27 @@ def test_a_sample_is_the_prime_and_a_thousand_characters() -> None:
     assert MODEL.sample(length=50) != MODEL.sample(length=50)
 
 
-def test_a_stream_yields_characters_as_they_are_generated_without_an_end() -> None:
+def test_a_stream_yields_characters_without_end() -> None:
     stream = MODEL.stream("ab", seed=4)
     text = "".join(next(stream) for _ in range(2000))
     assert text == MODEL.sample("ab", 1998, seed=4)
 
 
-def test_greedy_takes_the_likeliest_of_each_step() -> None:
+def test_greedy_takes_the_most_likely_character_of_each_step() -> None:
     text = MODEL.sample(length=30, greedy=True)
     for end in range(len(text)):
         nats = {character: MODEL.score(text[:end] + character).nats[-1] for character in LETTERS}
         assert text[end] == min(nats, key=nats.__getitem__)
 
 
-def test_text_settings_apply_to_the_prime_and_to_until() -> None:
+def test_applies_the_text_settings_to_the_prime_and_to_until() -> None:
     model = make_model(lowercase=True, normalize="NFC")
     assert model.sample("CAFE\u0301", 0) == "café"
     assert model.sample("a", 500, until="A", seed=3).endswith("a")
     assert len(model.sample("a", 500, until="A", seed=3)) < 501
 
 
-def test_a_model_of_lines_writes_one_line() -> None:
+def test_a_model_of_lines_generates_one_line() -> None:
     text = LINES.sample("ab", seed=1)
     assert text.startswith("ab")
     assert text.endswith("\n")
@@ -98,7 +98,7 @@ def test_a_model_of_lines_writes_one_line() -> None:
         LINES.stream("a\nb")
 
 
-def test_a_model_of_bytes_writes_text() -> None:
+def test_a_model_of_bytes_generates_text() -> None:
     assert BYTES.sample("é😀", 0) == "é😀"
     text = BYTES.sample("é", 300, seed=1)
     assert text[0] == "é"
@@ -108,20 +108,20 @@ def test_a_model_of_bytes_writes_text() -> None:
     assert raw.encode("latin-1").decode("utf-8", "replace") == text
 
 
-def test_bytes_that_are_not_utf_8_are_replacement_characters_at_the_end_too() -> None:
+def test_invalid_utf_8_becomes_replacement_characters_at_the_end_too() -> None:
     model = copy.deepcopy(BYTES)
     model.network.parameters["output/b"][0xC3] = 1000
     assert model.sample("a", 3) == "a\ufffd\ufffd\ufffd"
 
 
-def test_several_samples_are_generated_side_by_side() -> None:
+def test_generates_several_samples_in_parallel() -> None:
     columns = list(zip(*MODEL.generate(3, "ab", 20, seed=5)))
     assert "".join(columns[0]) == MODEL.sample("ab", 20, seed=5)
     assert len({"".join(column) for column in columns}) == 3
 
 
 @pytest.mark.parametrize("settings", [{"temperature": -1}, {"top_k": 0}, {"top_p": 2}, {"length": -1}, {"seed": -1}])
-def test_a_setting_out_of_range_is_refused_before_the_first_character(settings: dict[str, Any]) -> None:
+def test_rejects_a_setting_out_of_range_before_the_first_character(settings: dict[str, Any]) -> None:
     (name,) = settings
     for call in (MODEL.stream, MODEL.sample, BYTES.stream):
         with pytest.raises(ConfigError) as caught:
@@ -129,7 +129,7 @@ def test_a_setting_out_of_range_is_refused_before_the_first_character(settings: 
         assert caught.value.field == name
 
 
-def test_an_unknown_character_in_the_prime_is_refused_and_the_unknown_one_is_never_written() -> None:
+def test_rejects_an_unknown_character_in_the_prime_and_never_generates_the_unknown_one() -> None:
     with pytest.raises(VocabularyError, match="'x'"):
         MODEL.stream("x")
     slot = make_model(min_count=2)
@@ -143,7 +143,7 @@ def test_an_unknown_character_in_the_prime_is_refused_and_the_unknown_one_is_nev
 
 @pytest.mark.parametrize("model", [MODEL, LINES, make_model(min_count=2), make_model(dtype=np.float32)],
                          ids=["text", "lines", "slot", "float32"])
-def test_an_evaluation_predicts_all_characters_but_the_first(model: LanguageModel, tmp_path: Path) -> None:
+def test_an_evaluation_predicts_all_characters_except_the_first(model: LanguageModel, tmp_path: Path) -> None:
     text = "fade a cab\nbad é\nabba\n" if model is LINES else "fade a cab\nbad é"
     ids = model.vocabulary.encode("\n" + text if model is LINES else text)
     nats = nats_by_steps(model, ids[1:], before=int(ids[0]))
@@ -178,14 +178,38 @@ def test_a_string_is_text_and_never_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert MODEL.evaluate(Path("fade")).characters == 99
 
 
-def test_a_text_without_two_characters_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_text_of_fewer_than_two_characters(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="empty"):
         MODEL.evaluate("")
     for text in ("a", np.zeros(1, int), np.zeros(0, int)):
-        with pytest.raises(ValueError, match="two characters"):
+        with pytest.raises(ValueError, match="at least 2 characters"):
             MODEL.evaluate(text)
     with pytest.raises(CorpusError, match="missing"):
         MODEL.evaluate(tmp_path / "missing")
+
+
+def test_evaluates_a_text_in_cold_windows(tmp_path: Path) -> None:
+    text = "fade a cab\nbad éa"
+    ids = MODEL.vocabulary.encode(text)
+    nats = [loss for first in (0, 5, 10) for loss in nats_by_steps(MODEL, ids[first + 1:first + 6], before=int(ids[first]))]
+    result = MODEL.evaluate(text, window=5)
+    assert result.nats == pytest.approx(np.mean(nats))
+    assert (result.characters, result.how) == (15, "cold windows of 5")
+    path = tmp_path / "text.txt"
+    path.write_text(text, encoding="utf-8")
+    assert MODEL.evaluate(path, window=5) == result == MODEL.evaluate(ids, window=5)
+    assert LINES.evaluate(text, window=5).nats != MODEL.evaluate(text, window=5).nats
+    with pytest.raises(ConfigError, match=r"^window: cannot be combined with streams"):
+        MODEL.evaluate(text, streams=1, window=5)
+
+
+@pytest.mark.parametrize("settings", [{"hidden_size": 7}, {"cell": "gru"}, {"layers": 2}, {"embedding_size": 4}])
+def test_does_not_copy_the_weights_of_a_model_of_another_shape(settings: dict[str, Any]) -> None:
+    model = make_model()
+    before = model.network.parameters.flat.copy()
+    with pytest.raises(ValueError, match=r"^the weights of LanguageModel\(.*\) do not fit into LanguageModel\("):
+        model.take_weights(make_model(**settings))
+    assert np.array_equal(model.network.parameters.flat, before)
 
 
 # Files and copies
@@ -193,7 +217,7 @@ def test_a_text_without_two_characters_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", [
     make_model(dtype=np.float32), make_model("ab\n", "gru", layers=2, embedding_size=3, min_count=2, lines=True), BYTES],
     ids=["float32", "lines", "bytes"])
-def test_a_model_comes_back_from_a_file_a_pickle_and_a_copy(model: LanguageModel, tmp_path: Path) -> None:
+def test_a_model_can_be_saved_pickled_and_copied(model: LanguageModel, tmp_path: Path) -> None:
     model.save(tmp_path / "model.h5")
     assert_same(charrnn.load(tmp_path / "model.h5"), model)
     assert_same(charrnn.load(str(tmp_path / "model.h5")), model)
@@ -205,7 +229,7 @@ def test_a_model_comes_back_from_a_file_a_pickle_and_a_copy(model: LanguageModel
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_float16_halves_a_file_and_changes_little(dtype: Any, tmp_path: Path) -> None:
+def test_float16_halves_the_file_and_changes_scores_little(dtype: Any, tmp_path: Path) -> None:
     model = make_model(hidden_size=64, dtype=dtype)
     model.save(tmp_path / "full.h5", dtype="float32")
     model.save(tmp_path / "half.h5", dtype="float16")
@@ -219,7 +243,7 @@ def test_float16_halves_a_file_and_changes_little(dtype: Any, tmp_path: Path) ->
     assert model.network.dtype == dtype
 
 
-def test_a_model_is_saved_in_the_dtype_that_is_named(tmp_path: Path) -> None:
+def test_saves_a_model_in_the_given_dtype(tmp_path: Path) -> None:
     path = tmp_path / "model.h5"
     for dtype in ("float32", "float64"):
         make_model(dtype=np.float64).save(path, dtype=dtype)
@@ -228,7 +252,7 @@ def test_a_model_is_saved_in_the_dtype_that_is_named(tmp_path: Path) -> None:
         MODEL.save(path, dtype="int8")
 
 
-def test_weights_that_a_dtype_cannot_hold_are_not_saved(tmp_path: Path) -> None:
+def test_does_not_save_weights_that_the_dtype_cannot_hold(tmp_path: Path) -> None:
     model = make_model()
     for weight, dtype in ((1e5, "float16"), (1e39, "float32")):
         model.network.parameters["output/b"][0] = weight
@@ -239,7 +263,7 @@ def test_weights_that_a_dtype_cannot_hold_are_not_saved(tmp_path: Path) -> None:
         MODEL.save(tmp_path / "missing" / "model.h5")
 
 
-def test_a_folder_a_checkpoint_and_a_model_are_loaded(start: Callable[..., Run], take: Callable, tmp_path: Path) -> None:
+def test_loads_a_folder_a_checkpoint_and_a_model(start: Callable[..., Run], take: Callable, tmp_path: Path) -> None:
     run = start(steps=2)
     run.save(tmp_path / "last.h5")
     first = copy.deepcopy(run.model)
@@ -254,7 +278,7 @@ def test_a_folder_a_checkpoint_and_a_model_are_loaded(start: Callable[..., Run],
         Run.load(tmp_path / "model.h5")
 
 
-def test_what_is_not_a_model_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_file_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no such run"):
         charrnn.load(tmp_path / "missing")
     (tmp_path / "text.h5").write_text("text")
@@ -264,8 +288,8 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path) -> None:
 
 # Threads
 
-def test_two_threads_use_a_model_while_it_is_trained(start: Callable[..., Run], corpus: Corpus) -> None:
-    """While weights change, results are finite; between two rounds of the training they are exactly those of one thread."""
+def test_two_threads_can_use_a_model_during_its_training(start: Callable[..., Run], corpus: Corpus) -> None:
+    """While weights change, results are finite. Between two rounds of the training they equal those of one thread."""
     run = start(steps=60, hidden_size=16, validation=0.2)
     trainer, model, other = Trainer(run, corpus), run.model, make_model()
     sentence = "the quick brown fox, " * 5

@@ -27,7 +27,7 @@ FIGURES = r"\d+\.\d{4} nats/char  \d+\.\d{3} bits/char  perplexity \d+\.\d{2}\n"
 
 
 def by_definition(training: list[int], text: list[int], vocabulary_size: int, order: int) -> float:
-    """The mean loss, in nats."""
+    """Return the mean loss, in nats."""
     followers: dict[tuple, Counter] = defaultdict(Counter)
     for place, character in enumerate(training):
         for length in range(min(order, place) + 1):
@@ -45,7 +45,7 @@ def by_definition(training: list[int], text: list[int], vocabulary_size: int, or
 
 
 def draw(characters: int, vocabulary_size: int, seed: int = 1) -> np.ndarray:
-    """Ids that repeat themselves, in the dtype of such a vocabulary: the small ones are frequent."""
+    """Return ids with repetitions, in the dtype of a vocabulary of this size; small ids are frequent."""
     rng = np.random.default_rng(seed)
     ids = (vocabulary_size * rng.random(characters)**3).astype(np.min_scalar_type(vocabulary_size - 1))
     for _ in range(characters // 20):
@@ -54,7 +54,7 @@ def draw(characters: int, vocabulary_size: int, seed: int = 1) -> np.ndarray:
     return ids
 
 
-def agrees(training: np.ndarray, text: np.ndarray, vocabulary_size: int, order: int) -> None:
+def assert_agrees(training: np.ndarray, text: np.ndarray, vocabulary_size: int, order: int) -> None:
     result = witten_bell(training, text, vocabulary_size, order)
     expected = by_definition(training.tolist(), text.tolist(), vocabulary_size, order)
     assert result.nats == pytest.approx(expected, rel=1e-12, abs=1e-12)
@@ -65,22 +65,22 @@ def agrees(training: np.ndarray, text: np.ndarray, vocabulary_size: int, order: 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4, 7, 32])
 @pytest.mark.parametrize("vocabulary_size", [2, 27, 256, 257, 10_000, 0x110000])
-def test_it_is_what_the_definition_says(vocabulary_size: int, order: int) -> None:
+def test_the_figure_agrees_with_the_definition(vocabulary_size: int, order: int) -> None:
     ids = draw(6000, vocabulary_size)
-    agrees(ids[:5000], ids[5000:], vocabulary_size, order)
+    assert_agrees(ids[:5000], ids[5000:], vocabulary_size, order)
 
 
-def test_many_contexts_of_a_large_vocabulary_do_not_get_mixed_up() -> None:
-    """Their product does not fit into 32 bits."""
+def test_distinguishes_many_contexts_of_a_large_vocabulary() -> None:
+    """The product of the number of contexts and the size of the vocabulary does not fit into 32 bits."""
     ids = np.random.default_rng(3).integers(0x110000, size=8000).astype(np.uint32)
     ids[4000:6000] = ids[6000:]
-    agrees(ids[:6000], ids[6000:], 0x110000, 2)
+    assert_agrees(ids[:6000], ids[6000:], 0x110000, 2)
 
 
-def test_many_distinct_ngrams_are_collected_over_many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collects_many_distinct_ngrams_over_many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ngram, "BLOCK", 1500)
     ids = draw(50_000, 1000)
-    agrees(ids[:40_000], ids[40_000:], 1000, 3)
+    assert_agrees(ids[:40_000], ids[40_000:], 1000, 3)
 
 
 @settings(max_examples=150)
@@ -90,11 +90,11 @@ def test_many_distinct_ngrams_are_collected_over_many_blocks(monkeypatch: pytest
 @example(training=[1], text=[0, 1], order=0, dtype="uint8", block=1)
 @example(training=[0, 1], text=[0, 1, 0], order=6, dtype="uint8", block=2)  # shorter than the order
 @example(training=[0, 0, 0, 1], text=[0, 1, 2], order=1, dtype="uint8", block=4)  # nothing follows the 1 at the end
-def test_it_is_what_the_definition_says_of_any_text_in_blocks_of_any_size(
+def test_the_figure_of_any_text_in_blocks_of_any_size_agrees_with_the_definition(
         training: list, text: list, order: int, dtype: str, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ngram, "BLOCK", block)
-        agrees(np.array(training, dtype), np.array(text, dtype), 4, order)
+        assert_agrees(np.array(training, dtype), np.array(text, dtype), 4, order)
 
 
 @settings(max_examples=50)
@@ -111,69 +111,80 @@ def test_the_probabilities_of_all_characters_sum_to_one(context: list, order: in
 
 
 @pytest.mark.parametrize("block", [1, 13, 199, 200, 201, 800])
-def test_the_size_of_the_blocks_does_not_change_it(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+def test_the_size_of_the_blocks_does_not_change_the_figure(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     ids = draw(1000, 30)
     expected = witten_bell(ids[:800], ids[800:], 30, 5).nats
     monkeypatch.setattr(ngram, "BLOCK", block)
     assert witten_bell(ids[:800], ids[800:], 30, 5).nats == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_small_case_can_be_counted_by_hand() -> None:
+def test_a_small_case_agrees_with_counts_by_hand() -> None:
     training, text = np.array([0, 1, 0, 1, 0, 2], np.uint8), np.array([0, 2], np.uint8)
-    unigram = (1 + 3 / 4) / (6 + 3)  # the 2 is one of six characters, three are different; four are possible
+    unigram = (1 + 3 / 4) / (6 + 3)  # the 2 is one of six characters, three are distinct; four are possible
     assert witten_bell(training, text, 4, 0) == Evaluation(pytest.approx(-math.log(unigram), rel=1e-12), 1)
     bigram = (1 + 2 * unigram) / (3 + 2)  # after the 0: two times 1, once 2
     assert witten_bell(training, text, 4, 1) == Evaluation(pytest.approx(-math.log(bigram), rel=1e-12), 1)
 
 
 @pytest.mark.parametrize("order", [0, 1, 4])
-def test_the_only_character_there_is_costs_nothing(order: int) -> None:
+def test_the_loss_is_zero_if_there_is_only_one_character(order: int) -> None:
     zeros = np.zeros(50, np.uint8)
     assert str(witten_bell(zeros, zeros[:2], 1, order).nats) == "0.0"
 
 
 @pytest.mark.parametrize("order", [0, 4])
-def test_without_training_every_character_is_as_likely(order: int) -> None:
+def test_all_characters_are_equally_likely_without_training(order: int) -> None:
     assert witten_bell(np.zeros(0, np.uint8), draw(40, 7), 7, order).nats == pytest.approx(math.log(7), rel=1e-12)
 
 
 @pytest.mark.parametrize("order", [-1, 33, 10**30, 1.5, True, None])
-def test_an_order_out_of_range_is_refused_by_name(order: object) -> None:
+def test_rejects_an_order_out_of_range_by_name(order: object) -> None:
     with pytest.raises(ConfigError, match="order"):
         witten_bell(draw(50, 5), draw(50, 5), 5, order)
 
 
 @pytest.mark.parametrize("length", [0, 1])
-def test_one_character_leaves_nothing_to_predict(length: int) -> None:
-    with pytest.raises(ValueError, match="two characters"):
+def test_rejects_a_text_of_fewer_than_two_characters(length: int) -> None:
+    with pytest.raises(ValueError, match="at least 2 characters"):
         witten_bell(draw(50, 5), draw(length, 5), 5, 2)
 
 
-# The reading
+# Invalid ids
 
-def test_progress_is_told_of_every_character_that_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ids", [np.array([0, 5]), np.array([0, -1]), np.array([0.0, 1]), np.array([[0], [1]]),
+                                 np.array([True, False])], ids=repr)
+def test_rejects_invalid_ids(ids: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"^text: id"):
+        witten_bell(draw(50, 5), ids, 5, 2)
+    with pytest.raises(ValueError, match=r"^training: id"):
+        witten_bell(ids, draw(50, 5), 5, 2)
+
+
+# Reading
+
+def test_progress_is_called_for_every_counted_character(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ngram, "BLOCK", 300)
-    told: list[int] = []
-    witten_bell(draw(1000, 9), draw(500, 9), 9, 3, told.append)
-    assert told == [300, 300, 300, 100]
+    counted: list[int] = []
+    witten_bell(draw(1000, 9), draw(500, 9), 9, 3, counted.append)
+    assert counted == [300, 300, 300, 100]
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
-def test_a_memory_map_is_as_good_as_an_array(
+def test_a_memory_map_gives_the_figure_of_an_array(
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dtype: str, mode: str) -> None:
     monkeypatch.setattr(ngram, "BLOCK", 700)
     ids = draw(5000, 200).astype(dtype)
     ids.tofile(tmp_path / "ids")
     mapped = np.memmap(tmp_path / "ids", dtype, mode)
-    if mode == "c":  # what was changed in memory alone stays
+    if mode == "c":  # changes that exist in memory only are kept
         mapped[:100] = ids[:100] = 0
     assert witten_bell(mapped[:4000], mapped[4000:], 200, 3) == witten_bell(ids[:4000], ids[4000:], 200, 3)
     assert np.array_equal(mapped, ids)
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED") or not os.path.exists("/proc/self/status"), reason="Linux only")
-def test_what_was_read_of_a_memory_map_does_not_stay(tmp_path: Path) -> None:
+def test_pages_of_a_memory_map_are_released_after_reading(tmp_path: Path) -> None:
     def resident() -> int:
         return int(re.search(r"RssFile:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
@@ -190,11 +201,11 @@ def test_what_was_read_of_a_memory_map_does_not_stay(tmp_path: Path) -> None:
     assert most < size // 2
 
 
-def test_memory_grows_with_the_number_of_distinct_ngrams_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither with the length of the training part nor with that of the evaluated text."""
+def test_memory_depends_only_on_the_number_of_distinct_ngrams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It depends neither on the length of the training part nor on that of the evaluated text."""
     monkeypatch.setattr(ngram, "BLOCK", 1000)
     ids = np.tile(draw(500, 50), 100)
-    witten_bell(ids[:5000], ids[:5000], 50, 4)  # what is allocated once
+    witten_bell(ids[:5000], ids[:5000], 50, 4)  # allocates what is allocated only once
     tracemalloc.start()
     try:
         witten_bell(ids, ids, 50, 4)
@@ -203,7 +214,7 @@ def test_memory_grows_with_the_number_of_distinct_ngrams_only(monkeypatch: pytes
         tracemalloc.stop()
 
 
-def test_only_contexts_of_the_text_are_followed_and_each_ngram_of_a_block_is_looked_up_once() -> None:
+def test_looks_up_each_ngram_of_a_block_once_and_only_those_with_a_context_of_the_text() -> None:
     """Neither changes the figure, but both make it fast."""
     ids = draw(3000, 40)
     levels = ngram._levels(ids[:500], 4)
@@ -222,7 +233,7 @@ def test_only_contexts_of_the_text_are_followed_and_each_ngram_of_a_block_is_loo
 
 @pytest.fixture
 def notes(make_text: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The text of notes.txt in the current folder."""
+    """Write notes.txt into the current folder; return its text."""
     text = make_text(3000)
     (tmp_path / "notes.txt").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -230,10 +241,10 @@ def notes(make_text: Callable[..., str], tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def expected(text: str, order: int, first: float, second: float) -> float:
-    """The loss of the part of ``text`` from ``first`` to ``second``, where all before 80 % is counted."""
+    """Return the loss of the part of ``text`` from fraction ``first`` to ``second``; the first 80 % are counted."""
     characters = sorted(set(text))
     ids = [characters.index(character) for character in text]
-    bounds = [round(share * len(ids)) for share in (0.8, first, second)]
+    bounds = [round(fraction * len(ids)) for fraction in (0.8, first, second)]
     return by_definition(ids[:bounds[0]], ids[bounds[1]:bounds[2]], len(characters), order)
 
 
@@ -270,15 +281,16 @@ def test_a_long_text_has_a_bar(cli: Callable, notes: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("notes.txt", "--order", -1), "--order: must be at least 0"),
-    (("notes.txt", "--order", 33), "--order: must be at most 32"),
-    (("notes.txt", "--validation", 0), "--validation: leaves nothing to predict"),
-    (("notes.txt", "--validation", 1), "--validation"), (("notes.txt", "--test", 0.95), "--test"),
-    (("short.txt",), "--validation: a share of 0.1 of 3 characters leaves"),
-    (("missing.txt",), "missing.txt: no such file"),
-    (("notes.txt", "--encoding", "utf-99"), "--encoding"),
+    (("notes.txt", "--order", -1), "Invalid value for '--order': must be at least 0"),
+    (("notes.txt", "--order", 33), "Invalid value for '--order': must be at most 32"),
+    (("notes.txt", "--validation", 0), "Invalid value for '--validation': leaves nothing to predict"),
+    (("notes.txt", "--validation", 1), "Invalid value for '--validation'"),
+    (("notes.txt", "--test", 0.95), "Invalid value for '--test'"),
+    (("short.txt",), "Invalid value for '--validation': "),
+    (("missing.txt",), "missing.txt: "),
+    (("notes.txt", "--encoding", "utf-99"), "Invalid value for '--encoding'"),
 ], ids=str)
-def test_bad_use_is_one_line(cli: Callable, notes: str, arguments: tuple, message: str) -> None:
+def test_reports_invalid_use_on_one_line(cli: Callable, notes: str, arguments: tuple, message: str) -> None:
     Path("short.txt").write_text("abc")
     answer = cli("baseline", *arguments)
     assert answer.code != 0

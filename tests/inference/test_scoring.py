@@ -29,7 +29,7 @@ def text(length: int, seed: int = 1, characters: str = LETTERS) -> str:
 
 
 def in_streams(model: LanguageModel, ids: np.ndarray, streams: int, context: int) -> list[float]:
-    """Return the nats of ``ids`` in streams, each by itself: from zero, ``context`` characters before its own."""
+    """Return the nats of ``ids`` in separate streams: each starts from zero, ``context`` characters before its own."""
     nats: list[float] = []
     for first, last in pairwise([len(ids) * k // streams for k in range(streams + 1)]):
         begin = max(0, first - context)
@@ -39,7 +39,7 @@ def in_streams(model: LanguageModel, ids: np.ndarray, streams: int, context: int
 
 
 def assert_close(found: Any, expected: Any, model: LanguageModel = MODEL) -> None:
-    """The two are equal, NaN in the same places, as far as the dtype goes."""
+    """Assert that two arrays are equal up to the precision of the dtype, with NaN at the same positions."""
     tolerance = 1e-10 if model.network.dtype == np.float64 else 2e-4
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
@@ -49,7 +49,7 @@ def assert_close(found: Any, expected: Any, model: LanguageModel = MODEL) -> Non
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("layers", "embedding_size"), [(1, 0), (2, 3)])
-def test_scores_are_those_of_one_step_at_a_time(cell: str, dtype: Any, layers: int, embedding_size: int) -> None:
+def test_scores_equal_those_of_single_steps(cell: str, dtype: Any, layers: int, embedding_size: int) -> None:
     model = make_model(cell=cell, dtype=dtype, layers=layers, embedding_size=embedding_size)
     sentence = text(150)
     score = model.score(sentence)
@@ -63,13 +63,13 @@ def test_scores_are_those_of_one_step_at_a_time(cell: str, dtype: Any, layers: i
 @example("\n", "lstm", True)
 @example("\n\n", "lstm", True)
 @example("ab\ncd\n\na", "gru", True)
-def test_any_text_is_scored_as_one_step_at_a_time(sentence: str, cell: str, lines: bool) -> None:
+def test_any_text_is_scored_as_in_single_steps(sentence: str, cell: str, lines: bool) -> None:
     model = make_model(cell=cell, lines=lines)
     assert_close(model.score(sentence).nats, nats_by_steps(model, model.vocabulary.encode(sentence)))
 
 
 @pytest.mark.parametrize("model", [MODEL, LINES], ids=["text", "lines"])
-def test_the_first_characters_follow_the_state_in_which_sampling_starts(model: LanguageModel) -> None:
+def test_the_first_character_follows_the_state_from_which_sampling_starts(model: LanguageModel) -> None:
     best = min((model.score(character).nats[0], character) for character in LETTERS)[1]
     assert next(model.stream(greedy=True)) == best
     logits, _ = model.network.forward(np.array([[model.vocabulary.start]]), model.network.initial_state(1))
@@ -77,7 +77,7 @@ def test_the_first_characters_follow_the_state_in_which_sampling_starts(model: L
     assert_close([model.score(character).nats[0] for character in LETTERS], -np.log(p[model.vocabulary.encode(LETTERS)]))
 
 
-def test_without_a_newline_the_first_character_of_the_vocabulary_is_read_first() -> None:
+def test_reads_the_first_character_of_the_vocabulary_first_if_it_has_no_newline() -> None:
     model = make_model("abc")
     assert_close(model.score("cab").nats, nats_by_steps(model, [2, 0, 1], before=0))
 
@@ -86,7 +86,7 @@ def test_the_probabilities_of_all_characters_sum_to_one() -> None:
     assert sum(math.exp(-MODEL.score("fade" + character).nats[-1]) for character in LETTERS) == pytest.approx(1)
 
 
-def test_each_line_of_a_model_of_lines_is_scored_as_if_it_were_alone() -> None:
+def test_a_model_of_lines_scores_each_line_separately() -> None:
     lines = ["fade\n", "\n", "abba é\n", "bad"]
     assert_close(LINES.score("".join(lines)).nats, np.concatenate([LINES.score(line).nats for line in lines]))
     whole = make_model().score("".join(lines)).nats
@@ -95,7 +95,7 @@ def test_each_line_of_a_model_of_lines_is_scored_as_if_it_were_alone() -> None:
 
 # Text settings
 
-def test_text_settings_are_applied_before() -> None:
+def test_applies_the_text_settings_first() -> None:
     model = make_model(lowercase=True, normalize="NFC")
     score = model.score("Bad CAFE\u0301")
     assert score.text == "bad café"
@@ -110,7 +110,7 @@ def test_a_model_of_bytes_scores_bytes() -> None:
     assert_close(score.nats, nats_by_steps(model, list("é\r\na".encode())))
 
 
-def test_a_model_of_lines_of_bytes_reads_other_line_ends_as_training_does() -> None:
+def test_a_model_of_lines_of_bytes_converts_line_ends_as_training_does() -> None:
     model = make_model("".join(map(chr, range(256))), level="byte", lines=True)
     assert model.score("a\r\nb").text == "a\nb"
 
@@ -119,7 +119,7 @@ def test_a_model_of_lines_of_bytes_reads_other_line_ends_as_training_does() -> N
 
 @pytest.mark.parametrize(("sentence", "places"), [
     ("abxcd", [2]), ("xab", [0]), ("abx", [2]), ("x", [0]), ("xyz", [0, 1, 2]), ("axx\U0001f600b\ud800", [1, 2, 3, 5])])
-def test_an_unknown_character_without_a_slot_is_not_read(sentence: str, places: list[int]) -> None:
+def test_skips_an_unknown_character_if_the_vocabulary_has_no_slot_for_it(sentence: str, places: list[int]) -> None:
     score = MODEL.score(sentence)
     assert np.flatnonzero(np.isnan(score.nats)).tolist() == places
     rest = "".join(character for k, character in enumerate(sentence) if k not in places)
@@ -128,7 +128,7 @@ def test_an_unknown_character_without_a_slot_is_not_read(sentence: str, places: 
     assert score.unknown == len(places)
 
 
-def test_an_unknown_character_with_a_slot_is_read_and_not_scored() -> None:
+def test_reads_an_unknown_character_that_has_a_slot_but_does_not_score_it() -> None:
     score = SLOT.score("abxcd")
     expected = nats_by_steps(SLOT, SLOT.vocabulary.encode("abxcd"))
     assert np.isnan(score.nats).tolist() == [False, False, True, False, False]
@@ -138,7 +138,7 @@ def test_an_unknown_character_with_a_slot_is_read_and_not_scored() -> None:
     assert (ids.text, ids.unknown) == ("ab\ufffdcd", 1)
 
 
-def test_sums_and_means_leave_unknown_characters_out_and_say_how_many() -> None:
+def test_sums_and_means_leave_out_unknown_characters_and_count_them() -> None:
     score = Score("abcd", np.array([1.0, math.nan, 2.0, 4.5]))
     assert (score.total, score.mean, score.unknown, len(score)) == (7.5, 2.5, 1, 4)
     assert score.bits[0] == pytest.approx(1 / math.log(2))
@@ -150,7 +150,7 @@ def test_sums_and_means_leave_unknown_characters_out_and_say_how_many() -> None:
     assert repr(MODEL.score("")) == "Score(0 characters, nan nats/char, 0 unknown)"
 
 
-def test_scores_can_be_compared_and_put_into_a_set() -> None:
+def test_scores_can_be_compared_and_hashed() -> None:
     score = MODEL.score("abc")
     assert score == score
     assert len({score, MODEL.score("abc")}) == 2
@@ -170,17 +170,17 @@ def test_ids_of_any_integer_dtype_are_scored(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("ids", [[9], [0, -1], [2**40], [0, 255]])
-def test_ids_out_of_range_are_refused(ids: list[int]) -> None:
-    for refused in (MODEL.score, MODEL.evaluate):
+def test_rejects_ids_out_of_range(ids: list[int]) -> None:
+    for call in (MODEL.score, MODEL.evaluate):
         with pytest.raises(ValueError, match="out of range for a vocabulary of 9"):
-            refused(np.array(ids))
+            call(np.array(ids))
 
 
 @pytest.mark.parametrize("ids", [np.zeros((2, 2), int), np.zeros(3), np.array(3), np.array([True, False]), np.array(["a"])])
-def test_arrays_that_are_no_ids_are_refused(ids: np.ndarray) -> None:
-    for refused in (MODEL.score, MODEL.evaluate):
-        with pytest.raises(ValueError, match=r"integers of shape \(N,\)"):
-            refused(ids)
+def test_rejects_arrays_of_another_dtype_or_shape(ids: np.ndarray) -> None:
+    for call in (MODEL.score, MODEL.evaluate):
+        with pytest.raises(ValueError, match=r"^text: ids must (be integers, not|have the shape \(N,\), not)"):
+            call(ids)
 
 
 # Several texts
@@ -188,7 +188,7 @@ def test_arrays_that_are_no_ids_are_refused(ids: np.ndarray) -> None:
 @pytest.mark.parametrize("model", [MODEL, SLOT, LINES], ids=["text", "slot", "lines"])
 @pytest.mark.parametrize("lengths", [
     [], [0], [1], [0, 1, 0], [128, 129, 127, 1, 300], [5] * 40, [3, 400, *range(34)]], ids=str)
-def test_a_list_is_scored_as_each_text_by_itself(model: LanguageModel, lengths: list[int]) -> None:
+def test_scores_each_text_of_a_list_separately(model: LanguageModel, lengths: list[int]) -> None:
     texts = [text(length, seed, LETTERS + "x") for seed, length in enumerate(lengths)]
     scores = model.score(texts)
     assert isinstance(scores, list)
@@ -199,7 +199,7 @@ def test_a_list_is_scored_as_each_text_by_itself(model: LanguageModel, lengths: 
 
 @settings(max_examples=20)
 @given(st.lists(st.text(LETTERS + "x", max_size=30), max_size=40))
-def test_a_list_of_any_texts_is_scored_in_its_order(texts: list[str]) -> None:
+def test_scores_a_list_of_any_texts_in_its_order(texts: list[str]) -> None:
     for score, alone in zip(MODEL.score(texts), texts, strict=True):
         known = "".join(character for character in alone if character != "x")
         assert_close(score.nats[~np.isnan(score.nats)], nats_by_steps(MODEL, MODEL.vocabulary.encode(known)))
@@ -210,7 +210,7 @@ def test_a_list_of_any_texts_is_scored_in_its_order(texts: list[str]) -> None:
 @pytest.mark.parametrize("lines", [False, True])
 @pytest.mark.parametrize(("length", "context", "streams"), [
     (300, 20, 3), (301, 20, 7), (300, 150, 3), (300, 1000, 3), (300, 0, 40), (10, 3, 10), (10, 3, 17), (260, 129, 2)])
-def test_each_stream_reads_the_characters_before_its_own(
+def test_each_stream_first_reads_the_characters_before_its_own(
         monkeypatch: pytest.MonkeyPatch, lines: bool, length: int, context: int, streams: int) -> None:
     monkeypatch.setattr(scoring, "CONTEXT", context)
     model = LINES if lines else MODEL
@@ -218,7 +218,7 @@ def test_each_stream_reads_the_characters_before_its_own(
     assert_close(model.score(ids, streams=streams).nats, in_streams(model, ids, streams, context))
 
 
-def test_a_long_text_is_divided_as_an_evaluation_divides_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_divides_a_long_text_as_an_evaluation_does(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = MODEL.vocabulary.encode(text(200))
     monkeypatch.setattr(scoring, "CONTEXT", 5)
     monkeypatch.setattr(scoring, "stream_count", lambda characters: characters // 40)
@@ -234,19 +234,19 @@ def test_a_long_text_is_divided_as_an_evaluation_divides_it(monkeypatch: pytest.
     assert_close(short.nats, exact[:50])
 
 
-def test_the_limits_are_those_of_the_documentation() -> None:
+def test_the_limits_are_as_documented() -> None:
     assert (scoring.ONE_STREAM, scoring.CONTEXT) == (100_000, 1_000)
     assert scoring.stream_count is stream_count
 
 
 @pytest.mark.parametrize("streams", [0, -1, 1.5])
-def test_a_number_of_streams_below_one_is_refused(streams: Any) -> None:
-    for refused in (MODEL.score, MODEL.evaluate):
+def test_rejects_fewer_than_one_stream(streams: Any) -> None:
+    for call in (MODEL.score, MODEL.evaluate):
         with pytest.raises(ConfigError, match="streams"):
-            refused("fade", streams=streams)
+            call("fade", streams=streams)
 
 
-def test_a_text_of_a_hundred_thousand_characters_is_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_a_text_of_a_hundred_thousand_characters_in_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[int] = []
     monkeypatch.setattr(scoring, "stream_count", lambda characters: counted.append(characters) or 2)
     model = make_model(hidden_size=1, cell="rnn", dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The cells against PyTorch, and a sequence that is cut anywhere."""
+"""The cells against PyTorch, and a sequence that is split anywhere."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ T, B, H = 6, 3, 4
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_loss_gradients_and_states_are_those_of_pytorch(cell):
+def test_loss_gradients_and_states_equal_those_of_pytorch(cell):
     golden = GOLDEN[cell]
     ids = np.array(golden["ids"])
     model = CharRNN(ModelConfig(cell, hidden_size=4, layers=2), 7, dtype=np.float64)
@@ -39,33 +39,33 @@ def test_loss_gradients_and_states_are_those_of_pytorch(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_gates_are_named_in_the_order_of_their_blocks(cell):
-    """A gate that is forced open or shut by its bias shows itself in the output."""
-    kind = CELLS[cell]
-    parameters = Parameters({f"layer0/{name}": shape for name, shape in kind.shapes(2, H).items()}, np.float64)
-    state = kind.State(*(np.full((1, H), 0.5) for _ in kind.State._fields))
+    """A gate that its bias opens or closes shows in the output."""
+    cell_class = CELLS[cell]
+    parameters = Parameters({f"layer0/{name}": shape for name, shape in cell_class.shapes(2, H).items()}, np.float64)
+    state = cell_class.State(*(np.full((1, H), 0.5) for _ in cell_class.State._fields))
 
     def output(**bias):
-        x = np.zeros((1, 1, len(kind.GATES) * H))
+        x = np.zeros((1, 1, len(cell_class.GATES) * H))
         for gate, value in bias.items():
-            place = kind.GATES.index(gate)
+            place = cell_class.GATES.index(gate)
             x[..., place * H:(place + 1) * H] = value
-        work = kind.Work(1, 1, H, np.float64)
-        return kind(parameters, "layer0").forward(x, state, work).hidden[0, 0]
+        work = cell_class.Work(1, 1, H, np.float64)
+        return cell_class(parameters, "layer0").forward(x, state, work).hidden[0, 0]
 
     if cell == "rnn":
         assert output(h=1) == pytest.approx(np.tanh(1))
     elif cell == "lstm":
         assert output(i=-99, f=99, o=99, g=7) == pytest.approx(np.tanh(0.5))  # the cell is kept
         assert output(i=99, f=-99, o=99, g=99) == pytest.approx(np.tanh(1))  # the cell is replaced
-        assert output(i=99, f=99, o=-99, g=99) == pytest.approx(0)  # nothing is let out
+        assert output(i=99, f=99, o=-99, g=99) == pytest.approx(0)  # nothing is output
     else:
         assert output(z=99, n=7) == pytest.approx(0.5)  # the state is kept
         assert output(z=-99, n=99, r=-99) == pytest.approx(1)  # the state is replaced
 
 
-def _window(kind, parameters, x, state, d_hidden, d_state):
-    """Forward and backward over x; output, last state, d_x, d_state and recurrent gradients."""
-    cell, work = kind(parameters, "layer0"), kind.Work(len(x), x.shape[1], H, np.float64)
+def _window(cell_class, parameters, x, state, d_hidden, d_state):
+    """Run forward and backward over x; return output, last state, d_x, d_state and recurrent gradients."""
+    cell, work = cell_class(parameters, "layer0"), cell_class.Work(len(x), x.shape[1], H, np.float64)
     gradients = parameters.like()
     last = cell.forward(x.copy(), state, work)
     hidden = work.hidden[1:].copy()
@@ -76,17 +76,18 @@ def _window(kind, parameters, x, state, d_hidden, d_state):
 @pytest.mark.parametrize("cell", CELLS)
 @given(cut=st.integers(1, T - 1), seed=st.integers(0, 1000))
 @settings(max_examples=10, deadline=None)
-def test_a_sequence_may_be_cut_anywhere(cell, cut, seed):
-    kind, rng = CELLS[cell], np.random.default_rng(seed)
-    parameters = Parameters({f"layer0/{name}": shape for name, shape in kind.shapes(2, H).items()}, np.float64)
+def test_a_sequence_can_be_split_anywhere(cell, cut, seed):
+    cell_class, rng = CELLS[cell], np.random.default_rng(seed)
+    parameters = Parameters({f"layer0/{name}": shape for name, shape in cell_class.shapes(2, H).items()}, np.float64)
     parameters.flat[...] = rng.standard_normal(parameters.flat.shape)
-    x, d_hidden = rng.standard_normal((T, B, len(kind.GATES) * H)), rng.standard_normal((T, B, H))
-    state, d_state = (kind.State(*rng.standard_normal((len(kind.State._fields), B, H))) for _ in range(2))
+    x, d_hidden = rng.standard_normal((T, B, len(cell_class.GATES) * H)), rng.standard_normal((T, B, H))
+    state, d_state = (cell_class.State(*rng.standard_normal((len(cell_class.State._fields), B, H))) for _ in range(2))
 
-    hidden, last, d_x, d_first, gradients = _window(kind, parameters, x, state, d_hidden, d_state)
-    _, middle, _, _, _ = _window(kind, parameters, x[:cut], state, d_hidden[:cut], d_state)
-    hidden_2, last_2, d_x_2, d_middle, gradients_2 = _window(kind, parameters, x[cut:], middle, d_hidden[cut:], d_state)
-    hidden_1, _, d_x_1, d_first_1, gradients_1 = _window(kind, parameters, x[:cut], state, d_hidden[:cut], d_middle)
+    hidden, last, d_x, d_first, gradients = _window(cell_class, parameters, x, state, d_hidden, d_state)
+    _, middle, _, _, _ = _window(cell_class, parameters, x[:cut], state, d_hidden[:cut], d_state)
+    hidden_2, last_2, d_x_2, d_middle, gradients_2 = _window(
+        cell_class, parameters, x[cut:], middle, d_hidden[cut:], d_state)
+    hidden_1, _, d_x_1, d_first_1, gradients_1 = _window(cell_class, parameters, x[:cut], state, d_hidden[:cut], d_middle)
 
     np.testing.assert_allclose(np.concatenate([hidden_1, hidden_2]), hidden, atol=1e-12)
     np.testing.assert_allclose(np.concatenate([d_x_1, d_x_2]), d_x, atol=1e-10)

@@ -1,4 +1,4 @@
-"""A cell that is registered at run time does all that the built-in ones do; a cell in a file needs one more entry."""
+"""A cell that is registered at run time does everything that built-in cells do; a cell in a file needs one more entry."""
 
 import os
 import shutil
@@ -24,16 +24,16 @@ TEXT = "the quick brown fox jumps over the lazy dog. " * 20
 
 
 @pytest.fixture(autouse=True)
-def _registered():
+def _register():
     register("gated", gated.Gated)
     yield
     unregister("gated")
 
 
-def test_names_are_added_and_removed():
+def test_adds_and_removes_names():
     assert CELLS["gated"] is gated.Gated
     assert ModelConfig("gated").cell == "gated"
-    with pytest.raises(ValueError, match="named 'lstm' already"):
+    with pytest.raises(ValueError, match=r"^a cell named 'lstm' already exists"):
         register("lstm", gated.Gated)
     register("other", gated.Gated)
     unregister("other")
@@ -51,7 +51,7 @@ RESET[[0, 2, 3, 6], [0, 1, 1, 0]] = True
 @pytest.mark.parametrize("as_one_hot", [False, True])
 @pytest.mark.parametrize(("layers", "dropout", "embedding_size", "weight_drop"),
                          [(1, 0, 0, 0), (2, 0.3, 0, 0.4), (2, 0.3, 4, 0.4)])
-def test_its_gradients_are_the_numeric_ones(layers, dropout, embedding_size, weight_drop, as_one_hot, reset):
+def test_its_gradients_equal_numeric_ones(layers, dropout, embedding_size, weight_drop, as_one_hot, reset):
     config = ModelConfig("gated", 5, layers, dropout, embedding_size, weight_drop)
     results = list(check_gradients(config, as_one_hot=as_one_hot, reset=reset))
     assert len(results) == layers * (5 + 1) + 2 + bool(embedding_size)
@@ -69,7 +69,7 @@ def test_it_draws_its_own_weights_and_masks():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_ids_and_one_hot_rows_are_the_same(dtype):
+def test_ids_and_one_hot_rows_give_the_same(dtype):
     model = CharRNN(ModelConfig("gated", 6, 2), 5, generator(1, "weights"), dtype)
     ids = generator(2, "check").integers(5, size=(8, 3))
     by_id, _ = model.forward(ids, model.initial_state(3))
@@ -79,7 +79,7 @@ def test_ids_and_one_hot_rows_are_the_same(dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_it_is_trained_resumed_evaluated_and_sampled(dtype, threads, tmp_path):
+def test_it_can_be_trained_resumed_evaluated_and_sampled(dtype, threads, tmp_path):
     corpus = Corpus.from_text(TEXT)
 
     def start():
@@ -104,8 +104,8 @@ def test_it_is_trained_resumed_evaluated_and_sampled(dtype, threads, tmp_path):
     assert set(text) <= set(TEXT)
 
 
-def test_a_cell_takes_one_file_and_one_entry(tmp_path):
-    """In a copy of the package: a file in cells/, a name in CELL_NAMES, and nothing else."""
+def test_a_cell_needs_one_file_and_one_entry(tmp_path):
+    """In a copy of the package, it works with a file in cells/ and a name in CELL_NAMES."""
     shutil.copytree(Path(charrnn.__file__).parent, tmp_path / "charrnn", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(gated.__file__, tmp_path / "charrnn" / "nn" / "cells" / "gated.py")
     config = tmp_path / "charrnn" / "config.py"

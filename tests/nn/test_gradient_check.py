@@ -1,4 +1,4 @@
-"""Every gradient against a numeric one; and a wrong gradient is found."""
+"""Every gradient equals a numeric one, and a wrong gradient is found."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from charrnn.nn.gradient_check import TOLERANCE, check_gradients, relative_error
 @pytest.mark.parametrize(("layers", "dropout", "embedding_size", "weight_drop"),
                          [(1, 0, 0, 0), (2, 0.3, 0, 0), (2, 0.3, 4, 0), (2, 0, 0, 0.4)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_gradient_is_the_numeric_one(cell, layers, dropout, embedding_size, weight_drop, as_one_hot):
+def test_every_gradient_equals_the_numeric_one(cell, layers, dropout, embedding_size, weight_drop, as_one_hot):
     config = ModelConfig(cell, 5, layers, dropout, embedding_size, weight_drop)
     results = list(check_gradients(config, as_one_hot=as_one_hot))
     fields = len(CELLS[cell].State._fields)
@@ -24,7 +24,7 @@ def test_every_gradient_is_the_numeric_one(cell, layers, dropout, embedding_size
 
 @pytest.mark.parametrize(("layers", "dropout", "weight_drop"), [(1, 0, 0), (2, 0.3, 0.4)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_gradient_is_the_numeric_one_where_documents_start(cell, layers, dropout, weight_drop):
+def test_every_gradient_equals_the_numeric_one_if_documents_start(cell, layers, dropout, weight_drop):
     reset = np.zeros((7, 3), bool)
     reset[[0, 2, 3, 6], [0, 1, 1, 0]] = True
     for result in check_gradients(ModelConfig(cell, 5, layers, dropout, 0, weight_drop), reset=reset):
@@ -33,7 +33,7 @@ def test_every_gradient_is_the_numeric_one_where_documents_start(cell, layers, d
 
 
 @pytest.mark.parametrize("name", ["layer0/w_x", "layer0/w_h", "layer0/b", "output/w", "output/b", "state/layer0/hidden"])
-def test_a_wrong_gradient_is_found(name, monkeypatch):
+def test_finds_a_wrong_gradient(name, monkeypatch):
     from charrnn.nn.model import CharRNN
 
     right = CharRNN.window
@@ -48,6 +48,6 @@ def test_a_wrong_gradient_is_found(name, monkeypatch):
     assert [result.name for result in check_gradients(ModelConfig(hidden_size=5)) if not result.ok] == [name]
 
 
-def test_the_error_is_relative_to_both():
+def test_the_error_is_relative_to_the_sum_of_both_norms():
     assert relative_error(np.array([3.0, 0]), np.array([1.0, 0])) == pytest.approx(0.5)
     assert relative_error(np.zeros(2), np.zeros(2)) == 0

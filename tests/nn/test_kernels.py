@@ -2,12 +2,16 @@
 
 import importlib.util
 import os
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import charrnn
 from charrnn.config import ModelConfig
 from charrnn.errors import CharRNNError
 from charrnn.nn import kernels
@@ -25,13 +29,13 @@ needs_numba = pytest.mark.skipif(compiled is None, reason="numba is not installe
 both = pytest.mark.parametrize("kind", [reference, pytest.param(compiled, marks=needs_numba)],
                                ids=["reference", "compiled"])
 
-T, B, H = 4, 5, 37  # odd, so that vector loops have a rest
+T, B, H = 4, 5, 37  # odd, so that vector loops have a remainder
 NO_RESETS = np.zeros((T, B), bool)
 
 
 @both
 @pytest.mark.parametrize("size", [3, 256, 257, 5000])
-def test_rows_are_summed_by_id(kind, size):
+def test_add_rows_sums_rows_by_id(kind, size):
     rng = np.random.default_rng(1)
     ids, rows = rng.integers(size, size=400), rng.standard_normal((400, 6)).astype(np.float32)
     total = rng.standard_normal((size, 6)).astype(np.float32)
@@ -42,7 +46,7 @@ def test_rows_are_summed_by_id(kind, size):
 
 
 @both
-def test_cross_entropy_and_its_gradient(kind):
+def test_cross_entropy_and_its_gradient_agree_with_their_formulas(kind):
     rng = np.random.default_rng(2)
     logits, targets = 5 * rng.standard_normal((9, 70)).astype(np.float32), rng.integers(70, size=9)
     p = np.exp(logits.astype(np.float64))
@@ -55,14 +59,14 @@ def test_cross_entropy_and_its_gradient(kind):
 
 
 @both
-def test_cross_entropy_neither_overflows_nor_loses_what_is_unlikely(kind):
+def test_cross_entropy_is_exact_for_very_large_logits(kind):
     logits = np.array([[1e4, 0, -1e4]], np.float32)
     assert kind.softmax_cross_entropy(logits.copy(), np.array([2]))[0] == pytest.approx(2e4)
     assert kind.softmax_cross_entropy(logits.copy(), np.array([0]))[0] == 0
 
 
 @both
-def test_a_number_that_is_none_is_not_hidden(kind):
+def test_nan_is_not_hidden(kind):
     logits = np.zeros((2, 8), np.float32)
     logits[1, 3] = np.nan
     with np.errstate(invalid="ignore"):
@@ -73,7 +77,7 @@ def test_a_number_that_is_none_is_not_hidden(kind):
 
 
 def window(name, scale, reset=NO_RESETS):
-    """Random arguments for a loop over a window; the numbers of those that it changes."""
+    """Return random arguments for a loop over a window, and the indices of those that it changes."""
     rng = np.random.default_rng(3)
 
     def draw(*shape):
@@ -115,7 +119,7 @@ RESETS = {"first": np.arange(T)[:, None] == np.zeros(B), "all": ~NO_RESETS,
 @needs_numba
 @pytest.mark.parametrize("reset", RESETS.values(), ids=RESETS)
 @pytest.mark.parametrize("name", [f"{cell}_{way}" for cell in CELLS for way in ("forward", "backward")])
-def test_both_start_documents_alike(name, reset):
+def test_both_kernels_start_documents_in_the_same_way(name, reset):
     arguments, results = window(name, 1, reset)
     ours, theirs, usual = ([array.copy() for array in arguments] for _ in range(3))
     getattr(compiled, name)(*ours)
@@ -132,7 +136,7 @@ def test_both_start_documents_alike(name, reset):
 
 @both
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_state_that_is_no_number_ends_with_its_document(kind, cell):
+def test_a_state_of_nan_ends_with_its_document(kind, cell):
     arguments, _ = window(f"{cell}_forward", 1, RESETS["first"])
     for state in arguments[2:-1]:
         if state.shape == (T + 1, B, H):
@@ -142,8 +146,8 @@ def test_a_state_that_is_no_number_ends_with_its_document(kind, cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_reference_gives_the_same_for_few_and_for_many_rows(cell):
-    """What is computed for a stream does not depend on the number of streams."""
+def test_the_reference_gives_the_same_for_few_and_many_streams(cell):
+    """The result of a stream does not depend on the number of streams."""
     model = CharRNN(ModelConfig(cell, hidden_size=520), 9, generator(1, "weights"), np.float64)
     ids = generator(2, "check").integers(9, size=(9, 40))
     many, _ = model.forward(ids, model.initial_state(40))
@@ -155,7 +159,7 @@ def test_the_reference_gives_the_same_for_few_and_for_many_rows(cell):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 64), (2, 3, 65), (6, 300, 128), (7, 128, 200), (64, 5, 63),
                                    (25, 64, 16)])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_product_with_packed_weights(shape, transposed):
+def test_the_product_with_packed_weights_is_correct(shape, transposed):
     rows, depth, columns = shape
     rng = np.random.default_rng(4)
     a, w = rng.standard_normal((rows, depth)), rng.standard_normal((depth, columns))
@@ -167,7 +171,7 @@ def test_product_with_packed_weights(shape, transposed):
 
 
 @both
-def test_adam_is_its_formula(kind):
+def test_adam_agrees_with_its_formula(kind):
     rng = np.random.default_rng(5)
     w, g, mean, square = rng.standard_normal((4, 133)).astype(np.float32)
     square = square**2
@@ -181,7 +185,7 @@ def test_adam_is_its_formula(kind):
 @needs_numba
 @pytest.mark.parametrize("embedding_size", [0, 6])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_window_is_the_same_with_both(cell, embedding_size, monkeypatch):
+def test_a_window_is_the_same_with_both_kernels(cell, embedding_size, monkeypatch):
     model = CharRNN(ModelConfig(cell, hidden_size=H, layers=2, embedding_size=embedding_size), 65, generator(1, "weights"))
     ids = generator(2, "check").integers(65, size=(31, B))
     results = []
@@ -196,8 +200,8 @@ def test_a_window_is_the_same_with_both(cell, embedding_size, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["reference", pytest.param("compiled", marks=needs_numba)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_where_no_document_starts_not_a_bit_is_other(cell, kind, monkeypatch):
-    """Also after a window in which some did."""
+def test_not_a_bit_changes_if_no_document_starts(cell, kind, monkeypatch):
+    """This holds after a window with documents too."""
     monkeypatch.setenv("CHARRNN_KERNELS", kind)
     model = CharRNN(ModelConfig(cell, hidden_size=H, layers=2), 65, generator(1, "weights"))
     ids = generator(2, "check").integers(65, size=(T + 1, B))
@@ -214,7 +218,7 @@ def test_float64_runs_the_reference(monkeypatch):
     assert kernels.kernels_for(np.float64) is reference
 
 
-def test_the_environment_decides(monkeypatch):
+def test_the_environment_variable_selects_the_kernels(monkeypatch):
     monkeypatch.setenv("CHARRNN_KERNELS", "reference")
     assert kernels.kernels_for(np.float32) is reference
     assert kernels.describe_kernels(np.float32) == "reference"
@@ -224,7 +228,7 @@ def test_the_environment_decides(monkeypatch):
 
 
 @needs_numba
-def test_compiled_kernels_are_chosen_where_they_can_be(monkeypatch):
+def test_compiled_kernels_are_used_if_numba_works(monkeypatch):
     monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
     assert kernels.kernels_for(np.float32) is compiled
     assert kernels.describe_kernels(np.float32).startswith("compiled, numba ")
@@ -235,13 +239,95 @@ def test_without_numba_the_reference_runs_and_compiled_is_refused(monkeypatch):
     monkeypatch.setattr(kernels, "_numba_is_installed", lambda: False)
     assert kernels.kernels_for(np.float32) is reference
     monkeypatch.setenv("CHARRNN_KERNELS", "compiled")
-    with pytest.raises(CharRNNError, match="fast"):
+    with pytest.raises(CharRNNError, match=r"numba is not installed; pip install .*fast"):
         kernels.kernels_for(np.float32)
+
+
+# A numba that does not work
+
+BROKEN = {
+    "too old for NumPy": ("numba/__init__.py", 'raise ImportError("Numba needs NumPy 1.9 or less.\\nGot NumPy 2.4")',
+                          r"ImportError: Numba needs NumPy 1\.9 or less\."),
+    "without a private part": ("numba/__init__.py", "njit = types = None", "ModuleNotFoundError: .*"),
+    "other than at import": ("numba/__init__.py", "raise SystemError", "SystemError: "),
+}
+USE = """
+import warnings
+import numpy as np
+from charrnn import CharRNN, ModelConfig
+model, ids = CharRNN(ModelConfig(hidden_size=8), 5, np.random.default_rng(1)), np.ones((4, 3), int)
+for _ in range(3):
+    warnings.warn("another", UserWarning)
+    model.loss_and_gradients(ids, ids, model.initial_state(3))
+from charrnn.nn.kernels import describe_kernels
+print(describe_kernels("float32"))
+"""
+
+
+@pytest.mark.parametrize(("name", "content", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_numba_that_does_not_work_is_reported_once_and_the_reference_runs(name, content, reason, tmp_path):
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(content)
+    environment = {key: value for key, value in os.environ.items() if key != "CHARRNN_KERNELS"}
+    environment["PYTHONPATH"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-W", "always", "-c", USE], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "reference\n"), done.stderr
+    warnings = [line for line in done.stderr.splitlines() if "RuntimeWarning: " in line]
+    assert len(warnings) == 1
+    assert re.search(rf"RuntimeWarning: numba \S+ does not work here \({reason}\); the reference kernels are used, which "
+                     r"are slower; pip install '\.\[fast\]' installs a tested version$", warnings[0])
+    command = [sys.executable, "-m", "charrnn", "train", "--steps", "1", "--hidden-size", "8", "--quiet"]
+    (tmp_path / "run").mkdir()
+    done = subprocess.run([*command, "--name", "a"], env=environment, capture_output=True, text=True, cwd=tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rf"Warning: numba \S+ does not work here \({reason}\); .*\n", done.stderr)
+    environment["CHARRNN_KERNELS"] = "compiled"
+    done = subprocess.run([*command, "--name", "b"], env=environment, capture_output=True, text=True, cwd=tmp_path / "run")
+    assert done.returncode == 1
+    assert re.fullmatch(rf"Error: CHARRNN_KERNELS is compiled, but numba \S+ does not work here \({reason}\); pip install "
+                        r"'\.\[fast\]' installs a tested version\n", done.stderr)
+
+
+@needs_numba
+def test_a_product_that_is_compiled_wrong_is_noticed(monkeypatch):
+    monkeypatch.setattr(compiled, "_multiply", lambda a, w: a @ w + 1)
+    with pytest.raises(ArithmeticError, match="a compiled product is wrong"):
+        compiled.check()
+
+
+@needs_numba
+def test_cached_kernels_are_compiled_again_when_the_packed_product_changes(tmp_path):
+    """Numba alone would not notice: the functions of packed.py are compiled into those of compiled.py."""
+    package = Path(charrnn.__file__).parent
+    shutil.copytree(package, tmp_path / "charrnn", ignore=shutil.ignore_patterns("__pycache__"))
+    program = """
+import numpy as np
+from charrnn.nn.kernels import compiled
+hidden = np.ones((2, 1, 4), np.float32)
+compiled.rnn_forward(np.zeros((1, 1, 4), np.float32), np.eye(4, dtype=np.float32), hidden, np.zeros((1, 1), bool))
+print(compiled.__file__, round(float(np.arctanh(hidden[1, 0, 0])), 3))
+"""
+    packed = tmp_path / "charrnn" / "nn" / "kernels" / "packed.py"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": ""}
+
+    def products():
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True,
+                              cwd=tmp_path)
+        file, product = done.stdout.split()
+        assert Path(file).parent == packed.parent
+        return float(product)
+
+    assert [products(), products()] == [1, 1]
+    source = packed.read_text(encoding="utf-8")
+    changed = source.replace("panels[p, k, j] = w[k, first + j]", "panels[p, k, j] = 2 * w[k, first + j]")
+    assert changed != source
+    packed.write_text(changed, encoding="utf-8")
+    assert products() == 2
 
 
 @needs_numba
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_was_just_compiled_and_what_comes_from_the_cache_give_the_same_bits(cell, tmp_path):
+def test_newly_compiled_and_cached_kernels_give_the_same_bits(cell, tmp_path):
     program = f"""
 import hashlib, numpy as np
 from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer

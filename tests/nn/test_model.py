@@ -1,4 +1,4 @@
-"""The whole model: one-hot and ids, states, dropout, and a vanilla network written out once more."""
+"""The whole model: one-hot rows and ids, states, dropout, and a vanilla network written out naively."""
 
 from itertools import pairwise
 
@@ -28,12 +28,12 @@ def a_state(model, rng):
 
 
 def streams(state, b):
-    """The state of stream ``b``."""
+    """Return the state of stream ``b``."""
     return map_state(lambda array: array[b:b + 1], state)
 
 
-def test_a_vanilla_network_is_what_its_equations_say():
-    """h' = tanh(W_x[x] + h W_h + b), and the mean of -log softmax over all characters, one character at a time."""
+def test_a_vanilla_network_agrees_with_its_equations():
+    """They are h' = tanh(W_x[x] + h W_h + b) and the mean of -log softmax, computed one character at a time."""
     rng = np.random.default_rng(3)
     model = a_model("rnn")
     inputs, targets = a_text(rng)
@@ -70,7 +70,7 @@ def test_a_vanilla_network_is_what_its_equations_say():
 
 @pytest.mark.parametrize("embedding_size", [0, 4])
 @pytest.mark.parametrize("cell", CELLS)
-def test_one_hot_rows_and_ids_are_the_same(cell, embedding_size):
+def test_one_hot_rows_and_ids_give_the_same(cell, embedding_size):
     rng = np.random.default_rng(4)
     model = a_model(cell, embedding_size=embedding_size)
     inputs, targets = a_text(rng)
@@ -83,7 +83,7 @@ def test_one_hot_rows_and_ids_are_the_same(cell, embedding_size):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_two_windows_with_the_state_carried_are_one_long_window(cell):
+def test_two_windows_with_carried_state_equal_one_long_window(cell):
     rng = np.random.default_rng(5)
     model = a_model(cell, layers=2)
     inputs, _ = a_text(rng, 2 * T)
@@ -96,15 +96,15 @@ def test_two_windows_with_the_state_carried_are_one_long_window(cell):
 
 
 def documents(reset, b):
-    """Where the documents, and what is left of one, begin and end in stream ``b``."""
+    """Return where documents begin and end in stream ``b``; the first may have begun before the window."""
     return pairwise(sorted({0, *np.flatnonzero(reset[:, b]), len(reset)}))
 
 
 @pytest.mark.parametrize("embedding_size", [0, 4])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
-def test_documents_in_a_window_are_as_if_each_were_read_by_itself(cell, layers, embedding_size):
-    """Each from a zero state, but for the one that the window begins within; with dropout and weight drop."""
+def test_each_document_in_a_window_is_read_as_if_it_were_alone(cell, layers, embedding_size):
+    """Each starts from a zero state, except one that began before the window; with dropout and weight drop."""
     rng = np.random.default_rng(11)
     model = a_model(cell, layers=layers, embedding_size=embedding_size)
     inputs, targets = a_text(rng)
@@ -112,7 +112,7 @@ def test_documents_in_a_window_are_as_if_each_were_read_by_itself(cell, layers, 
     masks = [2.0 * (rng.random((T, B, H)) < 0.5) for _ in range(layers)]
     weight_masks = [2.0 * (rng.random(model.parameters["layer0/w_h"].shape) < 0.5) for _ in range(layers)]
     reset = np.zeros((T, B), bool)
-    reset[[0, 2, 3, 5], [0, 0, 0, 1]] = True  # first, middle, next to one another, last; none in the third stream
+    reset[[0, 2, 3, 5], [0, 0, 0, 1]] = True  # first, middle, adjacent, last; none in the third stream
     whole = model.window(inputs, targets, state, masks, weight_masks, d_state, reset=reset)
     gradients, d_first = whole.gradients.flat.copy(), model.initial_state(B)
     losses, sums = [], np.zeros_like(gradients)
@@ -136,7 +136,7 @@ def test_documents_in_a_window_are_as_if_each_were_read_by_itself(cell, layers, 
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_outputs_are_those_of_each_document(cell):
+def test_outputs_of_each_document_equal_those_of_it_alone(cell):
     rng = np.random.default_rng(12)
     model, reset = a_model(cell, layers=2), rng.random((T, B)) < 0.4
     inputs, targets = a_text(rng)
@@ -173,11 +173,11 @@ def test_masks_multiply_the_outputs_of_the_layers():
     plain = model.loss_and_gradients(inputs, targets, model.initial_state(B))[0]
     assert model.loss_and_gradients(inputs, targets, model.initial_state(B), ones)[0] == pytest.approx(plain)
     loss, gradients, _ = model.loss_and_gradients(inputs, targets, model.initial_state(B), zeros)
-    assert loss == pytest.approx(np.log(V))  # the output layer sees nothing but its bias, which is zero
+    assert loss == pytest.approx(np.log(V))  # only the bias of the output layer is left, which is zero
     assert not gradients["layer1/w_h"].any()
 
 
-def test_a_written_parameter_takes_effect_at_once():
+def test_writing_into_a_parameter_takes_effect_at_once():
     model = a_model()
     inputs, _ = a_text(np.random.default_rng(8))
     before, _ = model.forward(inputs, model.initial_state(B))
@@ -186,20 +186,20 @@ def test_a_written_parameter_takes_effect_at_once():
     np.testing.assert_allclose(after - before, np.eye(V)[3] * np.ones((T, B, 1)), atol=1e-12)
 
 
-def test_the_state_is_the_callers_own():
+def test_the_state_belongs_to_the_caller():
     rng = np.random.default_rng(9)
     model = a_model()
     inputs, targets = a_text(rng)
     given = a_state(model, rng)
     kept = [array.copy() for array in given[0]]
     _, _, state = model.loss_and_gradients(inputs, targets, given)
-    taken = [array.copy() for array in state[0]]
+    returned = [array.copy() for array in state[0]]
     model.loss_and_gradients(inputs, targets, state)
     np.testing.assert_array_equal(given[0], kept)
-    np.testing.assert_array_equal(state[0], taken)
+    np.testing.assert_array_equal(state[0], returned)
 
 
-def test_a_large_output_layer_works_in_blocks(monkeypatch):
+def test_blocks_of_a_large_output_layer_give_the_same(monkeypatch):
     rng = np.random.default_rng(10)
     model = a_model()
     inputs, targets = a_text(rng)
@@ -214,7 +214,7 @@ def test_a_large_output_layer_works_in_blocks(monkeypatch):
     assert nats.mean() == pytest.approx(loss, rel=1e-12)
 
 
-def test_weights_follow_from_the_seed_and_are_zero_without_one():
+def test_weights_depend_on_the_generator_only_and_are_zero_without_one():
     assert np.array_equal(a_model(seed=2).parameters.flat, a_model(seed=2).parameters.flat)
     assert not np.array_equal(a_model(seed=2).parameters.flat, a_model(seed=3).parameters.flat)
     assert not CharRNN(ModelConfig(), V).parameters.flat.any()
@@ -223,7 +223,8 @@ def test_weights_follow_from_the_seed_and_are_zero_without_one():
 @pytest.mark.parametrize("embedding_size", [0, 4])
 @pytest.mark.parametrize("cell", CELLS)
 def test_initial_weights_are_drawn_in_the_order_of_the_parameters(cell, embedding_size):
-    """N(0, 1) for rows that ids select, U(+-1/sqrt(H)) for other matrices, biases 0, 1 for the LSTM's forget gate."""
+    """They are N(0, 1) for rows that ids select and U(+-1/sqrt(H)) for other matrices; biases are 0, and 1 for the LSTM's
+    forget gate."""
     model = a_model(cell, layers=2, embedding_size=embedding_size)
     rng, selected = generator(1, "weights"), "embedding/w" if embedding_size else "layer0/w_x"
     for name, weights in model.parameters.items():
@@ -238,8 +239,8 @@ def test_initial_weights_are_drawn_in_the_order_of_the_parameters(cell, embeddin
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_few_ids_select_the_rows_that_many_do(cell):
-    """More ids than characters, and fewer."""
+def test_few_ids_give_the_same_as_many(cell):
+    """There are fewer ids than characters in the vocabulary, and more."""
     rng = np.random.default_rng(13)
     model = a_model(cell)
     model.parameters["layer0/b"][...] = rng.standard_normal(model.parameters["layer0/b"].shape)
@@ -252,13 +253,13 @@ def test_few_ids_select_the_rows_that_many_do(cell):
 
 
 @pytest.mark.parametrize("embedding_size", [0, 4])
-def test_an_id_that_is_none_is_refused(embedding_size):
+def test_rejects_an_id_out_of_range(embedding_size):
     model = a_model(embedding_size=embedding_size)
     with pytest.raises(ValueError, match=f"inputs: id {V} is out of range for a vocabulary of {V} characters"):
         model.forward(np.full((T, B), V), model.initial_state(B))
 
 
-def test_names_and_shapes_are_the_published_ones():
+def test_names_and_shapes_are_as_documented():
     shapes = {name: array.shape for name, array in a_model("gru", layers=2, embedding_size=4).parameters.items()}
     assert shapes == {
         "embedding/w": (V, 4), "layer0/w_x": (4, 3 * H), "layer0/w_h": (H, 3 * H), "layer0/b": (3 * H,),

@@ -1,4 +1,4 @@
-"""Streams shared out over threads give what one thread gives."""
+"""Several threads give what one thread gives, and an aborted call leaves a team usable."""
 
 import signal
 import time
@@ -31,14 +31,14 @@ def a_window(threads, dtype=np.float64, cell="lstm", reset=None):
 
 @pytest.mark.parametrize("threads", [2, 3, 5, 8])
 @pytest.mark.parametrize("cell", CELLS)
-def test_threads_give_what_one_thread_gives(cell, threads):
+def test_several_threads_give_what_one_thread_gives(cell, threads):
     for one, several in zip(a_window(1, cell=cell), a_window(threads, cell=cell)):
         np.testing.assert_allclose(several, one, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8])
 @pytest.mark.parametrize("cell", CELLS)
-def test_threads_start_documents_where_one_thread_does(cell, threads):
+def test_several_threads_start_documents_where_one_thread_does(cell, threads):
     reset = generator(5, "check").random((T, B)) < 0.3
     assert len({tuple(column) for column in reset.T}) > 3
     for one, several, other in zip(a_window(1, cell=cell, reset=reset), a_window(threads, cell=cell, reset=reset),
@@ -56,7 +56,7 @@ def test_the_same_number_of_threads_gives_the_same_bits(threads):
 
 
 class TwoRanks(Ranks):
-    """Rank 0 of two, where the other one always answers the same."""
+    """Rank 0 of two; the other one always answers the same."""
 
     def __init__(self, others):
         super().__init__()
@@ -66,7 +66,7 @@ class TwoRanks(Ranks):
         return [value, self.others]
 
 
-def test_what_ranks_have_done_is_put_in_the_order_of_the_tasks():
+def test_results_of_ranks_are_in_the_order_of_the_tasks():
     team = Team(CharRNN(ModelConfig(hidden_size=4), V), 2, TwoRanks(["b", "d"]))
     assert team.map(str.lower, ["A", "B", "C", "D", "E"]) == ["a", "b", "c", "d", "e"]
 
@@ -105,7 +105,7 @@ def test_the_tasks_of_an_aborted_call_have_ended_before_it_raises():
     assert ended.is_set()
 
 
-def test_tasks_that_have_not_begun_are_left_out():
+def test_tasks_that_have_not_begun_are_cancelled():
     team, done = a_team(), []
 
     def work(task):
@@ -119,7 +119,7 @@ def test_tasks_that_have_not_begun_are_left_out():
     assert len(done) < 5
 
 
-def test_an_evaluation_after_an_aborted_call_is_right():
+def test_an_evaluation_after_an_aborted_call_is_correct():
     team, ids = a_team(), generator(3, "check").integers(V, size=9000).astype(np.uint8)
     expected = evaluate(team.model, ids, streams=40)
     with pytest.raises(ZeroDivisionError):
@@ -128,7 +128,7 @@ def test_an_evaluation_after_an_aborted_call_is_right():
     assert not team.is_aborted
 
 
-def test_a_window_after_an_aborted_one_is_right():
+def test_a_window_after_an_aborted_one_is_correct():
     team, ids = a_team(), generator(3, "check").integers(V, size=(T + 1, B))
 
     def window(masks=None):
@@ -142,7 +142,7 @@ def test_a_window_after_an_aborted_one_is_right():
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to one thread")
-def test_ctrl_c_ends_a_call_and_a_later_one_works():
+def test_ctrl_c_ends_a_call_and_a_later_call_works():
     team = a_team()
 
     def work(task):
@@ -161,8 +161,8 @@ def test_ctrl_c_ends_a_call_and_a_later_one_works():
     assert team.map(str, [1, 2, 3]) == ["1", "2", "3"]
 
 
-def test_a_call_waits_for_what_is_left_of_an_aborted_one(monkeypatch):
-    """A second Ctrl-C ends the wait of the first call while one of its tasks still runs."""
+def test_a_call_waits_for_tasks_left_by_an_aborted_one(monkeypatch):
+    """A second Ctrl-C ends the wait of the first call, while one of its tasks is still running."""
     from charrnn.nn import parallel
 
     team, started, events = a_team(), Event(), []
@@ -192,7 +192,7 @@ def test_a_call_waits_for_what_is_left_of_an_aborted_one(monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_team_that_is_warm_computes_the_same(threads):
+def test_warming_up_does_not_change_the_result(threads):
     model = CharRNN(ModelConfig(hidden_size=4), 5, np.random.default_rng(1))
     ids = np.random.default_rng(2).integers(5, size=(7, 6))
     state = model.initial_state(6)

@@ -1,3 +1,8 @@
+"""charrnn.nn.parameters"""
+
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +18,7 @@ EXAMPLE = {"layer0/w_x": (4, 6), "layer0/b": (6,), "output/w": (3, 4)}
 
 @PROPERTY
 @given(SHAPES)
-def test_the_views_lie_one_after_the_other_in_the_block(shapes):
+def test_the_views_are_consecutive_parts_of_the_block(shapes):
     parameters = Parameters(shapes)
     parameters.flat[...] = np.arange(parameters.flat.size)
     assert list(parameters) == list(shapes)
@@ -40,7 +45,7 @@ def test_writing_into_the_block_changes_the_views():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_block_is_contiguous_zeros_of_its_dtype(dtype):
+def test_a_new_block_is_contiguous_and_zero_in_its_dtype(dtype):
     parameters = Parameters(EXAMPLE, dtype)
     assert parameters.flat.dtype == dtype
     assert parameters.flat.shape == (24 + 6 + 12,)
@@ -49,12 +54,12 @@ def test_a_block_is_contiguous_zeros_of_its_dtype(dtype):
     assert all(view.flags["C_CONTIGUOUS"] and np.shares_memory(view, parameters.flat) for view in parameters.values())
 
 
-def test_a_block_is_float32_unless_told():
+def test_a_block_is_float32_by_default():
     assert Parameters(EXAMPLE).flat.dtype == np.float32
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_like_is_a_block_of_zeros_of_the_same_layout_and_its_own_memory(dtype):
+def test_like_returns_zeros_of_the_same_layout_in_new_memory(dtype):
     parameters = Parameters(EXAMPLE, dtype)
     parameters.flat[...] = 1
     twin = parameters.like()
@@ -65,7 +70,7 @@ def test_like_is_a_block_of_zeros_of_the_same_layout_and_its_own_memory(dtype):
     assert np.all(parameters.flat == 1)
 
 
-def test_it_is_a_mapping():
+def test_parameters_are_a_mapping():
     parameters = Parameters(EXAMPLE)
     assert len(parameters) == 3
     assert "layer0/b" in parameters
@@ -75,18 +80,33 @@ def test_it_is_a_mapping():
         parameters["layer1/b"]
 
 
-def test_an_array_cannot_be_put_in_the_place_of_a_view():
+def test_a_view_cannot_be_replaced_by_an_array():
     parameters = Parameters(EXAMPLE)
     with pytest.raises(TypeError):
         parameters["layer0/b"] = np.zeros(6)
 
 
-def test_the_callers_shapes_are_not_kept():
+def test_later_changes_of_the_shapes_have_no_effect():
     shapes = dict(EXAMPLE)
     parameters = Parameters(shapes)
     shapes["more"] = (2,)
     assert parameters.like().shapes == EXAMPLE
 
 
-def test_there_may_be_no_arrays():
+def test_a_block_may_be_empty():
     assert Parameters({}).flat.shape == (0,)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda parameters: pickle.loads(pickle.dumps(parameters))],
+                         ids=["copy", "deepcopy", "pickle"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_views_of_a_copy_belong_to_its_block(copied, dtype):
+    parameters = Parameters(EXAMPLE, dtype)
+    parameters.flat[...] = np.arange(42)
+    twin = copied(parameters)
+    assert twin.shapes == EXAMPLE
+    assert twin.flat.dtype == dtype
+    assert np.array_equal(twin.flat, parameters.flat)
+    twin["output/w"][...] = -1
+    assert (twin.flat[-12:] == -1).all()
+    assert np.array_equal(parameters.flat, np.arange(42))

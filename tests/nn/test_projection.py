@@ -19,7 +19,7 @@ if importlib.util.find_spec("numba"):
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (7, 1, 64), (3, 2, 65), (300, 6, 128), (513, 7, 200), (1250, 128, 512),
                                    (40, 300, 900)])
-def test_products_of_a_whole_window(shape, bias, kernels):
+def test_products_of_a_whole_window_equal_those_in_float64(shape, bias, kernels):
     depth, size, columns = shape
     rng = np.random.default_rng(5)
     inputs, d_out = (rng.standard_normal((depth, 1, side)).astype(np.float32) for side in (size, columns))
@@ -37,8 +37,8 @@ def test_products_of_a_whole_window(shape, bias, kernels):
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("steps", [1, 3, 40])
-def test_ids_are_one_hot_rows(steps, bias, kernels):
-    """Fewer ids than rows of the matrix, and more."""
+def test_ids_give_the_same_as_one_hot_rows(steps, bias, kernels):
+    """There are fewer ids than rows of the matrix, and more."""
     rng = np.random.default_rng(6)
     ids = rng.integers(20, size=(steps, 2))
     one_hot = np.eye(20, dtype=np.float32)[ids]

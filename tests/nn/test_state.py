@@ -1,4 +1,4 @@
-"""What is done to every array of a state."""
+"""charrnn.nn.state"""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ def a_state():
     return Layer(np.arange(6.0).reshape(2, 3), np.ones((2, 3))), Other(-np.arange(4.0).reshape(2, 2))
 
 
-def test_a_function_is_called_on_each_array():
+def test_map_state_calls_a_function_on_each_array():
     before = a_state()
     after = map_state(lambda array: 2 * array, before)
     assert [type(layer) for layer in after] == [Layer, Other]
@@ -31,19 +31,19 @@ def test_a_function_is_called_on_each_array():
     np.testing.assert_array_equal(after[1].hidden, 2 * before[1].hidden)
 
 
-def test_a_function_of_several_states_gets_matching_arrays_in_order():
+def test_map_state_passes_matching_arrays_of_several_states_in_order():
     difference = map_state(lambda a, b, c: a - b + 0 * c, a_state(), map_state(np.ones_like, a_state()), a_state())
     for layer, expected in zip(difference, a_state(), strict=True):
         for array, original in zip(layer, expected, strict=True):
             np.testing.assert_array_equal(array, original - 1)
 
 
-def test_states_of_other_depths_are_refused():
+def test_map_state_rejects_states_of_different_depths():
     with pytest.raises(ValueError, match="zip"):
         map_state(np.add, a_state(), a_state()[:1])
 
 
-def test_the_next_epoch_hands_each_state_to_the_next_stream():
+def test_the_next_epoch_passes_each_state_on_to_the_next_stream():
     hidden, cell = np.arange(1.0, 13.0).reshape(4, 3), -np.arange(1.0, 13.0).reshape(4, 3)
     kept = hidden.copy()
     state = (Layer(hidden, cell), Layer(hidden + 100, cell - 100))

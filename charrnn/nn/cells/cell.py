@@ -1,4 +1,4 @@
-"""What the cells have in common.
+"""The base class of the cells.
 
 T time steps, B batch (parallel streams), D inputs, H hidden units, G gates.
 """
@@ -18,11 +18,11 @@ from charrnn.nn.projection import rows
 
 
 class Cell(ABC):
-    """One recurrent layer: what its parameters are, and how it runs over a window, forward and backward.
+    """One recurrent layer: its parameters, and how it runs over a window, forward and backward.
 
-    A cell keeps nothing but views of the model's parameters. ``prefix`` is the name of its layer, such as "layer0".
-    What backward needs from forward is in a ``Work``, which the caller owns. A subclass must define ``GATES``, ``State``,
-    ``Work``, ``forward`` and ``backward``; it may override everything else.
+    A cell only keeps views of the model's parameters. ``prefix`` is the name of its layer, such as "layer0". A ``Work``,
+    which the caller owns, keeps what backward needs from forward. A subclass must define ``GATES``, ``State``, ``Work``,
+    ``forward`` and ``backward``; it may override everything else.
     """
 
     GATES: ClassVar[str]
@@ -57,9 +57,9 @@ class Cell(ABC):
         return dict.fromkeys(cls.State._fields, (batch_size, hidden_size))
 
     def draw_weights(self, rng: np.random.Generator, selected: bool) -> None:
-        """Draw the initial weights: U(+-1/sqrt(H)) for every matrix, as in PyTorch; the biases stay zero.
+        """Draw the initial weights: U(+-1/sqrt(H)) for every matrix, as in PyTorch; the biases remain zero.
 
-        If ``selected``, the inputs are ids, which select rows of ``w_x``; these are drawn from N(0, 1).
+        If ``selected`` is true, the inputs are ids, which select rows of ``w_x``; then ``w_x`` is drawn from N(0, 1).
         """
         bound = len(self.w_h) ** -0.5
         for name, weights in self.parameters.items():
@@ -80,18 +80,18 @@ class Cell(ABC):
         return work
 
     def weights(self, work: Any) -> np.ndarray:
-        """Return ``w_h`` (H, G*H), multiplied with the window's mask if there is one.
+        """Return ``w_h`` (H, G*H), multiplied by the window's mask if there is one.
 
-        ``backward`` writes the gradient of this product; the model multiplies it with the mask.
+        ``backward`` writes the gradient of this product; the model multiplies it by the mask.
         """
         if work.weight_mask is None:
             return self.w_h
         return np.multiply(self.w_h, work.weight_mask, dtype=self.w_h.dtype)
 
     def project(self, inputs: np.ndarray, work: Any) -> np.ndarray:
-        """Return x (T, B, G*H), what ``forward`` reads: ``inputs`` times ``w_x``, plus ``b``, written into ``work.x``.
+        """Return x (T, B, G*H), which ``forward`` reads: ``inputs`` times ``w_x``, plus ``b``, written into ``work.x``.
 
-        ``inputs`` are ids (T, B), one-hot rows (T, B, V), or the outputs (T, B, D) of the layer below or an embedding.
+        ``inputs`` are ids (T, B), one-hot rows (T, B, V), or outputs (T, B, D) of the layer below or of an embedding.
         """
         return projection.project(inputs, self.w_x, self.b, work.x)
 
@@ -113,10 +113,10 @@ class Cell(ABC):
     @abstractmethod
     def backward(self, d_hidden: np.ndarray, d_state: Any, work: Any, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, Any]:
-        """Take the gradients of the output and of the last state back through the window in ``work``.
+        """Propagate the gradients of the output and of the last state back through the window in ``work``.
 
-        ``d_hidden`` (T, B, H) may be overwritten, ``d_state`` must not be. Writes the gradients of all parameters but
-        those of ``project_back`` into ``gradients``. Returns d_x (T, B, G*H), which may be in the place of x, and the
+        ``d_hidden`` (T, B, H) may be overwritten, ``d_state`` must not be. Writes the gradients of all parameters except
+        those of ``project_back`` into ``gradients``. Returns d_x (T, B, G*H), which may share the memory of x, and the
         gradient of the first state.
         """
 
@@ -125,10 +125,10 @@ class Work:
     """The buffers that every cell needs for a window."""
 
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
-        self.x: np.ndarray  # (T, B, G*H): the projected inputs, then the activations of the gates, then the gradient of x
+        self.x: np.ndarray  # (T, B, G*H): projected inputs, then activations of the gates, then the gradient of x
         self.kernels: ModuleType = reference
         self.weight_mask: np.ndarray | None = None  # (H, G*H)
-        self.w_h: np.ndarray  # (H, G*H): the recurrent weights, multiplied with the mask
+        self.w_h: np.ndarray  # (H, G*H): the recurrent weights, multiplied by the mask
         self.reset = np.zeros((seq_len, batch_size), bool)  # (T, B): the state is set to zero before that step
         self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)  # (T + 1, B, H): before step t, after t - 1
 

@@ -8,7 +8,7 @@ Equations::
 
 where x is the input, h the hidden state, h' the hidden state after the step, and r, z, n the reset gate, the update gate
 and the candidate. Each gate has its own block of columns in W_x, W_h and b, in this order; W_n and b_n are the blocks n
-of W_x and b, and U_n is that of W_h. The reset gate multiplies h U_n + b_h; in the original paper it multiplies h.
+of W_x and b, and U_n is the block n of W_h. The reset gate multiplies h U_n + b_h; in the original paper it multiplies h.
 
 Shapes: x (B, D); h and each gate (B, H); W_x (D, 3H); W_h (H, 3H); b (3H,); b_h (H,).
 
@@ -40,7 +40,7 @@ class GRUWork(Work):
 
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
         super().__init__(seq_len, batch_size, hidden_size, dtype)
-        self.memory = np.empty_like(self.hidden[1:])  # (T, B, H): h U_n + b_h, then the gradient of it
+        self.memory = np.empty_like(self.hidden[1:])  # (T, B, H): h U_n + b_h, then its gradient
 
 
 class GRU(Cell):
@@ -73,7 +73,7 @@ class GRU(Cell):
         d_memory = work.memory
         d_before = d_state.hidden.copy()
         work.kernels.gru_backward(d_hidden, d_before, work.w_h, work.hidden, d_memory, d_x, work.reset)
-        # Blocks r and z of w_h get the gradient of x; block n gets that of the memory, which r multiplies.
+        # Blocks r and z of w_h get the gradient of x; block n gets the gradient of the memory, which r multiplies.
         before = work.before().T
         size = len(self.w_h)
         d_w_h = gradients[f"{self.prefix}/w_h"]

@@ -8,7 +8,8 @@ Equations::
     h'      = o tanh(c')
 
 where x is the input, h and c are the hidden and the cell state, h' and c' the same after the step, and i, f, o, g the
-input, forget and output gate and the candidate. Each gate has its own block of columns in W_x, W_h and b, in this order.
+input gate, the forget gate, the output gate and the candidate. Each gate has its own block of columns in W_x, W_h and b,
+in this order.
 
 Shapes: x (B, D); h, c and each gate (B, H); W_x (D, 4H); W_h (H, 4H); b (4H,).
 

@@ -1,4 +1,4 @@
-"""Kernels: what a window costs time for. ``reference`` defines them in NumPy, ``compiled`` computes the same with numba."""
+"""The inner loops of the network: ``reference`` defines them in NumPy, ``compiled`` computes the same with numba."""
 
 from __future__ import annotations
 
@@ -6,30 +6,40 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import warnings
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, printable
 from charrnn.nn.kernels import reference
+
+_INSTALL = "pip install '.[fast]'"
 
 
 def kernels_name(dtype: Any) -> str:
     """Return the name of the kernels for ``dtype``.
 
-    "compiled" if numba is installed (pip install '.[fast]') and ``dtype`` is float32, otherwise "reference"; the
-    environment variable CHARRNN_KERNELS can set one of them. Raises CharRNNError if it names an unknown kernel, or if
-    it is "compiled" and numba is not installed.
+    "compiled" if numba is installed (pip install '.[fast]') and works, and ``dtype`` is float32; otherwise "reference". If
+    numba is installed but does not work, the first call warns. The environment variable CHARRNN_KERNELS can set one of the
+    names. Raises CharRNNError if it is another name, or if it is "compiled" and there is no working numba.
     """
     wanted = os.environ.get("CHARRNN_KERNELS", "")
     if wanted not in ("", "reference", "compiled"):
         raise CharRNNError(f"CHARRNN_KERNELS must be reference or compiled, not {wanted!r}")
-    installed = _numba_is_installed()
-    if wanted == "compiled" and not installed:
-        raise CharRNNError("CHARRNN_KERNELS is compiled, and numba is not installed; pip install '.[fast]'")
-    return "compiled" if np.dtype(dtype) == np.float32 and installed and wanted != "reference" else "reference"
+    if wanted == "compiled":
+        if not _numba_is_installed():
+            raise CharRNNError("CHARRNN_KERNELS is compiled, but numba is not installed", _INSTALL)
+        if fault := _fault_of_numba():
+            raise CharRNNError(f"CHARRNN_KERNELS is compiled, but {fault}", f"{_INSTALL} installs a tested version")
+    if wanted == "reference" or np.dtype(dtype) != np.float32 or not _numba_is_installed():
+        return "reference"
+    if fault := _fault_of_numba():
+        _warn(fault)
+        return "reference"
+    return "compiled"
 
 
 @cache
@@ -37,12 +47,41 @@ def _numba_is_installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+@cache
+def _fault_of_numba() -> str | None:
+    """Return why the compiled kernels cannot be used, or None if they work.
+
+    Numba may not support the installed NumPy, may find no folder for its cache, or may have changed a private part that
+    ``packed.py`` uses.
+    """
+    try:
+        importlib.import_module("charrnn.nn.kernels.compiled").check()
+    except Exception as error:
+        reason = printable(str(error).strip().partition("\n")[0])
+        return f"numba {_numba_version()} does not work here ({type(error).__name__}: {reason})"
+    return None
+
+
+@cache
+def _warn(fault: str) -> None:
+    """Warn once in each process."""
+    warnings.warn(f"{fault}; the reference kernels are used, which are slower; {_INSTALL} installs a tested version",
+                  RuntimeWarning, stacklevel=3)
+
+
+def _numba_version() -> str:
+    try:
+        return importlib.metadata.version("numba")
+    except importlib.metadata.PackageNotFoundError:
+        return "(unknown version)"
+
+
 def describe_kernels(dtype: Any) -> str:
     """Return the name of the kernels for ``dtype``, with the version of numba if they are compiled."""
     name = kernels_name(dtype)
-    return f"compiled, numba {importlib.metadata.version('numba')}" if name == "compiled" else name
+    return f"compiled, numba {_numba_version()}" if name == "compiled" else name
 
 
 def kernels_for(dtype: Any) -> ModuleType:
-    """Return the module of the kernels for ``dtype``."""
+    """Return the module of the kernels for ``dtype``. Raises CharRNNError as ``kernels_name`` does."""
     return importlib.import_module("charrnn.nn.kernels.compiled") if kernels_name(dtype) == "compiled" else reference

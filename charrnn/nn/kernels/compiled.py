@@ -1,23 +1,39 @@
 """The kernels compiled by numba: the functions of ``reference.py``, with the same arguments, each step in one pass.
 
-They are compiled once for float32, cached next to this file (or in NUMBA_CACHE_DIR), serial, and release the GIL. They
-check nothing: ids must be in range. Every inner loop runs along contiguous rows, so that the compiler turns it into
-vector instructions. There is no vector library for tanh and exp, so both are written as arithmetic. Results agree with
-the reference to a few units in the last place of a float32.
+They are compiled once for float32, cached next to this file (or in NUMBA_CACHE_DIR), run on one thread, and release the
+GIL. They do not check their arguments: ids must be in range. Every inner loop runs along contiguous rows, so that the
+compiler turns it into vector instructions. Numba has no vectorized tanh and exp here, so both are written as arithmetic.
+Results agree with the reference to a few units in the last place of a float32.
 """
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 from numba import njit
 
-from charrnn.nn.kernels.packed import pack, product
+from charrnn.nn.kernels import packed
+from charrnn.nn.kernels.packed import COLUMNS, pack, product
 
 # Reordering and fused multiply-add are allowed. Assuming that there are no NaNs is not: they must show in the loss.
-_compile = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
 # Inlined before anything is optimized: a separate function would be optimized once by itself and once with its caller.
 # The two results differ in their last bits; a first run would use one, and a run from the cache the other.
-_inline = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}, inline="always")
+_inline = njit(nogil=True, error_model="numpy", fastmath=_FAST, inline="always")
+
+_PACKED = hashlib.sha256(Path(packed.__file__).read_bytes()).hexdigest()[:8]
+
+
+def _compile(function):
+    """Compile a kernel, and cache it under a name that depends on the source of ``packed.py``.
+
+    Numba compiles a cached function again if its own file changes, but not if a file that it calls does.
+    """
+    function.__qualname__ += f"_{_PACKED}"
+    return njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)(function)
+
 
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
@@ -29,8 +45,8 @@ _P = tuple(map(np.float32, (0.999999979510028, 0.1338102548646914, 0.00349558788
 _Q = tuple(map(np.float32, (1.0, 0.46714341093956396, 0.025876981410521225, 0.00032856343672201996,
                             7.776554992988163e-07)))
 
-# exp(x) = 2^n exp(r), n the integer nearest to x / ln 2, and Taylor's series for |r| <= ln 2 / 2; ln 2 in two parts, of
-# which n times the first is exact (Cody and Waite 1980).
+# exp(x) = 2^n exp(r), where n is the integer nearest to x / ln 2; exp(r) is Taylor's series for |r| <= ln 2 / 2. ln 2 is
+# split in two parts; n times the first is exact (Cody and Waite 1980).
 _LOG2E, _LN2_HIGH, _LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
 _E = tuple(map(np.float32, (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720)))
 _SMALLEST = np.float32(-87)
@@ -59,7 +75,7 @@ def _forget(state, reset):
 
 
 @_inline
-def _carried(state, reset, room):  # a copy is made in ``room``
+def _carried(state, reset, room):  # ``room`` is memory for a copy
     if reset.any():
         room[...] = state
         _forget(room, reset)
@@ -269,3 +285,18 @@ def adam(w, g, mean, square_mean, b1, b2, rate, scale, epsilon):
         s = b2 * square_mean[k] + (_ONE - b2) * (g[k] * g[k])
         mean[k], square_mean[k] = m, s
         w[k] -= rate * m / (scale * np.sqrt(s) + epsilon)
+
+
+@_compile
+def _multiply(a, w):
+    out = np.empty((len(a), w.shape[1]), np.float32)
+    product(a, pack(w), out)
+    return out
+
+
+def check() -> None:
+    """Raise an exception unless numba compiles ``packed.product``, which uses private parts of it, correctly."""
+    a = np.arange(7 * 3, dtype=np.float32).reshape(7, 3)
+    w = np.arange(3 * (COLUMNS + 1), dtype=np.float32).reshape(3, -1)
+    if not np.array_equal(_multiply(a, w), a @ w):
+        raise ArithmeticError("a compiled product is wrong")

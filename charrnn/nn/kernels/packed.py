@@ -1,14 +1,14 @@
 """The recurrent product, some rows times packed weights: as fast for eight streams as for hundreds.
 
-A BLAS copies both factors of a product into an order that suits its inner loop, at every call. At a time step one factor
-is small, so that this costs as much as the product; but the weights stay the same for a whole window. Here they are
-packed once (``pack``): in panels of a few columns, each of which is read from its first number to its last. ``product``
-then works through a panel in tiles of up to six rows, whose sums stay in the processor's registers (Goto and van de
-Geijn 2008, "Anatomy of High-Performance Matrix Multiplication"). Numba cannot be made to keep them there, so the tile is
-written in the language of its compiler.
+At every call, a BLAS copies both factors of a product into an order that suits its inner loop. At a time step one factor
+is small, so this takes as long as the product; but the weights stay the same for a whole window. Here they are packed once
+(``pack``), in panels of a few columns, each of which is read from its first number to its last. ``product`` processes a
+panel in tiles of up to six rows, whose sums stay in the registers of the processor (Goto and van de Geijn 2008, "Anatomy
+of High-Performance Matrix Multiplication"). Numba cannot be made to keep them there, so the tile is written in LLVM's
+intermediate language, which needs private parts of numba (``compiled.check`` tests that they work).
 
-Products of a whole window use BLAS. Our own took 45 % more for a whole step of an LSTM of 512 units with AVX2, and 14 %
-(128 x 2 units) to 26 % (256 x 2) more for a small one.
+Products of a whole window use BLAS. With this product instead, a whole step took 45 % longer for an LSTM of 512 units with
+AVX2, and 14 % (128 x 2 units) to 26 % (256 x 2) longer for small ones.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-# A tile of six rows and a few vectors of columns, with one row of a panel and a number of the other factor, fills the
-# 32 registers that hold 16 numbers (AVX-512), or the 16 that hold 8 (AVX2).
+# A tile of six rows and a few vectors of columns, with one row of a panel and one number of the other factor, fills the
+# 32 registers of 16 numbers (AVX-512), or the 16 registers of 8 numbers (AVX2).
 _LANES, _VECTORS = (16, 4) if binding.get_host_cpu_features().get("avx512f") else (8, 2)
 _ROWS = 6
 COLUMNS = _LANES * _VECTORS
-"""The columns of a panel."""
+"""The number of columns of a panel."""
 
 _NUMBER, _VECTOR, _BYTES = ir.FloatType(), ir.VectorType(ir.FloatType(), _LANES), ir.IntType(64)
 
@@ -40,12 +40,12 @@ def _tile_of(count):
             (a_row, a_column), (b_row, _), (c_row, _) = (cgutils.unpack_tuple(builder, x.strides) for x in (a, b, c))
             depth, _ = cgutils.unpack_tuple(builder, b.shape)
 
-            def place(array, offset, kind):
+            def address(array, offset, kind):
                 first = builder.bitcast(array.data, ir.IntType(8).as_pointer())
                 return builder.bitcast(builder.gep(first, [offset]), kind.as_pointer())
 
             def vectors(array, row):
-                return [place(array, builder.add(row, _BYTES(4 * _LANES * j)), _VECTOR) for j in range(_VECTORS)]
+                return [address(array, builder.add(row, _BYTES(4 * _LANES * j)), _VECTOR) for j in range(_VECTORS)]
 
             sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)]
                     for _ in range(count)]
@@ -56,7 +56,7 @@ def _tile_of(count):
             with cgutils.for_range(builder, depth, intp=_BYTES) as loop:
                 weights = [builder.load(vector, align=4) for vector in vectors(b, builder.mul(loop.index, b_row))]
                 for m in range(count):
-                    number = builder.load(place(a, builder.add(a_rows[m], builder.mul(loop.index, a_column)), _NUMBER))
+                    number = builder.load(address(a, builder.add(a_rows[m], builder.mul(loop.index, a_column)), _NUMBER))
                     one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.IntType(32)(0))
                     spread = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), _LANES), None))
                     for total, weight in zip(sums[m], weights):
@@ -99,7 +99,7 @@ _tile = _tiles()
 
 @njit(nogil=True, error_model="numpy")
 def pack(w):
-    """Return ``w`` (K, N) as panels (P, K, COLUMNS), the last one filled up with zeros."""
+    """Return ``w`` (K, N) as panels (P, K, COLUMNS); the last one is padded with zeros."""
     rows, columns = w.shape
     panels = np.empty((-(-columns // COLUMNS), rows, COLUMNS), np.float32)
     for p in range(len(panels)):

@@ -1,5 +1,5 @@
-"""The kernels in NumPy, which define what the compiled ones compute: the loop over time of each cell, the
-loss, the sum of rows by id, and Adam.
+"""The kernels in NumPy, which define what the compiled ones compute: the loop over time of each cell, the loss, the sum of
+rows by id, and Adam.
 
 T time steps, B streams, H hidden units, G gates, N rows, D columns, V vocabulary. The arguments of the loops, with
 their shapes, and whether a loop reads them (in), writes them (out), or reads and overwrites them (overwritten):
@@ -20,13 +20,13 @@ argument       shape         forward      meaning
 =============  ============  ===========  ==========================================================================
 argument       shape         backward     meaning
 =============  ============  ===========  ==========================================================================
-``d_hidden``   (T, B, H)     overwritten  gradient of the output; of no use afterwards
+``d_hidden``   (T, B, H)     overwritten  gradient of the output; meaningless afterwards
 ``d_before``   (B, H)        overwritten  gradient of the last hidden state; becomes that of the first
 ``d_cell``     (B, H)        overwritten  LSTM: gradient of the last cell state; becomes that of the first
 ``w_h``        (H, G*H)      in           recurrent weights
 ``hidden``     (T+1, B, H)   in           RNN, GRU: from forward
 ``cell``       (T+1, B, H)   in           LSTM: from forward
-``memory``     (T, B, H)     overwritten  GRU: from forward; becomes the gradient of it
+``memory``     (T, B, H)     overwritten  GRU: from forward; becomes its gradient
 ``x``          (T, B, G*H)   overwritten  activations of the gates; becomes the gradient of the projected inputs
                                           (rnn: out)
 ``reset``      (T, B)        in           bool: no gradient passes this step
@@ -57,7 +57,7 @@ def _sigmoid(x: np.ndarray) -> None:
 
 
 def carried(state: np.ndarray, reset: np.ndarray) -> np.ndarray:
-    """Return ``state`` (..., B, H) with zeros where ``reset`` (..., B) is true; a copy if it is true anywhere."""
+    """Return ``state`` (..., B, H) with zeros where ``reset`` (..., B) is true, as a copy if it is true anywhere."""
     return np.where(reset[..., None], 0, state) if reset.any() else state
 
 
@@ -148,7 +148,7 @@ def gru_forward(x: np.ndarray, w_h: np.ndarray, bias: np.ndarray, hidden: np.nda
 
 def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, memory: np.ndarray,
                  x: np.ndarray, reset: np.ndarray) -> None:
-    """x <- the gradient of the projected inputs; memory <- the gradient of it"""
+    """x <- the gradient of the projected inputs; memory <- the gradient of memory"""
     size = d_hidden.shape[-1]
     w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with it than with a view
     d_recurrent = np.empty_like(x[0])
@@ -182,8 +182,8 @@ def _gates(gates: np.ndarray, size: int) -> list[np.ndarray]:
 def softmax_cross_entropy(logits: np.ndarray, targets: np.ndarray, scale: float | None = None) -> np.ndarray:
     """Return the loss of each row of ``logits`` (N, V) against ``targets`` (N,): -log softmax(logits)[target], in nats.
 
-    logits <- the gradient of ``scale`` times the sum of the losses, scale (softmax - one_hot); without ``scale``, their
-    values are of no use afterwards.
+    logits <- the gradient of ``scale`` times the sum of the losses, scale (softmax - one_hot); without ``scale``, they are
+    meaningless afterwards.
     """
     rows = np.arange(len(targets))
     logits -= logits.max(axis=1, keepdims=True)
