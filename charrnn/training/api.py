@@ -10,10 +10,11 @@ from typing import Any
 from charrnn.config import ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.mpi import ranks
+from charrnn.nn.kernels import reporting_compilation
 from charrnn.text.corpus import Corpus
-from charrnn.training.events import OnEvent, Started, ignore
+from charrnn.training.events import CompilationStarted, OnEvent, Started, ignore
 from charrnn.training.keeper import Keeper, follow
-from charrnn.training.prepare import Job, TextSource, prepare, prepare_resume
+from charrnn.training.prepare import RESUMED_SETTINGS, Job, TextSource, prepare, prepare_resume
 from charrnn.training.run import Run
 from charrnn.training.signals import StopSignals
 from charrnn.training.trainer import Trainer
@@ -44,38 +45,37 @@ def train(source: TextSource, *, name: str | None = None, checkpoints: str | Pat
     return _carried_out(job, on_event or ignore)
 
 
-def resume(path: str | Path, *, source: TextSource | None = None, name: str | None = None, overwrite: bool = False,
+def resume(path: str | Path, *, corpus: TextSource | None = None, name: str | None = None, overwrite: bool = False,
            on_event: OnEvent | None = None, **length: Any) -> Run:
-    """Continue a run exactly where it stopped, as ``charrnn resume`` does.
+    """Resume a run exactly where it stopped, as ``charrnn resume`` does.
 
     ``path`` is a run folder or a checkpoint. ``length`` may contain ``steps``, ``epochs`` or ``minutes``, counted from the
-    start of the run, ``patience`` and ``threads``. ``source`` is where the text is now, if it was moved. With ``name`` it
-    becomes a new run beside the old one. Returns the run, and raises errors, as ``train`` does.
+    start of the run, ``eval_every``, ``patience`` and ``threads``. ``corpus`` is where the text is now, if it was moved.
+    With ``name`` it becomes a new run beside the old one. Returns the run, and raises errors, as ``train`` does.
     """
     _refuse_ranks()
     for setting in length:
-        if setting not in ("steps", "epochs", "minutes", "patience", "threads"):
+        if setting not in RESUMED_SETTINGS:
             raise TypeError(f"{setting!r} cannot be changed when a run is resumed")
-    job = prepare_resume(path, TrainConfig(**length), on_event or ignore, source=source, name=name, overwrite=overwrite)
+    job = prepare_resume(path, TrainConfig(**length), on_event or ignore, corpus=corpus, name=name, overwrite=overwrite)
     return _carried_out(job, on_event or ignore)
 
 
 def carry_out(job: Job, on_event: OnEvent) -> int | None:
-    """Train until the run is finished or a signal arrives; return the number of the signal.
+    """Train until the run is finished or a signal arrives, and release its folder; return the number of the signal.
 
-    Raises RunError if the run could not be saved at the end.
+    Raises RunError if the run cannot be saved at its start or at its end.
     """
-    run, split, folder = job
-    folder.make()
+    run, split, folder, lock, new = job
     on_event(Started(run))
-    with StopSignals(ranks()) as stop:
-        trainer = Trainer(run, split)
+    with lock, StopSignals(ranks()) as stop:
+        with reporting_compilation(lambda: on_event(CompilationStarted())):
+            trainer = Trainer(run, split)
         ranks().call(follow, run, split.corpus)
-        keeper = Keeper(run, trainer, folder, on_event)
+        keeper = Keeper(run, trainer, folder, on_event, new)
         keeper.train(stop)
         ranks().dismiss()
-    if keeper.unsaved:
-        raise RunError(f"{folder.path}: the run could not be saved at its end, step {run.step:,}; see the warning above")
+    keeper.require_saved()
     return stop.received
 
 

@@ -46,6 +46,10 @@ class VocabularyChanged(NamedTuple):
     new_characters: list[str]
 
 
+class CompilationStarted(NamedTuple):
+    """The kernels are being compiled for this machine, because the cache does not contain them."""
+
+
 class PlanFixed(NamedTuple):
     """A length in minutes became a number of steps. ``eval_every`` is the interval if it is not the usual one."""
 
@@ -65,6 +69,12 @@ class StepTaken(NamedTuple):
 
     run: Run
     step: Step
+
+
+class Saved(NamedTuple):
+    """The run was saved after ``step``, because the signal SIGUSR1 asked for it."""
+
+    step: int
 
 
 class Warned(NamedTuple):

@@ -44,22 +44,23 @@ def rows_every(eval_every: int) -> int:
 class MetricsTable:
     """The table at ``path``, continued after ``step``: rows of later steps, which will be taken again, are removed.
 
-    A table with other columns gets the present ones; cells that it lacks stay empty. ``seconds`` is the time of all steps
-    and evaluations so far. Rows are kept back until ``flush``.
+    ``old`` is the table that it continues, if that is another one; None starts a new table. A table with other columns
+    gets the present ones; cells that it lacks stay empty. ``seconds`` is the time of all steps and evaluations so far. Rows
+    are kept back until ``flush``.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, old: Path | None) -> None:
         self.path = path
         self.seconds = 0.0
         self._size = 0
         self._pending = _line(COLUMNS)
-        for row, size in _rows(path):
+        for row, size in _rows(old) if old is not None else ():
             if int(row["step"]) > step:
                 break
             self.seconds = float(row["seconds"])
-            if list(row) == list(COLUMNS):
+            if list(row) == list(COLUMNS) and old == path:
                 self._size, self._pending = size, ""
-            else:  # the table is written again, with the present columns
+            else:  # the rows are written again, with the present columns
                 self._pending += _line(row.get(name, "") for name in COLUMNS)
         self._characters = 0
         self._training_seconds = 0.0
@@ -69,7 +70,7 @@ class MetricsTable:
         self.seconds += seconds
         self._training_seconds += step.seconds
         self._characters += run.config.batch_size * run.config.seq_len
-        if step.validation_loss is None and step.number % rows_every(run.config.eval_every or 1):
+        if step.validation_loss is None and step.number % rows_every(run.eval_every):
             return
         row = Row(run, step, self.seconds, self._characters / self._training_seconds)
         self._pending += _line(text(row) for text in COLUMNS.values())
@@ -87,6 +88,12 @@ class MetricsTable:
             os.fsync(file.fileno())
         self._size += len(data)
         self._pending = ""
+
+    def save_copy(self, path: Path) -> None:
+        """Write the whole table to ``path``, as far as it can be read, with the rows that are pending. Raises OSError."""
+        written = b"".join(_lines(self.path))[:self._size] or _line(COLUMNS).encode()
+        pending = self._pending.removeprefix(_line(COLUMNS)).encode()
+        path.write_bytes(written + pending)
 
 
 def _line(cells: Iterable[str]) -> str:

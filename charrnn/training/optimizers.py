@@ -159,7 +159,8 @@ _FLOOR = 0.02
 def learning_rate(config: TrainConfig, step: int) -> float:
     """The learning rate of step number ``step`` (from 1), a function of it and of the planned ``config.steps``.
 
-    It rises linearly over ``config.warmup`` steps, then follows the schedule (cosine: Loshchilov and Hutter 2017).
+    It rises linearly over ``config.warmup`` steps, but at most over a tenth of the plan, and follows the schedule (cosine:
+    Loshchilov and Hutter 2017).
     """
     assert config.learning_rate is not None, "Run.start fixes it"
     assert config.steps is not None, "Run.plan fixes it"
@@ -170,4 +171,5 @@ def learning_rate(config: TrainConfig, step: int) -> float:
         fraction = 1.0 if done < 0.6 else 0.1 if done < 0.85 else 0.01
     else:
         fraction = 1.0
-    return config.learning_rate * fraction * min(1.0, step / (config.warmup + 1))
+    warmup = min(config.warmup, config.steps // 10)
+    return config.learning_rate * fraction * min(1.0, step / (warmup + 1))

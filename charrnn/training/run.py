@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,18 +143,26 @@ class Run:
         return corpus.split(self.config.validation, self.config.test)
 
     def plan(self, steps: int, eval_every: int | None = None) -> None:
-        """Fix (or change) the total number of steps. An evaluation interval that is already fixed is kept.
+        """Fix (or change) the total number of steps, and the interval of evaluations if one is given.
 
-        Raises ConfigError for a plan that is over already, or that has too many evaluations.
+        Raises ConfigError if the run is already past ``steps``, or if there are too many evaluations.
         """
         if steps < self.step or steps == self.step != self.config.steps:
-            raise ConfigError("steps", f"counts from the start of the run, which is at step {self.step:,} already; "
-                                       f"give more than that, not {steps:,}")
-        eval_every = self.config.eval_every or eval_every or math.ceil(steps / EVALUATIONS)
-        if self.config.validation and steps // eval_every > _MOST_EVALUATIONS:
-            raise ConfigError("eval_every", f"makes {steps // eval_every:,} evaluations of {steps:,} steps, and "
-                                            f"{_MOST_EVALUATIONS:,} are the most; give a larger one")
+            raise ConfigError("steps", f"counts from the start of the run, which is already at step {self.step:,}",
+                              f"choose more than {self.step:,}")
+        eval_every = eval_every or self.config.eval_every
+        if eval_every and self.config.validation and steps // eval_every > _MOST_EVALUATIONS:
+            raise ConfigError("eval_every", f"leads to {steps // eval_every:,} evaluations in {steps:,} steps; at most "
+                                            f"{_MOST_EVALUATIONS:,} are possible", "choose a larger interval")
         self.config = replace(self.config, steps=steps, minutes=None, eval_every=eval_every)
+
+    @property
+    def eval_every(self) -> int:
+        """The number of steps between two evaluations: the one that is set, or a twentieth of the plan.
+
+        Raises ValueError before ``plan``.
+        """
+        return self.config.eval_every or math.ceil(self.planned / EVALUATIONS)
 
     @property
     def planned(self) -> int:
@@ -195,7 +202,7 @@ class Run:
         """
         if self.config.patience is None or self.best_record is None:
             return False
-        best, every = self.best_record.step, self.config.eval_every or 1
+        best, every = self.best_record.step, self.eval_every
         return sum(record.step > best and record.step % every == 0 for record in self.history) >= self.config.patience
 
     @property
@@ -206,9 +213,7 @@ class Run:
     @property
     def at_evaluation(self) -> bool:
         """Whether the state after this step is to be evaluated."""
-        assert self.config.eval_every is not None
-        return bool(self.config.validation) and (
-            self.step % self.config.eval_every == 0 or self.step == self.planned)
+        return bool(self.config.validation) and (self.step % self.eval_every == 0 or self.step == self.planned)
 
     @property
     def is_finite(self) -> bool:
@@ -219,8 +224,7 @@ class Run:
     @property
     def at_rollback_point(self) -> bool:
         """Whether the weights after this step are to be kept to roll back to: at the interval of evaluations."""
-        assert self.config.eval_every is not None
-        return self.step % self.config.eval_every == 0
+        return self.step % self.eval_every == 0
 
     @property
     def rollback_step(self) -> int:
@@ -253,8 +257,10 @@ class Run:
         self.rate_factor /= 2
 
     def copy(self) -> Run:
-        """Return a copy that shares nothing with this run, and rolls back to the present weights."""
-        twin = self._of(deepcopy(self.model), self.config, map_state(np.copy, self.state), self.source,
+        """Return a copy that shares no array with this run, and that rolls back to the present weights."""
+        network = CharRNN(self.model.network.config, len(self.model.vocabulary), dtype=self.model.network.dtype)
+        model = LanguageModel(network, self.model.vocabulary, self.model.text_config)
+        twin = self._of(model, self.config, map_state(np.copy, self.state), self.source,
                         dict(self.environment), step=self.step, smoothed_loss=self.smoothed_loss,
                         history=list(self.history), since=self.since, rate_factor=self.rate_factor)
         for name, block in self.blocks.items():
