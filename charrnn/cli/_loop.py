@@ -77,8 +77,8 @@ class Printer:
                                                        for name in names))
             case VocabularyChanged(known, new):
                 shown = "".join(new[:40]) + (" ..." if len(new) > 40 else "")
-                self._say(f"The model knows {known:,} of its characters; "
-                          + (f"{len(new):,} are new and get initial weights: {shown}" if new else "none is new"))
+                novel = f"initial weights for {counted(len(new), 'new character')}: {shown}" if new else "none is new"
+                self._say(f"The model knows {known:,} of its characters; {novel}")
             case RunMade(run, batch_size):
                 self._say_made(run, batch_size)
             case PlanFixed(minutes, steps, eval_every):

@@ -11,7 +11,7 @@ import click
 
 from charrnn.cli._options import pick, quiet, settings
 from charrnn.config import ModelConfig, TextConfig, TrainConfig
-from charrnn.errors import ConfigError
+from charrnn.errors import CharRNNError, ConfigError
 
 if TYPE_CHECKING:
     from charrnn.training.sweep import Result
@@ -72,6 +72,9 @@ def command(corpus: tuple[str, ...], grid: tuple[str, ...], name: str | None, ch
 def _outcome(result: Result, unit: str) -> str:
     from charrnn.cli._console import option
 
+    if isinstance(result.error, ConfigError):
+        problem = CharRNNError(result.error.problem, result.error.hint)
+        return f"failed: {option(result.error.field)}: {problem.text(option)}"
     if result.error is not None:
         return f"failed: {result.error.text(option)}"
     if result.loss is None:

@@ -67,8 +67,8 @@ def carry_out(job: Job, on_event: OnEvent) -> int | None:
     Raises RunError if the run cannot be saved at its start or at its end.
     """
     run, split, folder, lock, new = job
-    on_event(Started(run))
     with lock, StopSignals(ranks()) as stop:
+        on_event(Started(run))
         with reporting_compilation(lambda: on_event(CompilationStarted())):
             trainer = Trainer(run, split)
         ranks().call(follow, run, split.corpus)

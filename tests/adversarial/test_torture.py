@@ -83,17 +83,17 @@ def test_damage(torture: Torture, damage: Callable[[RunFolder], object], found: 
         assert line.replace(f"{attempt.folder}/", "").startswith(f"planted-1: {start}")
 
 
-SAVED = "the last save is of step 50"
+SAVED = "last.h5 is of step 50 and best.h5 is of step 40"
 
 
 @pytest.mark.parametrize(("end", "is_right"), [
     (End(0, "", ""), True),
     (End(1, "", ""), False),
     (End(-11, "", ""), False),
-    (End(0, "", f"Warning: run: step 56 cannot be saved (File too large); training goes on, {SAVED}\n"), True),
-    (End(0, "", f"Warning: run: step 56 cannot be saved (File too large); training goes on, {SAVED}\n" * 2), False),
-    (End(0, "", "Warning: run: step 56 cannot be saved (File too large); training goes on, nothing is saved yet\n"), False),
-    (End(0, "", f"Warning: run: step 57 cannot be saved (File too large); training goes on, {SAVED}\n"), False),
+    (End(0, "", f"Warning: run: step 56 cannot be saved (File too large); training continues, {SAVED}\n"), True),
+    (End(0, "", f"Warning: run: step 56 cannot be saved (File too large); training continues, {SAVED}\n" * 2), False),
+    (End(0, "", "Warning: run: step 56 cannot be saved (File too large); training continues, nothing is saved\n"), False),
+    (End(0, "", f"Warning: run: step 57 cannot be saved (File too large); training continues, {SAVED}\n"), False),
     (End(0, "", "Traceback (most recent call last):\n"), False),
     (End(1, "", f"Warning: run: step 60 cannot be saved (File too large); {SAVED}\n"), False),
 ])
@@ -113,8 +113,9 @@ def test_a_new_run_from_an_old_one_has_a_whole_best_state_or_none(torture: Tortu
     shutil.copy(torture.text, tmp_path)
     end = Training(tmp_path, ["resume", "run", "--name", "full"], {"limit": torture.size // 2}).end()
     assert (end.code, end.out, len(end.err.splitlines())) == (1, "", 1)
-    assert end.err.startswith(f"Error: {tmp_path.resolve() / 'full'}: cannot take over the old run (File too large)")
-    assert [path.name for path in (tmp_path / "full").iterdir()] == ["metrics.csv"]
+    assert end.err == (f"Error: {tmp_path.resolve() / 'full'}: cannot be saved (File too large); free some space, or choose "
+                       f"another folder\n")
+    assert not (tmp_path / "full").exists()
     assert Training(tmp_path, ["resume", "run", "--name", "new"]).end() == torture.undisturbed
     for name in ("best.h5", "last.h5", "metrics.csv"):
         assert (tmp_path / "new" / name).read_bytes() == (torture.reference.path / name).read_bytes()
@@ -122,7 +123,7 @@ def test_a_new_run_from_an_old_one_has_a_whole_best_state_or_none(torture: Tortu
 
 def test_a_signal_while_python_ends_changes_nothing() -> None:
     program = ("import atexit, os, signal, sys; from charrnn.cli import main; sys.argv[1:] = ['--version'];"
-               "atexit.register(lambda: [os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM)]);"
+               "atexit.register(lambda: [os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]);"
                "main()")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

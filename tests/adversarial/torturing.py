@@ -45,8 +45,12 @@ NAME = "run"
 TIMES = ("seconds", "characters_per_second")
 _CALLS_OF_A_SAVE = 6  # fsync of the table; open, fsync and replace of the checkpoint; open and fsync of its folder
 _HANGING = 300  # seconds after which a training of two seconds is taken to hang
-_UNSAVED = re.compile(rf"Warning: {NAME}: step (\d+) cannot be saved \(([^()]+)\); (training goes on, )?"
-                      r"(?:nothing is saved yet|the last save is of step (\d+))")
+_UNSAVED = re.compile(rf"Warning: {NAME}: step (\d+) cannot be saved \(([^()]+)\); (training continues, )?"
+                      r"(?:nothing is saved|(?:last\.h5 is of step (\d+))?(?: and )?(?:best\.h5 is of step (\d+))?)")
+_AGAIN = "Warning: trying again for 0 seconds"
+_REFUSED = re.compile(rf"Error: {NAME}: cannot be (saved|written) \([^()]+\); .*")
+_LOST = re.compile(rf"Error: {NAME}: step {STEPS} could not be saved \([^()]+\)"
+                   r"(?:, nor in another folder; .*|; it is saved in (.+); resume it there)")
 
 
 @dataclass
@@ -96,9 +100,12 @@ class Training:
 
     def __init__(self, folder: Path, arguments: list[str], plan: dict[str, Any] | None = None) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        home = folder / "home"
+        home.mkdir(exist_ok=True)
         environment.update(OPENBLAS_NUM_THREADS="1", PYTHONPATH=str(Path(charrnn.__file__).parents[1]),
-                           PYTHONDONTWRITEBYTECODE="1")
+                           PYTHONDONTWRITEBYTECODE="1", HOME=str(home), TMPDIR=str(home))
         program, report = ["-m", "charrnn"], None
+        self._report: int | None = None
         if plan is not None:
             self._report, report = os.pipe()
             program = [__file__, json.dumps({**plan, "report": report})]
@@ -136,10 +143,18 @@ class Training:
             err += b"\nhangs"
         return End(self.process.returncode, out.decode(), err.decode())
 
+    def close(self) -> None:
+        """Close the pipe of a watched training whose steps nobody asked for."""
+        if self._report is not None:
+            os.close(self._report)
+            self._report = None
+
     def steps(self) -> int:
         """The last step that a watched training took, 0 where it took none; to be asked once, after its end."""
+        assert self._report is not None
         with os.fdopen(self._report, "rb") as report:
             numbers = report.read()
+        self._report = None
         return int(struct.unpack("<I", numbers[-4:])[0]) if numbers else 0
 
 
@@ -176,6 +191,7 @@ class Attempt:
             if training.runs:
                 training.process.kill()
                 training.end()
+            training.close()
         if self.is_good and kind is None:
             shutil.rmtree(self.folder)
 
@@ -267,35 +283,59 @@ class Attempt:
         if not mine.exists() or mine.read_bytes() != other.read_bytes():
             self.differ(f"{name} is another one than that of the undisturbed run")
 
-    def judge_failed_saves(self, end: End, before: int | None = None) -> None:
-        """Each save that failed has its line and nothing else has, the exit code says whether the last one did, and
-        ``last.h5`` is of the last save that has no line. ``before`` is the step that the process began with."""
+    def judge_failed_saves(self, end: End, before: int | None = None, may_be_gone: bool = False) -> bool:
+        """Check that each save that failed has its line and nothing else has.
+
+        The exit code says whether the last save failed, and ``last.h5`` is of the last save that has no line. If the first
+        save failed, nothing was trained; then return False. ``before`` is the step that the process began with. If the run
+        was saved in another folder, it is complete there. The folder of the run ``may_be_gone``.
+        """
         lines = end.err.splitlines()
         left = {step for step in SAVES if step > (before or 0)} | {before or 0}
-        saved, warned = before, []
+        saved, warned, last = before, [], ""
         if end.code == 1 and lines:
-            complaint = f"Error: {NAME}: the run could not be saved at its end, step {STEPS}; see the warning above"
-            if lines.pop() != complaint:
+            last = lines.pop()
+            if _REFUSED.fullmatch(last) and not lines:
+                self.tally.tries += 1
+                if self.look() not in (before, before or 0):
+                    self.fail(f"refused, and last.h5 is of step {self.saved} instead of {before}")
+                return False
+            if not _LOST.fullmatch(last):
                 self.fail(f"ended with {end}")
-        for line in lines:
+        is_tried_again = bool(lines) and lines[-1] == _AGAIN
+        for line in lines[:len(lines) - is_tried_again]:
             match = _UNSAVED.fullmatch(line)
             if match is None:
                 self.fail(f"wrote {line!r}")
-                return
-            step, kept = int(match[1]), None if match[4] is None else int(match[4])
+                return True
+            step, kept, best = int(match[1]), *(None if number is None else int(number) for number in match.group(4, 5))
             earlier = [point for point in left if point < step]
             saved = max(earlier, default=saved)
             left = {point for point in left if point > step}
             warned.append(step)
-            if kept != saved or (match[3] is None) != (step == STEPS) or step not in {*SAVES, before}:
+            if not (kept == saved or (kept is None and may_be_gone)) or (match[3] is None) != (step == STEPS) or (
+                    step not in {*SAVES, before}) or (best or 0) > step or (best or 0) % EVALUATED_EVERY:
                 self.fail(f"wrote {line!r}, where the last save was of step {saved}")
         self.tally.tries += len(warned)
         if warned != sorted(set(warned)):
             self.fail(f"warned several times of one save: {warned}")
-        if end.code != (STEPS in warned):
+        if is_tried_again != (STEPS in warned) or (end.code == 1 and not is_tried_again):
             self.fail(f"ended with code {end.code}, though step {STEPS} was {'not ' * (STEPS in warned)}saved")
-        if self.look() != max(left, default=saved):
-            self.fail(f"last.h5 is of step {self.saved}, and its last save was of {max(left, default=saved)}")
+        expected = STEPS if is_tried_again and end.code == 0 else max(left, default=saved)
+        if self.look() != expected:
+            self.fail(f"last.h5 is of step {self.saved}, and its last save was of {expected}")
+        elsewhere = _LOST.fullmatch(last)
+        if elsewhere and elsewhere[1]:
+            self.compare_copy(RunFolder(elsewhere[1]))
+        return True
+
+    def compare_copy(self, copy: RunFolder) -> None:
+        """Compare a run that was saved in another folder with the undisturbed one; its table may have lost old rows."""
+        rows, others = rows_of(copy.metrics), rows_of(self.torture.reference.metrics)
+        if not rows or rows != others[-len(rows):]:
+            self.differ("metrics.csv in the other folder does not end as that of the undisturbed run")
+        if copy.last.read_bytes() != self.torture.reference.last.read_bytes():
+            self.differ("last.h5 in the other folder is another one than that of the undisturbed run")
 
 
 class Torture:
@@ -391,10 +431,12 @@ class Torture:
         return attempt.start({"do": "cut", "at": [self._a_call(attempt)], "size": attempt.rng.randrange(self.size)})
 
     def signals(self, count: int) -> list[Tally]:
-        """``count`` times each: Ctrl-C or SIGTERM, and two of them at once or shortly after one another."""
+        """``count`` times each: Ctrl-C, SIGTERM or SIGHUP, and two of the first or the second at once or soon after."""
         tallies = []
-        for kind, number in (("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM)):
-            for times, interrupt in (("", self._interrupt), (" twice", self._interrupt_twice)):
+        kinds = [("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM), ("SIGHUP", signal.SIGHUP)]
+        for kind, number in kinds:
+            ways = [("", self._interrupt), (" twice", self._interrupt_twice)]
+            for times, interrupt in ways[:1 if number == signal.SIGHUP else 2]:
                 tallies.append(Tally(kind + times))
                 for attempt in self._attempts(tallies[-1], count):
                     interrupt(attempt, number)
@@ -412,7 +454,7 @@ class Torture:
             return None
         attempt.tally.tries += 1
         attempt.tally.note_lost(training.steps() - step)
-        line = f"Stopped after step {step} of {STEPS} and saved. Go on with: charrnn resume {NAME}\n"
+        line = f"Stopped after step {step} of {STEPS} and saved. Resume with: charrnn resume {NAME}\n"
         if end != (128 + number, "", line):
             attempt.fail(f"ended with {end}, and not with {End(128 + number, '', line)}")
         self._nothing_is_left_over(attempt)
@@ -443,8 +485,8 @@ class Torture:
         self._nothing_is_left_over(attempt)
 
     def _nothing_is_left_over(self, attempt: Attempt) -> None:
-        for name in os.listdir(attempt.run.path):
-            if name.endswith(".tmp"):
+        for name in os.listdir(attempt.run.path) if attempt.run.path.exists() else ():
+            if name.endswith(".tmp") or name == ".lock":
                 attempt.fail(f"{name} was left over")
 
     def full_disks(self, count: int) -> list[Tally]:
@@ -482,12 +524,12 @@ class Torture:
             before = attempt.look()
         training = attempt.start({"limit": self._limit(attempt)})
         end = training.end()
-        attempt.judge_failed_saves(end, before)
-        if training.steps() < STEPS:
-            attempt.fail(f"stopped after step {training.steps()}")
+        is_trained = attempt.judge_failed_saves(end, before)
+        if (steps := training.steps()) != (STEPS if is_trained else 0):
+            attempt.fail(f"stopped after step {steps}")
 
     def _disk_full_for_a_while(self, attempt: Attempt) -> None:
-        training = attempt.start()
+        training = attempt.start({})
         limit = attempt.rng.choice((self.size // 2, self._limit(attempt)))
         if attempt.wait(training):
             _limit_files(limit, training.process.pid)
@@ -514,18 +556,18 @@ class Torture:
         return tallies
 
     def _folder_gone(self, attempt: Attempt) -> None:
-        training, path = attempt.start(), attempt.run.path
+        training, path = attempt.start({}), attempt.run.path
         gone = path.with_name("gone")
         if attempt.wait(training):
             path.rename(gone)
         end = training.end()
         if gone.exists():
             gone.rename(path)
-        attempt.judge_failed_saves(end)
+        attempt.judge_failed_saves(end, may_be_gone=True)
         attempt.finish()
 
     def _folder_gone_for_a_while(self, attempt: Attempt) -> None:
-        training, path = attempt.start(), attempt.run.path
+        training, path = attempt.start({}), attempt.run.path
         gone = path.with_name("gone")
         if attempt.wait(training):
             path.chmod(0o500)
@@ -535,13 +577,13 @@ class Torture:
             if gone.exists():
                 gone.rename(path)
             path.chmod(0o700)
-        attempt.judge_failed_saves(training.end())
+        attempt.judge_failed_saves(training.end(), may_be_gone=True)
         for file in (attempt.run.best, attempt.run.last):
             remove_leftovers(file)  # of the save that it was taken away from
         attempt.compare() if attempt.saved == STEPS else attempt.finish()
 
     def _folder_made_anew(self, attempt: Attempt) -> None:
-        training, path = attempt.start(), attempt.run.path
+        training, path = attempt.start({}), attempt.run.path
         if attempt.wait(training):
             training.process.send_signal(signal.SIGSTOP)
             if Run.load(attempt.run.last).step < SAVES[-3]:  # so it will save again
@@ -551,7 +593,7 @@ class Torture:
             training.process.send_signal(signal.SIGCONT)
         end = training.end()
         attempt.saved = None
-        attempt.judge_failed_saves(end)
+        attempt.judge_failed_saves(end, may_be_gone=True)
         attempt.compare_file("last.h5")
         rows, others = rows_of(attempt.run.metrics), rows_of(self.reference.metrics)
         if not rows or rows != others[-len(rows):]:
@@ -644,9 +686,11 @@ def _child() -> None:
     """``torturing.py PLAN ...`` does what ``charrnn ...`` does, but reports its steps to the pipe that the plan names,
     and while it trains, the plan befalls it; no file of it grows beyond the plan's ``limit``."""
     from charrnn.cli import main
+    from charrnn.training import keeper
     from charrnn.training.keeper import Keeper
     from charrnn.training.trainer import Trainer
 
+    keeper._PAUSES = (0.0,) * 2  # type: ignore[assignment]
     plan = json.loads(sys.argv.pop(1))
     if "limit" in plan:
         _limit_files(plan["limit"])

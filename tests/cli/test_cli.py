@@ -113,7 +113,7 @@ def test_where_no_size_is_named_one_is_chosen_and_said(empty: Path, cli: Cli) ->
     config = Run.load("checkpoints/notes-lstm-32/last.h5").model.network.config
     assert config.dropout > 0
     assert config.weight_drop == 0.25
-    assert f"Chosen for it: --hidden-size 32 --dropout {config.dropout:g}\n" in answer.err
+    assert f"Chosen for this text: --hidden-size 32 --dropout {config.dropout:g}\n" in answer.err
 
 
 def test_where_a_size_is_named_nothing_is_chosen(empty: Path, cli: Cli) -> None:
@@ -171,7 +171,7 @@ def test_a_folder_of_texts_is_one_corpus(empty: Path, cli: Cli, make_text: Calla
 def test_a_short_text_shrinks_the_batch_and_says_so(empty: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--batch-size", 500, "--steps", 1)
     assert answer.code == 0
-    assert "67 streams are read side by side, not 500" in answer.err
+    assert "67 streams in parallel instead of 500" in answer.err
 
 
 def test_training_that_brings_nothing_new_stops_early_and_says_so(empty: Path, cli: Cli) -> None:
@@ -229,6 +229,10 @@ def test_resume_goes_on_to_what_was_planned_or_further(here: Path, cli: Cli, tra
 
 
 def test_another_state_than_the_last_one_needs_a_new_name(here: Path, cli: Cli) -> None:
+    run = Run.load(RUN / "last.h5")
+    run.config = replace(run.config, learning_rate=1000.0)  # from here on it only gets worse
+    run.save(RUN / "last.h5")
+    assert cli("resume", RUN, "--steps", 14).code == 0
     before = files(here)
     shutil.copyfile(RUN / "last.h5", "state.h5")
     for path in (RUN / "best.h5", "state.h5"):
@@ -280,7 +284,7 @@ def test_resume_takes_the_recorded_threads_and_warns_where_it_is_told_others(her
     assert "Warning" not in cli("resume", RUN, "--steps", 13).err
     answer = cli("resume", RUN, "--steps", 14, "--threads", 2, "--quiet")
     assert len(re.findall("^Warning: .*$", answer.err, re.MULTILINE)) == len(answer.err.splitlines()) == 1
-    assert "threads were 1 and are 2" in answer.err
+    assert "threads from 1 to 2" in answer.err
     assert Run.load(RUN / "last.h5").config.threads == 2
     assert cli("resume", RUN, "--steps", 15, "--threads", 3).code == 0
     assert cli("resume", RUN, "--steps", 16, "--threads", 100, "--quiet").err == ""  # never more than streams: 3 as before
@@ -292,7 +296,7 @@ def test_resume_warns_where_the_machine_is_another(here: Path, cli: Cli) -> None
     run.save(RUN / "last.h5")
     answer = cli("resume", RUN, "--quiet")
     assert answer.code == 0
-    assert re.fullmatch("Warning: numpy was '1.0' and is .*\n", answer.err)
+    assert re.fullmatch("Warning: changed since the last save: numpy from 1.0 to .*\n", answer.err)
 
 
 SIGNALLED = """
@@ -341,7 +345,7 @@ def test_control_c_ends_a_long_training(empty: Path, environment: dict[str, str]
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out) == (130, b"")
-    assert err.decode().splitlines()[-1].endswith(f"Go on with: charrnn resume {RUN}")
+    assert err.decode().splitlines()[-1].endswith(f"Resume with: charrnn resume {RUN}")
     assert Run.load(RUN / "last.h5").step >= 20
 
 
@@ -667,7 +671,7 @@ def test_another_text_is_learned_only_where_that_is_meant(here: Path, cli: Cli) 
     answer = cli("resume", RUN, "--fine-tune", "--corpus", "other.txt", "--encoding", "utf-16", "--name", "fine",
                  "--steps", 3)
     assert (answer.code, len(answer.out.splitlines())) == (0, 1)
-    assert "1 get fresh weights: Ω" in answer.err
+    assert "initial weights for 1 new character: Ω" in answer.err
     assert files(here / RUN) == before
     run = Run.load("checkpoints/fine/last.h5")
     assert (run.step, run.source.names, run.model.text_config.encoding) == (3, ("other.txt",), "utf-16")
@@ -758,7 +762,7 @@ def test_what_a_checkpoint_says_does_not_move_the_cursor(here: Path, cli: Cli) -
 
 
 def test_minutes_that_are_over_and_an_unknown_time_are_refused(here: Path, cli: Cli) -> None:
-    refused(cli("resume", RUN, "--minutes", 1e-9), "--minutes", "give more")
+    refused(cli("resume", RUN, "--minutes", 1e-9), "--minutes", "choose more")
     shutil.copyfile(RUN / "last.h5", "lone.h5")
     refused(cli("resume", "lone.h5", "--name", "new", "--minutes", 1), "--minutes", "--steps")
 

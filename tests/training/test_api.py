@@ -17,11 +17,13 @@ import pytest
 import charrnn
 from charrnn import Corpus, LanguageModel, ModelConfig, Run, TrainConfig, Trainer
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, RunError
+from charrnn.nn.kernels import kernels_name
 from charrnn.training.events import (
     BytesRead,
     ModelChosen,
     PlanFixed,
     RunMade,
+    Saved,
     Started,
     StepTaken,
     TextRead,
@@ -176,7 +178,7 @@ def test_a_fault_of_a_step_is_a_warning(notes: Path) -> None:
     events: list[Any] = []
     charrnn.train(notes, steps=4, eval_every=1, on_event=on_event, **SMALL)
     (warning,) = (event for event in events if isinstance(event, Warned))
-    assert "step 3 ends in no numbers" in warning.message
+    assert "step 3: non-finite loss" in warning.message
     assert isinstance(events[events.index(warning) + 1], StepTaken)
 
 
@@ -209,11 +211,100 @@ def test_an_interrupted_run_ends_in_the_same_bytes_when_it_is_resumed(notes: Pat
     assert weights(run.best) == weights(whole.best)
 
 
-def test_a_request_to_terminate_saves_and_ends_the_program(notes: Path) -> None:
-    with pytest.raises(SystemExit) as caught:
-        charrnn.train(notes, steps=9, name="run", on_event=interrupt_at(2, signal.SIGTERM), **SMALL)
-    assert caught.value.code == 128 + signal.SIGTERM
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_terminate_saves_and_ends_the_program(notes: Path, number: int) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            charrnn.train(notes, steps=9, name="run", on_event=interrupt_at(2, number), **SMALL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert caught.value.code == 128 + number
+    assert Run.load("checkpoints/run").step == 2
     assert charrnn.resume("checkpoints/run").step == 9
+
+
+def test_a_request_to_save_saves_and_training_continues(notes: Path) -> None:
+    events: list[Any] = []
+    saved: list[int] = []
+
+    def on_event(event: Any) -> None:
+        events.append(event)
+        if isinstance(event, StepTaken):
+            saved.append(Run.load("checkpoints/run").step)
+            if event.step.number == 3:
+                signal.raise_signal(signal.SIGUSR1)
+
+    run = charrnn.train(notes, steps=6, eval_every=6, name="run", on_event=on_event, **SMALL)
+    assert run.finished
+    assert saved == [0, 0, 0, 4, 4, 6]
+    assert [event for event in events if isinstance(event, Saved)] == [Saved(4)]
+
+
+@pytest.mark.parametrize("stops", [[], [3], [12], [3, 12]])
+def test_a_longer_plan_with_an_interval_that_is_not_set_resumes_exactly(notes: Path, stops: list[int]) -> None:
+    """The interval is 1 in the first plan and 2 in the second."""
+    settings = {**SMALL, "validation": 0.3, "name": f"run{len(stops)}{sum(stops)}"}
+    run = charrnn.train(notes, steps=8, on_event=interrupt_at(stops[0] if stops else 0), **settings)
+    for k in range(len(stops) + 1):
+        length = {} if run.finished is False and run.step < 8 else {"steps": 40}
+        run = charrnn.resume(run.folder, on_event=interrupt_at(([*stops, 0, 0])[k + 1]), **length)
+    while not run.finished or run.planned < 40:
+        run = charrnn.resume(run.folder, steps=40)
+    assert [record.step for record in run.history] == [*range(1, 9), *range(10, 41, 2)]
+    whole = charrnn.train(notes, steps=8, **{**settings, "name": "whole"})
+    whole = charrnn.resume(whole.folder, steps=40)
+    assert run.to_bytes() == whole.to_bytes()
+    assert run.config.eval_every is None
+
+
+def test_two_trainings_in_one_folder_are_refused(notes: Path) -> None:
+    errors: list[Exception] = []
+
+    def on_event(event: Any) -> None:
+        if isinstance(event, (Started, StepTaken)):
+            calls = [lambda: charrnn.train(notes, steps=2, name="run", overwrite=True, **SMALL),
+                     lambda: charrnn.train(notes, name="run", **SMALL)]
+            if isinstance(event, StepTaken):
+                calls.append(lambda: charrnn.resume("checkpoints/run"))
+                assert charrnn.load("checkpoints/run").sample("the", 3)
+            for call in calls:
+                with pytest.raises(RunError, match=f"checkpoints/run: process {os.getpid()} on .* is training this run"):
+                    call()
+                errors.append(event)
+
+    run = charrnn.train(notes, steps=3, name="run", on_event=on_event, **SMALL)
+    assert len(errors) == 2 + 3 * 3
+    assert sorted(os.listdir(run.folder)) == ["best.h5", "last.h5", "metrics.csv"]
+
+
+def test_the_folder_is_free_again_after_an_error(notes: Path) -> None:
+    def on_event(event: Any) -> None:
+        if isinstance(event, StepTaken):
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError):
+        charrnn.train(notes, steps=3, name="run", on_event=on_event, **SMALL)
+    assert not Path("checkpoints/run/.lock").exists()
+    assert charrnn.resume("checkpoints/run").finished
+
+
+@pytest.mark.skipif(kernels_name("float32") == "reference", reason="nothing is compiled")
+def test_a_compilation_is_an_event_and_a_cached_one_is_not(notes: Path, python: Callable[..., Any]) -> None:
+    program = """
+import os, sys
+os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
+import charrnn
+def show(event): print(type(event).__name__, flush=True)
+charrnn.train("notes.txt", hidden_size=4, batch_size=2, seq_len=8, threads=1, name=sys.argv[2], on_event=show,
+              **{sys.argv[3]: float(sys.argv[4]) if sys.argv[3] == "minutes" else int(sys.argv[4])})
+"""
+    cold = python("-c", program, "cache", "cold", "minutes", "0.0001").out.split()
+    assert cold.count("CompilationStarted") == 1
+    assert cold.index("RunMade") < cold.index("CompilationStarted") < cold.index("PlanFixed")
+    warm = python("-c", program, "cache", "warm", "steps", "2").out.split()
+    assert "CompilationStarted" not in warm
+    assert warm[-1] == "StepTaken"
 
 
 def test_it_can_be_used_in_a_thread(notes: Path) -> None:
@@ -247,9 +338,9 @@ def test_a_text_that_was_moved_is_named(notes: Path, make_text: Callable[..., st
     notes.rename("moved.txt")
     with pytest.raises(CorpusError, match=r"notes\.txt"):
         charrnn.resume(run.folder)
-    with pytest.raises(RunError, match="not the text this run was trained on"):
-        charrnn.resume(run.folder, source=Corpus.from_text(make_text(300)))
-    assert charrnn.resume(run.folder, source="moved.txt").finished
+    with pytest.raises(RunError, match="is not the text this run was trained on"):
+        charrnn.resume(run.folder, corpus=Corpus.from_text(make_text(300)))
+    assert charrnn.resume(run.folder, corpus="moved.txt").finished
     assert Run.load(run.folder).source.names == ("moved.txt",)
 
 
@@ -258,7 +349,7 @@ def test_a_run_of_a_text_in_no_file_needs_its_corpus(notes: Path, make_text: Cal
     run = charrnn.train(corpus, steps=5, on_event=interrupt_at(2), **SMALL)
     with pytest.raises(RunError, match="in no file"):
         charrnn.resume(run.folder)
-    assert charrnn.resume(run.folder, source=corpus).finished
+    assert charrnn.resume(run.folder, corpus=corpus).finished
 
 
 # What is refused
@@ -290,10 +381,10 @@ def test_a_run_is_replaced_only_if_that_is_asked_for(notes: Path) -> None:
     run = charrnn.train(notes, steps=2, **SMALL)
     before = run.to_bytes()
     for name in (None, "notes-lstm-8"):
-        with pytest.raises(RunError, match="--overwrite"):
+        with pytest.raises(RunError, match="overwrite"):
             charrnn.train(notes, steps=3, name=name, **SMALL)
         assert (run.folder / "last.h5").read_bytes() == before
-    with pytest.raises(RunError, match="--overwrite"):
+    with pytest.raises(RunError, match="overwrite"):
         charrnn.resume(run.folder, steps=3, name="notes-lstm-8")
     assert charrnn.train(notes, steps=3, overwrite=True, **SMALL).step == Run.load(run.folder).step == 3
 
@@ -312,7 +403,7 @@ def test_best_is_not_another_state_that_the_folder_contains(notes: Path) -> None
 def test_a_corpus_does_not_change_the_text_settings_of_a_run(notes: Path) -> None:
     run = charrnn.train(notes, **SMALL, steps=2, name="run", lowercase=True)
     lower = Corpus.from_text(notes.read_text().lower())
-    resumed = charrnn.resume(run.folder, source=lower, steps=3)
+    resumed = charrnn.resume(run.folder, corpus=lower, steps=3)
     assert resumed.model.text_config.lowercase
     assert charrnn.load(run.folder).sample("THE", 3, seed=1).startswith("the")
 

@@ -52,7 +52,7 @@ def test_there_are_at_most_fifty_rows_from_evaluation_to_evaluation(eval_every: 
 
 def test_rows_say_what_was_noted(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = MetricsTable(path, 0)
+    metrics = MetricsTable(path, 0, path)
     note(metrics, run, 1, EVAL_EVERY)
     assert not path.exists()
     metrics.flush()
@@ -65,7 +65,7 @@ def test_rows_say_what_was_noted(tmp_path: Path, run: Run) -> None:
 
 
 def test_the_speed_is_that_since_the_row_before_without_evaluations(tmp_path: Path, run: Run) -> None:
-    metrics = MetricsTable(tmp_path / "metrics.csv", 0)
+    metrics = MetricsTable(tmp_path / "metrics.csv", 0, tmp_path / "metrics.csv")
     for number in range(1, 7):
         metrics.add(Step(number, 0.1, 2.0, 0.1, 0.01, 0.5 if number <= 3 else 0.25, None), run, 7.0)
     metrics.flush()
@@ -73,7 +73,7 @@ def test_the_speed_is_that_since_the_row_before_without_evaluations(tmp_path: Pa
 
 
 def test_an_evaluation_has_its_row_wherever_it_is(tmp_path: Path, run: Run) -> None:
-    metrics = MetricsTable(tmp_path / "metrics.csv", 0)
+    metrics = MetricsTable(tmp_path / "metrics.csv", 0, tmp_path / "metrics.csv")
     metrics.add(Step(1, 0.1, 2.0, 0.1, 0.01, 0.5, 1.25), run, 1.0)
     metrics.flush()
     assert table(metrics.path)[0]["validation_loss"] == "1.250000"
@@ -81,12 +81,12 @@ def test_an_evaluation_has_its_row_wherever_it_is(tmp_path: Path, run: Run) -> N
 
 def test_the_time_goes_on_where_it_was(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = MetricsTable(path, 0)
+    metrics = MetricsTable(path, 0, path)
     note(metrics, run, 1, 6)
     metrics.flush()
-    assert MetricsTable(path, 6).seconds == 6
-    assert MetricsTable(path, 3).seconds == 3
-    metrics = MetricsTable(path, 6)
+    assert MetricsTable(path, 6, path).seconds == 6
+    assert MetricsTable(path, 3, path).seconds == 3
+    metrics = MetricsTable(path, 6, path)
     note(metrics, run, 7, 9)
     metrics.flush()
     assert [row["seconds"] for row in table(path)] == ["3.000", "6.000", "9.000"]
@@ -94,10 +94,10 @@ def test_the_time_goes_on_where_it_was(tmp_path: Path, run: Run) -> None:
 
 def test_rows_of_steps_that_are_taken_again_are_replaced(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = MetricsTable(path, 0)
+    metrics = MetricsTable(path, 0, path)
     note(metrics, run, 1, 12)
     metrics.flush()
-    metrics = MetricsTable(path, 7)
+    metrics = MetricsTable(path, 7, path)
     metrics.flush()
     assert steps(path) == [3, 6]
     note(metrics, run, 8, 9)
@@ -113,11 +113,11 @@ def test_a_table_with_other_columns_keeps_its_rows(tmp_path: Path, run: Run, mon
     columns = {name: text for name, text in COLUMNS.items() if name != missing}
     with monkeypatch.context() as patch:
         patch.setattr(metrics_table, "COLUMNS", columns if missing else {**columns, "other": lambda row: "x"})
-        metrics = MetricsTable(path, 0)
+        metrics = MetricsTable(path, 0, path)
         note(metrics, run, 1, 12)
         metrics.flush()
     before = table(path)
-    metrics = MetricsTable(path, 9)
+    metrics = MetricsTable(path, 9, path)
     assert (metrics.seconds, table(path)) == (9, before)
     note(metrics, run, 10, 12)
     metrics.flush()
@@ -130,11 +130,11 @@ def test_a_table_with_other_columns_keeps_its_rows(tmp_path: Path, run: Run, mon
 
 def test_looking_changes_nothing(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = MetricsTable(path, 0)
+    metrics = MetricsTable(path, 0, path)
     note(metrics, run, 1, 12)
     metrics.flush()
     before = path.read_bytes()
-    note(MetricsTable(path, 3), run, 4, 6)
+    note(MetricsTable(path, 3, path), run, 4, 6)
     assert path.read_bytes() == before
 
 
@@ -142,12 +142,12 @@ def test_looking_changes_nothing(tmp_path: Path, run: Run) -> None:
                                   "9,,,,,,,\n", "x,1,2,3,4,5,6,7\n", "9,0.6,nan,2.2,,0.01,0.1,48\n", "\0" * 99])
 def test_a_last_line_that_is_not_whole_goes(tmp_path: Path, run: Run, torn: str) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = MetricsTable(path, 0)
+    metrics = MetricsTable(path, 0, path)
     note(metrics, run, 1, 6)
     metrics.flush()
     whole = path.read_text()
     path.write_text(whole + torn)
-    MetricsTable(path, 12).flush()
+    MetricsTable(path, 12, path).flush()
     assert path.read_text() == whole
 
 
@@ -161,7 +161,7 @@ def test_no_row_is_doubled_or_missing_wherever_writing_was_cut_off(
     saved = 0
     for count, cut in [*parts, (0, None)]:
         size = path.stat().st_size if path.exists() else 0
-        metrics = MetricsTable(path, saved)
+        metrics = MetricsTable(path, saved, path)
         note(metrics, run, saved + 1, saved + count)
         metrics.flush()
         if cut is None:
@@ -175,7 +175,7 @@ def test_no_row_is_doubled_or_missing_wherever_writing_was_cut_off(
 def test_rows_that_could_not_be_written_are_kept_for_the_next_time(
         tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = MetricsTable(path, 0)
+    metrics = MetricsTable(path, 0, path)
     note(metrics, run, 1, 3)
     metrics.flush()
     note(metrics, run, 4, 6)
@@ -194,7 +194,7 @@ def test_rows_that_could_not_be_written_are_kept_for_the_next_time(
 
 
 def test_a_table_that_was_removed_begins_anew(tmp_path: Path, run: Run) -> None:
-    metrics = MetricsTable(tmp_path / "metrics.csv", 6)
+    metrics = MetricsTable(tmp_path / "metrics.csv", 6, tmp_path / "metrics.csv")
     assert metrics.seconds == 0
     note(metrics, run, 7, 9)
     metrics.flush()

@@ -286,7 +286,15 @@ def rates(steps, peak=0.5, **settings_):
 
 
 def test_the_rate_rises_linearly_to_its_peak():
-    assert rates(8, schedule="constant", warmup=4) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5])
+    course = rates(80, schedule="constant", warmup=4)
+    assert course == pytest.approx([0.1, 0.2, 0.3, 0.4, *[0.5] * 76])
+
+
+@pytest.mark.parametrize(("steps", "warmup", "rising"), [
+    (20, 50, 2), (9, 50, 0), (1, 50, 0), (100, 10, 10), (100, 11, 10), (500, 50, 50), (499, 50, 49)])
+def test_the_warm_up_takes_at_most_a_tenth_of_the_plan(steps, warmup, rising):
+    expected = [0.5 * min(1, step / (rising + 1)) for step in range(1, steps + 1)]
+    assert rates(steps, schedule="constant", warmup=warmup) == pytest.approx(expected)
 
 
 def test_a_constant_rate_is_the_peak():
@@ -308,7 +316,7 @@ def test_the_steps_fall_to_a_tenth_at_sixty_and_again_at_eighty_five_percent():
 
 @pytest.mark.parametrize("schedule", ["cosine", "step"])
 def test_the_warm_up_multiplies_the_schedule(schedule):
-    plain, warm = rates(20, schedule=schedule, warmup=0), rates(20, schedule=schedule, warmup=9)
+    plain, warm = rates(90, schedule=schedule, warmup=0), rates(90, schedule=schedule, warmup=9)
     assert warm == pytest.approx([rate * min(1, step / 10) for step, rate in enumerate(plain, start=1)])
 
 

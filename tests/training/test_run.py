@@ -54,7 +54,8 @@ def assert_same(one: Run, other: Run) -> None:
 def test_a_start_fixes_what_was_open(start: Callable[..., Run], corpus: Corpus) -> None:
     run = start(batch_size=4, steps=41, threads=None)
     assert (run.step, run.history, run.smoothed_loss) == (0, [], 0)
-    assert (run.config.steps, run.config.minutes, run.config.epochs, run.config.eval_every) == (41, None, None, 3)
+    assert (run.config.steps, run.config.minutes, run.config.epochs, run.config.eval_every) == (41, None, None, None)
+    assert run.eval_every == 3
     assert run.config.learning_rate == LEARNING_RATES["adam"]
     assert 1 <= (run.config.threads or 0) <= 4
     assert run.source == (("notes.txt",), corpus.fingerprint, 400, 11)
@@ -101,10 +102,17 @@ def test_a_plan_in_minutes_is_open(start: Callable[..., Run]) -> None:
     assert (run.config.steps, run.config.minutes, run.config.eval_every) == (50, None, 7)
 
 
-def test_a_longer_plan_leaves_evaluation_points_where_they_were(start: Callable[..., Run]) -> None:
-    run = start(steps=100)
-    run.plan(1000)
-    assert (run.planned, run.config.eval_every) == (1000, 5)
+def test_an_interval_that_is_not_set_follows_the_plan_and_one_that_is_set_stays(
+        start: Callable[..., Run], tmp_path: Path) -> None:
+    for eval_every, expected in ((None, 50), (7, 7)):
+        run = start(steps=100, eval_every=eval_every)
+        assert run.eval_every == (eval_every or 5)
+        run.save(tmp_path / "run.h5")
+        run = Run.load(tmp_path / "run.h5")
+        run.plan(1000)
+        assert (run.planned, run.config.eval_every, run.eval_every) == (1000, eval_every, expected)
+    run.plan(1000, eval_every=9)
+    assert run.eval_every == 9
 
 
 def test_evaluation_points_are_intervals_and_the_end_of_the_plan(start: Callable[..., Run], take: Callable) -> None:
@@ -126,9 +134,9 @@ def test_a_plan_that_is_over_already_is_refused(start: Callable[..., Run], take:
     run = start(steps=6)
     take(run, 4)
     before = run.config
-    with pytest.raises(ConfigError, match=r"steps: .*at step 4 already"):
+    with pytest.raises(ConfigError, match=r"steps: .*already at step 4"):
         run.plan(3)
-    with pytest.raises(ConfigError, match=r"steps: .*at step 4 already"):
+    with pytest.raises(ConfigError, match=r"steps: .*already at step 4"):
         run.plan(4)  # it would end without its evaluation
     assert run.config == before
     take(run, 2)
@@ -217,7 +225,11 @@ def test_a_copy_goes_on_by_itself(start: Callable[..., Run], take: Callable, to_
     before = to_file(run)
     twin = run.copy()
     assert_same(twin, run)
+    assert {name: block.flat.tobytes() for name, block in twin.blocks.items()} == {
+        name: block.flat.tobytes() for name, block in run.blocks.items()}
     assert not any(np.shares_memory(*arrays) for layers in zip(run.state, twin.state) for arrays in zip(*layers))
+    assert not any(np.shares_memory(run.blocks[name].flat, twin.blocks[name].flat) for name in run.blocks)
+    assert twin.rollback.step == 2
     take(twin)
     assert to_file(run) == before
 
@@ -295,7 +307,6 @@ IMPOSSIBLE = {
     "a best that counts from after the step": change("since", 5),
     "a best that counts from before the start": change("since", -1),
     "no steps": change("train/steps", None),
-    "no eval_every": change("train/eval_every", None),
     "no learning rate": change("train/learning_rate", None),
     "no threads": change("train/threads", None),
     "more threads than streams": change("train/threads", 4),

@@ -36,6 +36,18 @@ def test_what_is_no_grid_is_refused(texts):
         parse_grid(texts)
 
 
+@pytest.mark.parametrize(("text", "message"), [
+    ("cell", "grid: 'cell' has no values; write it as in hidden-size=128,256"),
+    ("size=8", "grid: 'size' is not a setting of a model or of its training; write it as in hidden-size=128,256"),
+    ("hidden-size=8,x", "grid: hidden-size must be a whole number, not 'x'"),
+    ("dropout=x", "grid: dropout must be a number, not 'x'"), ("stateful=2", "grid: stateful must be yes or no, not '2'"),
+    ("hidden-size=8,8", "grid: contains a value of hidden-size twice; remove one of them")])
+def test_an_error_in_a_grid_says_what_is_wrong(text, message):
+    with pytest.raises(ConfigError) as caught:
+        parse_grid([text])
+    assert str(caught.value) == message
+
+
 def test_every_combination_is_there_once_with_all_other_settings():
     todo = combinations({"hidden_size": [8, 16], "learning_rate": [0.1, 0.01, 1e-3]}, MODEL, TRAIN)
     assert [(each.model_config.hidden_size, each.train_config.learning_rate) for each in todo] == [
@@ -94,7 +106,7 @@ def test_another_training_in_the_folder_is_not_taken_for_this_one(text, change, 
     (only,) = combinations({"hidden_size": [5]}, MODEL, TRAIN)
     train_one(Corpus.from_text(TEXT), only, tmp_path)
     (other,) = combinations({"hidden_size": [5]}, MODEL, {**TRAIN, **change})
-    with pytest.raises(RunError, match="other settings or another text"):
+    with pytest.raises(RunError, match="a run with other settings or another text; choose another name for the sweep"):
         train_one(Corpus.from_text(text), other, tmp_path)
 
 
@@ -102,9 +114,64 @@ def test_a_training_that_fails_does_not_end_the_sweep(tmp_path):
     settings = {**TRAIN, "optimizer": "sgd", "clip_norm": 0.0, "recover": False}
     todo = combinations({"learning_rate": [1e30, 0.1]}, MODEL, settings)
     failed, good = sweep(Corpus.from_text(TEXT), todo, tmp_path)
-    assert "ends in no numbers" in failed.error
+    assert "non-finite loss" in str(failed.error)
     assert failed.loss is None
     assert good.loss > 0
+
+
+def test_a_setting_that_does_not_fit_the_text_does_not_end_the_sweep(tmp_path):
+    todo = combinations({"seq_len": [10**6, 8]}, MODEL, TRAIN)
+    failed, good = sweep(Corpus.from_text(TEXT), todo, tmp_path)
+    assert str(failed.error).startswith("seq_len: ")
+    assert (failed.steps, failed.planned, failed.loss) == (0, 0, None)
+    assert good.loss > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["seq-len=8"]
+
+
+def test_a_model_that_does_not_fit_into_memory_does_not_end_the_sweep(tmp_path, monkeypatch):
+    right = Run.start.__func__
+
+    def start(cls, split, model_config, train_config):
+        if model_config.hidden_size == 6:
+            raise MemoryError
+        return right(cls, split, model_config, train_config)
+
+    monkeypatch.setattr(Run, "start", classmethod(start))
+    failed, good = sweep(Corpus.from_text(TEXT), combinations({"hidden_size": [6, 5]}, MODEL, TRAIN), tmp_path)
+    assert str(failed.error) == "not enough memory; lower hidden_size or batch_size"
+    assert good.loss > 0
+
+
+def test_two_sweeps_in_one_folder_are_refused(tmp_path):
+    (only,) = combinations({"hidden_size": [5]}, MODEL, TRAIN)
+    errors = []
+
+    def on_event(event):
+        if isinstance(event, StepTaken):
+            with pytest.raises(RunError, match="is training this run"):
+                train_one(Corpus.from_text(TEXT), only, tmp_path)
+            errors.append(event)
+
+    assert train_one(Corpus.from_text(TEXT), only, tmp_path, on_event).loss > 0
+    assert len(errors) == 12
+    assert sorted(path.name for path in (tmp_path / only.name).iterdir()) == ["best.h5", "last.h5", "metrics.csv"]
+
+
+def test_a_combination_that_fails_keeps_its_name_in_the_table_and_the_code_is_1(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    command = ["sweep", "text.txt", "--grid", "seq-len=70000,8", "--hidden-size", "4", "--batch-size", "4", "--steps", "3",
+               "--threads", "1", "--level", "byte", "--name", "all"]
+    result = charrnn(*command, cwd=tmp_path, code=1)
+    header, good, failed = result.stdout.splitlines()
+    assert header.split() == ["seq-len", "steps", "validation", "nats/byte", "bits/byte", "run"]
+    assert good.split()[-1] == "seq-len=8"
+    assert failed.split() == ["70000", "0", "failed", "seq-len=70000"]
+    assert "seq-len=70000: failed: --seq-len: a window of 70,000 needs" in result.stderr
+    assert result.stderr.endswith("Error: 1 of 2 runs failed\n")
+    assert "char" not in result.stderr.replace("characters", "")
+    quiet = charrnn(*command, "--quiet", cwd=tmp_path, code=1)
+    assert quiet.stdout == result.stdout
+    assert [line.partition(" ")[0] for line in quiet.stderr.splitlines()] == ["seq-len=70000:", "Error:"]
 
 
 def charrnn(*arguments, cwd, code=0):
@@ -163,7 +230,7 @@ def test_a_killed_sweep_goes_on_where_it_was(whole, tmp_path):
     assert again.stdout == table, again.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_sweep_with_its_code_and_what_was_done_is_kept(number, tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     process = subprocess.Popen([sys.executable, "-m", "charrnn", *COMMAND, "--steps", "100000"], cwd=tmp_path,
@@ -176,7 +243,7 @@ def test_a_signal_ends_a_sweep_with_its_code_and_what_was_done_is_kept(number, t
     _, errors = process.communicate()
     assert process.returncode == 128 + number, errors
     assert "stopped after step" in errors
-    assert "the same command goes on" in errors
+    assert "the same command resumes this sweep" in errors
     (name,) = files(tmp_path)
     assert 0 < Run.load(tmp_path / "checkpoints" / "all" / name / "last.h5").step < 100000
 
@@ -211,4 +278,5 @@ def test_a_sweep_does_not_go_into_the_folder_of_a_run(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     charrnn("train", "text.txt", "--steps", "2", "--hidden-size", "4", "--name", "all", cwd=tmp_path)
     result = charrnn(*COMMAND, "--steps", "2", cwd=tmp_path, code=2)
-    assert result.stderr == "Error: Invalid value for '--name': is that of a run, checkpoints/all; give the sweep another\n"
+    assert result.stderr == ("Error: Invalid value for '--name': is the name of a run, checkpoints/all; choose another "
+                             "name for the sweep\n")

@@ -18,6 +18,7 @@ from charrnn.config import TextConfig
 from charrnn.cpu import one_blas_thread
 from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.inference.evaluation import evaluate
+from charrnn.mpi import Ranks
 from charrnn.nn.dropout import dropout_masks, weight_masks
 from charrnn.nn.state import next_epoch
 from charrnn.text.windows import Windows
@@ -82,7 +83,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_file(
 def test_a_longer_plan_is_as_if_planned_from_the_start(
         start: Start, take: Take, to_file: ToFile, values: dict, first: int, stop: int) -> None:
     """With a constant schedule, and where the first plan's end was no evaluation point of its own."""
-    values |= {"schedule": "constant", "eval_every": 3}
+    values |= {"schedule": "constant", "eval_every": 3, "warmup": 0}
     if stop >= first:
         first, stop = 3 * first, 3 * first  # gone to its end, which is an interval
     run = start(**values | {"steps": first})
@@ -338,6 +339,60 @@ def test_a_run_that_went_back_resumes_exactly(start: Start, corpus: Corpus, monk
     assert to_file(resumed) == to_file(whole)
 
 
+# Ranks
+
+class Rank(Ranks):
+    """Rank ``number`` of two, which exchange values through ``others``: what the other rank says, in order."""
+
+    def __init__(self, number: int, heard: list[Any]) -> None:
+        super().__init__()
+        self.number, self.count = number, 2
+        self.heard, self.said = heard, []
+
+    def all(self, value: Any) -> list[Any]:
+        self.said.append(value)
+        other = self.heard.pop(0)
+        return [value, other] if self.number == 0 else [other, value]
+
+    def first(self, value: Any) -> Any:
+        self.said.append(value.copy())
+        return value if self.number == 0 else self.heard.pop(0)
+
+
+@pytest.mark.parametrize("name", ["parameters", "optimizer/mean"])
+def test_ranks_that_drifted_apart_take_the_weights_of_rank_0(
+        start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    first, second = start(), start()
+    second.blocks[name].flat[3] += np.float32(1e-7)
+    trainers = [Trainer(run, corpus) for run in (first, second)]
+    right = {key: block.flat.copy() for key, block in first.blocks.items()}
+    digests = []
+    for trainer in trainers:
+        trainer.team.ranks = Rank(0, [b"other"])
+        trainer._align_ranks()
+        digests.append(trainer.team.ranks.said[0])
+    assert digests[0] != digests[1]
+    trainers[0].team.ranks = Rank(0, [digests[1]])
+    trainers[1].team.ranks = Rank(1, [digests[0], *right.values()])
+    for trainer in trainers:
+        assert trainer._align_ranks() == "step 0: the weights of rank 1 differed from those of rank 0, which replaced them"
+        assert {key: block.flat.tobytes() for key, block in trainer.run.blocks.items()} == {
+            key: flat.tobytes() for key, flat in right.items()}
+    trainers[0].team.ranks = rank = Rank(0, [digests[0]])
+    assert trainers[0]._align_ranks() is None
+    assert rank.said == [digests[0]]
+
+
+def test_ranks_are_aligned_at_each_rollback_point_and_a_difference_is_reported(
+        start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, steps = start(steps=7, eval_every=3, validation=0), []
+    monkeypatch.setattr(Trainer, "_align_ranks", lambda self: steps.append(self.run.step) or "they differed")
+    faults = [step.fault for step in Trainer(run, corpus)]
+    assert steps == [3, 6]
+    assert faults == [None, None, "they differed"] * 2 + [None]
+    assert run.rollback_step == 6
+
+
 # A plan in minutes
 
 def test_a_plan_in_minutes_becomes_steps(start: Start, corpus: Corpus, to_file: ToFile) -> None:
@@ -345,7 +400,7 @@ def test_a_plan_in_minutes_becomes_steps(start: Start, corpus: Corpus, to_file: 
     fix_plan(run, corpus)
     assert run.config.minutes is None
     assert run.planned >= 1
-    assert run.config.eval_every >= 1
+    assert run.eval_every >= 1
     assert run.step == 0
     same = start(steps=run.planned, eval_every=run.config.eval_every)
     assert to_file(run) == to_file(same)  # nothing was trained, and steps say the same as minutes
@@ -369,7 +424,7 @@ def test_a_plan_in_minutes_keeps_the_other_settings(start: Start, corpus: Corpus
 def test_more_minutes_make_the_plan_of_a_run_under_way_longer(start: Start, take: Take, corpus: Corpus) -> None:
     run = start(steps=6)
     take(run)
-    with pytest.raises(ConfigError, match=r"minutes: .*0\.50 are over"):
+    with pytest.raises(ConfigError, match=r"minutes: .*0\.50 minutes are over"):
         fix_plan(run, corpus, minutes=0.5, spent=30)
     assert run.planned == 6
     fix_plan(run, corpus, minutes=0.501, spent=30)
@@ -388,7 +443,7 @@ def test_a_validation_loss_that_is_no_number_goes_back_too(
     monkeypatch.setattr(Trainer, "evaluate", evaluate)
     faults = {step.number: step.fault for step in trainer if step.fault}
     assert faults.keys() == {6}
-    assert "back to the weights of step 3" in faults[6]
+    assert "rolled back to the weights of step 3" in faults[6]
     assert [record.step for record in run.history] == [3, 9]
     assert run.rate_factor == 0.5
 
@@ -417,7 +472,7 @@ def test_steps_and_evaluations_fit_into_the_minutes(
     run = start(minutes=minutes, **values)
     Clock(monkeypatch)
     fix_plan(run, corpus)
-    evaluations = 0 if run.config.validation == 0 else -(-run.planned // run.config.eval_every)
+    evaluations = 0 if run.config.validation == 0 else -(-run.planned // run.eval_every)
     assert run.planned + 10 * evaluations == pytest.approx(60 * minutes, rel=0.06)
 
 
