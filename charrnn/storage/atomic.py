@@ -22,16 +22,16 @@ _NAME = re.compile(rf"{OWNER}-[0-9a-f]{{8}}\.tmp")
 _being_written: set[str] = set()
 
 
-def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview]) -> None:
+def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview], create_folder: bool = False) -> None:
     """Replace the file at ``path`` by one that contains ``pieces``, atomically.
 
-    The pieces are written to a temporary file in the same folder, which is then renamed; the folder is created if it does
-    not exist. If ``path`` is a symbolic link, the file that it leads to is replaced. Leftovers of killed writers are
-    removed. Raises OSError, which names ``path``, if the file cannot be written; then, as after an exception from
+    The pieces are written to a temporary file in the same folder, which is then renamed; with ``create_folder`` a missing
+    folder is created. If ``path`` is a symbolic link, the file that it leads to is replaced. Leftovers of killed writers
+    are removed. Raises OSError, which names ``path``, if the file cannot be written; then, as after an exception from
     ``pieces``, the old file is unchanged and the temporary file removed.
     """
     target = Path(os.path.realpath(path))
-    if not target.parent.exists():
+    if create_folder and not target.parent.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
     temporary = target.with_name(f".{target.name}.{owner()}-{secrets.token_hex(4)}.tmp")

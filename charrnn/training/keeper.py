@@ -119,7 +119,7 @@ class Keeper:
         """
         run, folder = self.run, self.folder
         if self._replaces:
-            run.save(folder.last)
+            replace_file(folder.last, [run.to_bytes()])
             folder.best.unlink(missing_ok=True)
         self.metrics.flush()
         if self._pending_best is not None:
@@ -127,7 +127,7 @@ class Keeper:
             self._pending_best = None
             self._best_step = run.best_record and run.best_record.step
         if not self._replaces:
-            run.save(folder.last)
+            replace_file(folder.last, [run.to_bytes()])
         self._replaces = False
         self._last_step = run.step
 
@@ -156,7 +156,7 @@ class Keeper:
         """Save the run in a new folder in ``parent``, and return that. Raises OSError."""
         place = RunFolder(tempfile.mkdtemp(prefix=f"{self.folder.path.name}-", dir=parent))
         try:
-            self.run.save(place.last)
+            replace_file(place.last, [self.run.to_bytes()])
             self.metrics.save_copy(place.metrics)
             if self._pending_best is not None:
                 replace_file(place.best, [self._pending_best])

@@ -269,8 +269,11 @@ class Run:
         return twin
 
     def save(self, path: str | Path) -> None:
-        """Write the run as a checkpoint, whole or not at all. Raises OSError; ValueError before ``plan``."""
-        replace_file(path, [self.to_bytes()])
+        """Write the run as a checkpoint, whole or not at all. A missing folder is created.
+
+        Raises OSError if that fails, ValueError before ``plan``.
+        """
+        replace_file(path, [self.to_bytes()], create_folder=True)
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the run's checkpoint. Raises ValueError before ``plan``."""

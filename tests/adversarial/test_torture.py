@@ -113,8 +113,8 @@ def test_a_new_run_from_an_old_one_has_a_whole_best_state_or_none(torture: Tortu
     shutil.copy(torture.text, tmp_path)
     end = Training(tmp_path, ["resume", "run", "--name", "full"], {"limit": torture.size // 2}).end()
     assert (end.code, end.out, len(end.err.splitlines())) == (1, "", 1)
-    assert end.err == (f"Error: {tmp_path.resolve() / 'full'}: cannot be saved (File too large); free some space, or choose "
-                       f"another folder\n")
+    assert end.err == (f"Error: {tmp_path.resolve() / 'full'}: cannot be saved (File too large); free some space, or "
+                       f"choose another folder\n")
     assert not (tmp_path / "full").exists()
     assert Training(tmp_path, ["resume", "run", "--name", "new"]).end() == torture.undisturbed
     for name in ("best.h5", "last.h5", "metrics.csv"):
@@ -123,7 +123,7 @@ def test_a_new_run_from_an_old_one_has_a_whole_best_state_or_none(torture: Tortu
 
 def test_a_signal_while_python_ends_changes_nothing() -> None:
     program = ("import atexit, os, signal, sys; from charrnn.cli import main; sys.argv[1:] = ['--version'];"
-               "atexit.register(lambda: [os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]);"
-               "main()")
+               "atexit.register(lambda: [os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM, "
+               "signal.SIGHUP)]);main()")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

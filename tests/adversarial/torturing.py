@@ -302,6 +302,8 @@ class Attempt:
                 return False
             if not _LOST.fullmatch(last):
                 self.fail(f"ended with {end}")
+        if end.code not in (0, 1):
+            self.fail(f"ended with {end}")
         is_tried_again = bool(lines) and lines[-1] == _AGAIN
         for line in lines[:len(lines) - is_tried_again]:
             match = _UNSAVED.fullmatch(line)

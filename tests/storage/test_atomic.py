@@ -43,8 +43,11 @@ def test_a_symbolic_link_stays_one(path: Path, tmp_path: Path) -> None:
     assert os.listdir(link.parent) == ["latest.h5"]
 
 
-def test_a_missing_folder_is_created(tmp_path: Path) -> None:
-    replace_file(tmp_path / "new" / "folder" / "run.h5", [b"new"])
+def test_a_missing_folder_is_created_on_request(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        replace_file(tmp_path / "new" / "folder" / "run.h5", [b"new"])
+    assert os.listdir(tmp_path) == []
+    replace_file(tmp_path / "new" / "folder" / "run.h5", [b"new"], create_folder=True)
     assert (tmp_path / "new" / "folder" / "run.h5").read_bytes() == b"new"
 
 

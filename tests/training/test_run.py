@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+import charrnn
 from charrnn import Corpus, Run
 from charrnn.config import LEARNING_RATES, TrainConfig
 from charrnn.errors import CheckpointError, ConfigError, RunError
@@ -212,6 +213,13 @@ def test_what_is_saved_is_loaded(start: Callable[..., Run], take: Callable, to_f
     loaded = Run.load(tmp_path / "run.h5")
     assert_same(loaded, run)
     assert to_file(loaded) == to_file(run)
+
+
+def test_a_run_and_a_model_are_saved_in_a_folder_that_does_not_exist(start: Callable[..., Run], tmp_path: Path) -> None:
+    start().save(tmp_path / "new" / "runs" / "run.h5")
+    start().model.save(tmp_path / "other" / "model.h5")
+    assert_same(Run.load(tmp_path / "new" / "runs" / "run.h5"), start())
+    assert charrnn.load(tmp_path / "other" / "model.h5").vocabulary == start().model.vocabulary
 
 
 def test_a_run_before_its_first_step_is_saved_too(start: Callable[..., Run], tmp_path: Path) -> None:
