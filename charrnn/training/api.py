@@ -1,4 +1,4 @@
-"""train and resume: what the commands of these names do, from Python."""
+"""train and resume: the commands of these names, for Python."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def train(source: TextSource, *, name: str | None = None, checkpoints: str | Pat
     """Train a model on a text, and keep the run in a folder, as ``charrnn train`` does.
 
     ``source`` is the name of a file (a string or a ``pathlib.Path``), several of them, or a ``Corpus``. ``settings`` are
-    those of ``TextConfig``, ``ModelConfig`` and ``TrainConfig``, by name; without a ``hidden_size`` a size is chosen for
-    the text and the length of the training, which is two minutes by default. The folder is ``checkpoints``/``name``.
-    ``on_event`` is called with each event of ``charrnn.training.events``.
+    the settings of ``TextConfig``, ``ModelConfig`` and ``TrainConfig``, by name. Without a ``hidden_size``, a size is
+    chosen for the text and the length of the training, which is two minutes by default. The folder is
+    ``checkpoints``/``name``. ``on_event`` is called with each event of ``charrnn.training.events``.
 
     Returns the run: ``run.model`` is its last state, ``run.best`` the one with the lowest validation loss. Ctrl-C stops
-    after a step and saves; then the run is not ``finished``, and ``resume`` continues it. Raises ConfigError, CorpusError,
-    RunError or TrainingError.
+    after a step and saves; then the run is not ``finished``, and ``resume`` continues it. SIGTERM and SIGHUP save, too, and
+    end the program. Raises ConfigError, CorpusError, RunError or TrainingError.
     """
     _refuse_ranks()
     text, model, training = (_pick(kind, settings) for kind in (TextConfig, ModelConfig, TrainConfig))
     if settings:
         raise TypeError(f"unknown setting {next(iter(settings))!r}")
     if text and isinstance(source, Corpus):
-        raise ConfigError(next(iter(text)), "belongs to the corpus, which is made already; give it to Corpus.from_text or "
-                                            "Corpus.read")
+        raise ConfigError(next(iter(text)), "belongs to the corpus, which already exists",
+                          "pass it to Corpus.from_text or Corpus.read")
     job = prepare(source, TextConfig(**text), model, TrainConfig(**training), on_event or ignore, name=name,
                   checkpoints=checkpoints, overwrite=overwrite)
     return _carried_out(job, on_event or ignore)
@@ -88,11 +88,11 @@ def _carried_out(job: Job, on_event: OnEvent) -> Run:
 
 def _refuse_ranks() -> None:
     if ranks().count > 1:
-        raise RunError("charrnn.train and charrnn.resume are for one process; among MPI ranks use the command line, or a "
-                       "Trainer on each rank")
+        raise RunError("charrnn.train and charrnn.resume are for one process, and this is a rank of an MPI job",
+                       "use the command line, or a Trainer on each rank")
 
 
 def _pick(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
-    """Take the settings of one config out of ``settings``."""
+    """Remove the settings of one config from ``settings``, and return them."""
     names = [item.name for item in dataclasses.fields(kind) if item.name in settings]
     return {name: settings.pop(name) for name in names}

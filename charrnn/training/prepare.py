@@ -1,4 +1,4 @@
-"""Everything that comes before the first step: read the text, split it, choose the model, fix the plan."""
+"""Everything before the first step: read the text, split it, choose the model, fix the plan, lock the folder."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class Job(NamedTuple):
 def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping[str, Any], train_config: TrainConfig,
             on_event: OnEvent, *, name: str | None = None, checkpoints: str | Path = "checkpoints",
             overwrite: bool = False) -> Job:
-    """Prepare a new run. If ``model_settings`` contains no hidden size, it and the dropout are chosen for the text.
+    """Prepare a new run. If ``model_settings`` contains no hidden size, the size and the dropout are chosen for the text.
 
-    Raises ConfigError, CorpusError or RunError if something is wrong with the settings, the text or the folder.
+    Raises ConfigError, CorpusError or RunError if the settings, the text or the folder cannot be used.
     """
     model_config = ModelConfig(**model_settings)
     with ExitStack() as stack:
@@ -149,7 +149,7 @@ def read(source: TextSource, text_config: TextConfig, on_event: OnEvent) -> Corp
 
 
 def _text_of(run: Run, path: Path, source: TextSource | None, text_config: TextConfig, on_event: OnEvent) -> Split:
-    """Return the parts of the text of a run: from ``source``, or from where the checkpoint at ``path`` says that it is."""
+    """Return the parts of the text of a run, read from ``source`` or from the files that the checkpoint names."""
     if source is None:
         try:
             corpus = corpus_of(run.source, run.model.text_config, path, "pass it as `corpus`", _on_bytes(on_event))
@@ -180,12 +180,12 @@ def corpus_of(source: Source, text_config: TextConfig, place: str | Path, advice
 
 
 def changed(text_config: TextConfig, encoding: str | None, errors: str | None) -> TextConfig:
-    """Return the settings with another encoding, or another treatment of errors, if one is given."""
+    """Return the settings with another ``encoding`` and other ``errors``, unless these are None."""
     return replace(text_config, encoding=encoding or text_config.encoding, errors=errors or text_config.errors)
 
 
 def fix_minutes(run: Run, split: Split, on_event: OnEvent, minutes: float | None = None, spent: float = 0.0) -> None:
-    """Turn a length in minutes into a number of steps, on all ranks."""
+    """Convert a length in minutes to a number of steps, on all ranks."""
     minutes, eval_every = minutes or run.config.minutes or 0.0, run.config.eval_every
     ranks().call(fix_plan, run, split.corpus, minutes, spent)
     with reporting_compilation(lambda: on_event(CompilationStarted())):
@@ -237,7 +237,7 @@ def _beside(old: RunFolder | None, name: str) -> RunFolder:
 
 
 def _continue_here(run: Run, length: TrainConfig, on_event: OnEvent) -> None:
-    """Adopt the present machine, thread count and patience; warn if the bits may differ."""
+    """Record the present machine, number of threads and patience; warn if the result may differ in its last bits."""
     threads = min(length.threads or run.config.threads or 1, run.config.batch_size)
     before, now = run.environment, environment(run.model.network.dtype)
     changes = {name: (value, now.get(name)) for name, value in before.items()}

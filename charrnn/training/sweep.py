@@ -1,4 +1,4 @@
-"""Sweep: the same training with every combination of some settings."""
+"""Sweep: train with every combination of some settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from charrnn.training.trainer import fix_plan
 
 
 class Combination(NamedTuple):
-    """One training of a sweep: its name, made of the values that differ, and its settings."""
+    """One run of a sweep: its name, which contains the values that differ, and its settings."""
 
     name: str
     values: dict[str, Any]
@@ -34,7 +34,7 @@ class Combination(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The result of one training: its steps and loss, the error that ended it, or the signal that stopped it."""
+    """The result of one run: its steps and loss, the error that ended it, or the signal that stopped it."""
 
     combination: Combination
     steps: int

@@ -1,4 +1,4 @@
-"""Trainer: steps and evaluations of a run, one by one."""
+"""Trainer: takes the steps and evaluations of a run, one by one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from charrnn.training.run import EVALUATIONS, Run
 from charrnn.training.schema import Record
 
 _TRIES = 5
-"""How many times in a row a run is rolled back before training gives up."""
+"""Number of times that a run is rolled back in a row before training gives up."""
 
 _ADVICE = "lower `learning_rate`, or set `clip_norm`"
 
@@ -61,13 +61,13 @@ class Step(NamedTuple):
 
 
 class Trainer:
-    """Takes a run through its steps: ``for step in Trainer(run, corpus)``.
+    """Trains a run: ``for step in Trainer(run, corpus)``.
 
     Between two steps the run is complete: it can be saved, and a trainer of the saved run continues exactly. In an MPI
     job each rank computes its part of every step, and all have the same run, which is verified at each rollback point. A
-    step whose loss or gradient is not finite is not applied: the run is rolled back to its last finite weights and halves
-    its learning rate. A plan in minutes is fixed first (``fix_plan``). Raises CorpusError if the text is not the run's,
-    TrainingError if rolling back has not helped several times in a row, or at once if the config says so.
+    step whose loss or gradient is not finite is not applied: the last finite weights are restored and the learning rate is
+    halved. A length in minutes is converted to steps first (``fix_plan``). Raises CorpusError if the text is not the one of
+    the run. Raises TrainingError if a step is not finite several times in a row, or once if ``recover`` is off.
     """
 
     def __init__(self, run: Run, text: Corpus | Split, ranks: Ranks | None = None) -> None:
@@ -90,11 +90,11 @@ class Trainer:
             yield self.step()
 
     def step(self) -> Step:
-        """Take one step, with the evaluation that may follow it."""
+        """Take one step, and evaluate after it if the plan says so."""
         run, config = self.run, self.run.config
         rate = learning_rate(config, run.step + 1) * run.rate_factor
         started = time.perf_counter()
-        with one_blas_thread():  # for the whole step, because threads that BLAS has woken spin for a while
+        with one_blas_thread():  # for the whole step, because BLAS threads keep spinning for a while after a product
             loss, norm, applied = self._take(rate)
         seconds = time.perf_counter() - started
         fault, validation_loss, is_best = None, None, False
@@ -140,7 +140,7 @@ class Trainer:
         return loss, norm, True
 
     def _roll_back(self, what: str, step: int) -> str:
-        """Roll the run back because ``what`` happened in ``step``; return what was done, in words."""
+        """Roll the run back because of ``what`` in ``step``; return a message about it."""
         run = self.run
         if not run.config.recover:
             raise TrainingError(what, _ADVICE)
@@ -154,7 +154,7 @@ class Trainer:
                 f"{run.rate_factor:g} from here on")
 
     def _align_ranks(self) -> str | None:
-        """Give all ranks the weights of rank 0 if they differ; return what was done, in words.
+        """Give all ranks the weights of rank 0 if they differ; return a message about it, or None.
 
         Each rank applies the same gradients to its own copy of the run. On unlike processors the copies may drift apart.
         """
@@ -182,11 +182,11 @@ class Trainer:
 
 
 def _compile(run: Run, dtype: np.dtype) -> None:
-    """Compile in advance whatever a step and an evaluation call, so that no timed step includes compilation."""
+    """Compile the kernels in advance, so that no timed step includes compilation."""
     network = run.model.network
     if kernels_name(network.dtype) == "reference":
         return
-    config = network.config  # sizes of 2: an array with a side of 1 is contiguous in every order, and compiles differently
+    config = network.config  # sizes of 2, because an array with a side of 1 is contiguous in every order: another signature
     small = CharRNN(replace(config, hidden_size=2, embedding_size=min(2, config.embedding_size or 0)), 2,
                     dtype=network.dtype)
     ids, state = np.zeros((2, 2), dtype), small.initial_state(2)
@@ -197,9 +197,9 @@ def _compile(run: Run, dtype: np.dtype) -> None:
 
 def fix_plan(run: Run, text: Corpus | Split, minutes: float | None = None, spent: float = 0.0, ranks: Ranks | None = None
              ) -> None:
-    """Fix the number of steps that, with their evaluations, fit into ``minutes`` (by default those of the run's config).
+    """Plan the number of steps that fit into ``minutes`` with their evaluations (by default the minutes of the config).
 
-    ``spent`` seconds of them have passed already. The first steps and an evaluation are timed on a copy of the run. If the
+    ``spent`` seconds of these have already passed. The first steps and an evaluation are timed on a copy of the run. If the
     usual number of evaluations would take more than a tenth of the time, an interval is set, so that there are fewer.
     Raises ConfigError if no time is left.
     """

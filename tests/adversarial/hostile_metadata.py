@@ -83,7 +83,7 @@ _METADATA: dict[str, tuple[str, ...]] = {
 _SETTINGS = ("model.config", "model.text", "train")
 """Parts in which a missing setting takes its default."""
 
-_FIXED = ("embedding_size", "hidden_size", "eval_every", "learning_rate", "threads", "steps", "batch_size", "seq_len")
+_FIXED = ("embedding_size", "hidden_size", "learning_rate", "threads", "steps", "batch_size", "seq_len")
 """Settings whose default does not fit the rest of the file."""
 
 

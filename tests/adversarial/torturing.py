@@ -180,6 +180,7 @@ class Attempt:
         self.run = RunFolder(self.folder / NAME)
         self.saved: int | None = None
         self.is_good = True
+        self.was_refused = False
         self._trainings: list[Training] = []
 
     def __enter__(self) -> Attempt:
@@ -297,6 +298,7 @@ class Attempt:
             last = lines.pop()
             if _REFUSED.fullmatch(last) and not lines:
                 self.tally.tries += 1
+                self.was_refused = True
                 if self.look() not in (before, before or 0):
                     self.fail(f"refused, and last.h5 is of step {self.saved} instead of {before}")
                 return False
@@ -504,7 +506,8 @@ class Torture:
                 torture(attempt)
                 if not attempt.is_good:
                     continue
-                self._nothing_is_left_over(attempt)
+                if not attempt.was_refused:
+                    self._nothing_is_left_over(attempt)
                 if attempt.saved == STEPS:
                     attempt.compare()
                 else:
