@@ -48,8 +48,7 @@ def command(corpus: tuple[str, ...], grid: tuple[str, ...], name: str | None, ch
     todo = combinations(wanted, pick(ModelConfig, values), pick(TrainConfig, values))
     text_config = TextConfig(**values)
     text = read_corpus(corpus or (DEFAULT_CORPUS,), text_config, quiet)
-    folder = RunFolder.at(checkpoints, name or f"{text.name}-sweep-{'-'.join(flag.replace('_', '-') for flag in wanted)}",
-)
+    folder = RunFolder.at(checkpoints, name or f"{text.name}-sweep-{'-'.join(flag.replace('_', '-') for flag in wanted)}")
     if folder.exists():
         raise ConfigError("name", f"is the name of a run, {folder.path}", "choose another name for the sweep")
     say(describe_corpus(text), quiet)

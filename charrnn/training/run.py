@@ -259,7 +259,7 @@ class Run:
         return twin
 
     def save(self, path: str | Path) -> None:
-        """Write the run as a checkpoint, atomically; create a missing folder. Raises OSError; ValueError before ``plan``."""
+        """Write the run as a checkpoint, and create a missing folder. Raises OSError; ValueError before ``plan``."""
         replace_file(path, [self.to_bytes()], create_folder=True)
 
     def to_bytes(self) -> bytes:
