@@ -1,4 +1,4 @@
-"""One training shared out over MPI ranks."""
+"""One run that is trained by several MPI ranks."""
 
 import importlib.util
 import json
@@ -63,7 +63,7 @@ def under_mpi(count, *command, runner="mpi4py", **settings):
 
 
 def on_ranks(count, tmp_path, stop=50, **settings):
-    """The run after 50 steps on so many ranks; saved and loaded again on the way where ``stop`` says."""
+    """Return a file: a run after 50 steps on ``count`` ranks, which is saved and loaded after the step ``stop``."""
     path = tmp_path / f"{count}.h5"
     (tmp_path / "program.py").write_text(PROGRAM)
     result = under_mpi(count, tmp_path / "program.py", json.dumps(settings), str(stop), str(path))
@@ -75,8 +75,8 @@ def on_ranks(count, tmp_path, stop=50, **settings):
 @pytest.mark.parametrize(("count", "settings", "tolerance"), [
     (2, {"cell": "lstm"}, 1e-9), (3, {"cell": "gru"}, 1e-9), (6, {"cell": "rnn"}, 1e-9),
     (2, {"dtype": "float32", "optimizer": "sgd", "learning_rate": 0.1}, 1e-5)])
-def test_mpi_give_what_one_process_gives(count, settings, tolerance, tmp_path):
-    """Six ranks for five streams: one has nothing to do but to keep up."""
+def test_ranks_compute_the_same_as_one_process(count, settings, tolerance, tmp_path):
+    """With six ranks for five streams, one of them has no stream."""
     run, corpus = a_run(**settings)
     take(run, corpus, 50)
     shared = Run.load(on_ranks(count, tmp_path, **settings))
@@ -88,7 +88,7 @@ def test_mpi_give_what_one_process_gives(count, settings, tolerance, tmp_path):
 
 
 @needs_mpi
-def test_the_same_ranks_give_the_same_bits_over_a_resume_too(tmp_path):
+def test_the_same_number_of_ranks_gives_the_same_bits_also_after_a_resume(tmp_path):
     settings = {"dtype": "float32", "learning_rate": 0.02}
     files = []
     for k, stop in enumerate((50, 50, 23)):
@@ -99,14 +99,14 @@ def test_the_same_ranks_give_the_same_bits_over_a_resume_too(tmp_path):
 
 
 @needs_mpi
-def test_the_command_line_under_mpi_and_a_resume_without(tmp_path):
+def test_a_run_that_was_trained_under_mpi_is_resumed_without(tmp_path):
     setting = ["-m", "charrnn", "train", "text.txt", "--hidden-size", "8", "--batch-size", "4", "--seq-len", "8",
                "--threads", "1", "--name", "a"]
     (tmp_path / "text.txt").write_text(TEXT)
     first = under_mpi(2, *setting, "--minutes", "0.01", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("validation ")
-    assert first.stdout.count("\n") == 1, "only rank 0 talks"
+    assert first.stdout.count("\n") == 1, "only rank 0 prints"
     assert first.stderr.count("the same as --steps") == 1
     steps = Run.load(tmp_path / "checkpoints" / "a" / "last.h5").step + 5
     again = subprocess.run([sys.executable, "-m", "charrnn", "resume", "checkpoints/a", "--steps", str(steps)],
@@ -122,7 +122,7 @@ def test_the_command_line_under_mpi_and_a_resume_without(tmp_path):
     (["nothing.txt"], 1, "Error: nothing.txt: no such file; name a text file"),
     (["--optimizer", "sgd", "--learning-rate", "1e30", "--clip-norm", "0", "--no-recover", "--hidden-size", "4",
       "--steps", "9"], 1, ": non-finite loss, gradient or weights")])
-def test_an_error_is_said_once_and_ends_the_job(arguments, code, message, tmp_path):
+def test_an_error_is_printed_once_and_ends_the_job(arguments, code, message, tmp_path):
     result = under_mpi(2, "-m", "charrnn", "train", *arguments, cwd=tmp_path)
     assert result.returncode == code
     assert result.stderr.count(message) == 1
@@ -203,7 +203,7 @@ def test_another_mpiexec_is_recognised(tmp_path):
     assert "one of 4 MPI ranks, but mpi4py sees only one; start them with" in result.stderr
 
 
-def test_without_an_mpi_library_a_rank_says_what_to_install(tmp_path):
+def test_the_error_without_an_mpi_library_says_what_to_install(tmp_path):
     (tmp_path / "mpi4py").mkdir()
     (tmp_path / "mpi4py" / "__init__.py").write_text("")
     (tmp_path / "mpi4py" / "MPI.py").write_text("raise RuntimeError('cannot load MPI library\\nlibmpi.so: not there')")
@@ -214,7 +214,7 @@ def test_without_an_mpi_library_a_rank_says_what_to_install(tmp_path):
                                                      "(cannot load MPI library); pip install '.[mpi]'\n")
 
 
-def test_one_process_is_alone():
+def test_one_process_without_mpi_is_the_only_rank():
     alone, array = Ranks(), np.arange(3.0)
     alone.add_up(array)
     alone.call(print, "nobody is called")

@@ -1,4 +1,4 @@
-"""Some tries of each torture; ``scripts/torture`` does any number."""
+"""A few tries of each torture; ``scripts/torture`` runs any number."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ def test_eight_kills(torture: Torture) -> None:
 
 
 @pytest.mark.parametrize("what", [Torture.signals, Torture.full_disks, Torture.folders, Torture.reads])
-def test_what_else_can_happen(torture: Torture, what: Callable[[Torture, int], list[Tally]]) -> None:
+def test_signals_full_disks_moved_folders_and_readers(
+        torture: Torture, what: Callable[[Torture, int], list[Tally]]) -> None:
     assert faults(what(torture, 1)) == []
 
 
-# Faults that are planted, to see that they are found
+# Planted faults must be found
 
-def test_another_training_than_the_undisturbed_one(tmp_path: Path) -> None:
+def test_another_seed_is_found(tmp_path: Path) -> None:
     tallies = Torture(tmp_path, compare_with=("--seed", "2")).kills(1)
     found = [line.partition(": ")[2] for tally in tallies for line in tally.mismatches]
     assert [line.partition(" ")[0] for line in found] == ["last.h5", "best.h5", "metrics.csv"]
@@ -62,15 +63,15 @@ def cut_the_last_state(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize(("damage", "found"), [
-    (double_a_row, ["metrics.csv has other rows than that of the undisturbed run: 1 doubled, 0 missing, 61 in all"]),
-    (drop_a_row, ["metrics.csv has other rows than that of the undisturbed run: 0 doubled, 1 missing, 59 in all"]),
-    (cut_the_last_state, ["last.h5 is another one than that of the undisturbed run", "does not load: run/last.h5"]),
-    (lambda run: shutil.copy(run.last, run.best), ["best.h5 is another one than that of the undisturbed run"]),
-    (lambda run: run.path.joinpath(".last.h5.1-00.tmp").touch(), ["the run folder holds .last.h5.1-00.tmp, best.h5"]),
-    (lambda run: run.best.unlink(), ["best.h5 is another one than", "the run folder holds last.h5, metrics.csv"]),
+    (double_a_row, ["metrics.csv differs from the undisturbed run: 1 duplicate, 0 missing, 61 in all"]),
+    (drop_a_row, ["metrics.csv differs from the undisturbed run: 0 duplicate, 1 missing, 59 in all"]),
+    (cut_the_last_state, ["last.h5 differs from the undisturbed run", "does not load: run/last.h5"]),
+    (lambda run: shutil.copy(run.last, run.best), ["best.h5 differs from the undisturbed run"]),
+    (lambda run: run.path.joinpath(".last.h5.1-00.tmp").touch(), ["the run folder contains .last.h5.1-00.tmp, best.h5"]),
+    (lambda run: run.best.unlink(), ["best.h5 differs from", "the run folder contains last.h5, metrics.csv"]),
     (lambda run: None, []),
 ])
-def test_damage(torture: Torture, damage: Callable[[RunFolder], object], found: list[str]) -> None:
+def test_damage_to_a_run_is_found(torture: Torture, damage: Callable[[RunFolder], object], found: list[str]) -> None:
     tally = Tally("planted")
     with Attempt(torture, tally, 1) as attempt:
         shutil.copytree(torture.reference.path, attempt.run.path)
@@ -97,7 +98,7 @@ SAVED = "last.h5 is of step 50 and best.h5 is of step 40"
     (End(0, "", "Traceback (most recent call last):\n"), False),
     (End(1, "", f"Warning: run: step 60 cannot be saved (File too large); {SAVED}\n"), False),
 ])
-def test_what_failed_saves_say(torture: Torture, end: End, is_right: bool) -> None:
+def test_lines_about_failed_saves_are_checked(torture: Torture, end: End, is_right: bool) -> None:
     tally = Tally("planted")
     with Attempt(torture, tally, 2) as attempt:
         shutil.copytree(torture.reference.path, attempt.run.path)
@@ -106,9 +107,9 @@ def test_what_failed_saves_say(torture: Torture, end: End, is_right: bool) -> No
     assert (tally.failures == []) == is_right
 
 
-# What the tries do not reach
+# What the tries do not cover
 
-def test_a_new_run_from_an_old_one_has_a_whole_best_state_or_none(torture: Torture, tmp_path: Path) -> None:
+def test_a_new_run_from_an_old_one_is_complete_or_not_there(torture: Torture, tmp_path: Path) -> None:
     shutil.copytree(torture.reference.path, tmp_path / "run")
     shutil.copy(torture.text, tmp_path)
     end = Training(tmp_path, ["resume", "run", "--name", "full"], {"limit": torture.size // 2}).end()
@@ -121,7 +122,7 @@ def test_a_new_run_from_an_old_one_has_a_whole_best_state_or_none(torture: Tortu
         assert (tmp_path / "new" / name).read_bytes() == (torture.reference.path / name).read_bytes()
 
 
-def test_a_signal_while_python_ends_changes_nothing() -> None:
+def test_a_signal_while_python_exits_has_no_effect() -> None:
     program = ("import atexit, os, signal, sys; from charrnn.cli import main; sys.argv[1:] = ['--version'];"
                "atexit.register(lambda: [os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM, "
                "signal.SIGHUP)]);main()")

@@ -1,10 +1,10 @@
-"""Trainings that are killed, interrupted, left without room on the disk or without their folder, and read meanwhile.
+"""Trainings that are killed, interrupted, left without space on the disk or without their folder, and read meanwhile.
 
-What came of each is held against a training that nobody disturbed: ``last.h5`` and ``best.h5`` byte for byte,
-``metrics.csv`` row for row but for its times. ``scripts/torture`` does it any number of times, ``test_torture.py`` some.
+The result of each is compared with an undisturbed training: ``last.h5`` and ``best.h5`` byte for byte, ``metrics.csv`` row
+for row without its times. ``scripts/torture`` runs any number of them, ``test_torture.py`` a few.
 
-Run as a program (see ``_child``) this file is ``python -m charrnn`` with a plan what befalls it at which call of the
-operating system.
+As a program (see ``_child``), this file is ``python -m charrnn`` with a plan of what happens at which call of the operating
+system.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CHARACTERS = 500  # 18 windows an epoch
 NAME = "run"
 TIMES = ("seconds", "characters_per_second")
 _CALLS_OF_A_SAVE = 6  # fsync of the table; open, fsync and replace of the checkpoint; open and fsync of its folder
-_HANGING = 300  # seconds after which a training of two seconds is taken to hang
+_HANGING = 300  # seconds after which a training of two seconds is assumed to hang
 _UNSAVED = re.compile(rf"Warning: {NAME}: step (\d+) cannot be saved \(([^()]+)\); (training continues, )?"
                       r"(?:nothing is saved|(?:last\.h5 is of step (\d+))?(?: and )?(?:best\.h5 is of step (\d+))?)")
 _AGAIN = "Warning: trying again for 0 seconds"
@@ -55,11 +55,10 @@ _LOST = re.compile(rf"Error: {NAME}: step {STEPS} could not be saved \([^()]+\)"
 
 @dataclass
 class Tally:
-    """What came of the tries of one kind.
+    """The results of the tries of one kind.
 
-    ``tries`` counts what hit: kills, signals, saves that failed, loads. ``lost`` is the most steps that one of them
-    cost, None where that was not measured; ``restarts`` how often a kill came before the first save and left nothing
-    to resume.
+    ``tries`` counts the kills, signals, failed saves or loads. ``lost`` is the largest number of steps that one of them
+    cost, None if that was not measured. ``restarts`` counts kills before the first save, which left nothing to resume.
     """
 
     kind: str
@@ -75,7 +74,7 @@ class Tally:
 
 
 def table(tallies: list[Tally]) -> str:
-    """The tallies for a terminal, one a line."""
+    """Return the tallies as a table for a terminal."""
     head = ("", "trainings", "tries", "steps lost at most", "restarts", "mismatches", "other failures")
     rows = [head] + [(tally.kind, str(tally.trainings), str(tally.tries), "-" if tally.lost is None else str(tally.lost),
                       str(tally.restarts), str(len(tally.mismatches)), str(len(tally.failures))) for tally in tallies]
@@ -84,7 +83,7 @@ def table(tallies: list[Tally]) -> str:
 
 
 class End(NamedTuple):
-    """How a process ended: its exit code (below zero: by that signal), and what it wrote."""
+    """The end of a process: its exit code (the negative number of the signal that killed it), and its output."""
 
     code: int
     out: str
@@ -96,7 +95,7 @@ class End(NamedTuple):
 
 
 class Training:
-    """A process that trains in ``folder``. With a ``plan`` it reports its steps, and the plan befalls it."""
+    """A process that trains in ``folder``. With a ``plan`` it reports its steps, and is disturbed as planned."""
 
     def __init__(self, folder: Path, arguments: list[str], plan: dict[str, Any] | None = None) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -112,7 +111,8 @@ class Training:
         self.is_watched = plan is not None
         self.process = subprocess.Popen(
             [sys.executable, *program, *arguments, "--quiet"], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=() if report is None else (report,))
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=() if report is None else (report,),
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # nohup may have started this
         if report is not None:
             os.close(report)
 
@@ -121,7 +121,7 @@ class Training:
         return self.process.poll() is None
 
     def until(self, condition: Callable[[], bool], pause: float = 0.001) -> bool:
-        """Wait until ``condition`` holds; False where the training ended before."""
+        """Wait until ``condition`` holds; return False if the training ended before."""
         while self.runs:
             if condition():
                 return True
@@ -129,7 +129,7 @@ class Training:
         return False
 
     def sleep(self, seconds: float) -> bool:
-        """Wait; False where the training ended before."""
+        """Wait; return False if the training ended before."""
         end = time.monotonic() + seconds
         return self.until(lambda: time.monotonic() >= end)
 
@@ -150,7 +150,7 @@ class Training:
             self._report = None
 
     def steps(self) -> int:
-        """The last step that a watched training took, 0 where it took none; to be asked once, after its end."""
+        """Return the last step of a watched training, 0 if it took none. Call it once, after the end."""
         assert self._report is not None
         with os.fdopen(self._report, "rb") as report:
             numbers = report.read()
@@ -159,7 +159,7 @@ class Training:
 
 
 def _limit_files(size: int, process: int = 0) -> None:
-    """Let no file of a process grow beyond ``size``: writing more is an error, as on a full disk."""
+    """Limit the size of the files of a process: writing more is an error, as on a full disk."""
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     if process:
         resource.prlimit(process, resource.RLIMIT_FSIZE, (size, most))
@@ -168,7 +168,7 @@ def _limit_files(size: int, process: int = 0) -> None:
 
 
 class Attempt:
-    """One training that something befalls, in a folder of its own."""
+    """One training that is disturbed, in a folder of its own."""
 
     def __init__(self, torture: Torture, tally: Tally, number: int) -> None:
         self.torture, self.tally = torture, tally
@@ -205,7 +205,7 @@ class Attempt:
         self.is_good = False
 
     def start(self, plan: dict[str, Any] | None = None) -> Training:
-        """Begin the training, or go on with it where there is something to go on with."""
+        """Start the training, or resume it if there is something to resume."""
         if self.run.last.exists():
             arguments = ["resume", NAME]
         else:
@@ -215,7 +215,7 @@ class Attempt:
         return self._trainings[-1]
 
     def wait(self, training: Training) -> bool:
-        """Wait for some moment after the first save, mostly before the last; False where the training ended before."""
+        """Wait for a moment after the first save, mostly before the last; return False if the training ended before."""
         saves = self.rng.randint(1, len(SAVES) * 2 // 3)
         seen: set[tuple[int, int]] = set()
 
@@ -228,7 +228,7 @@ class Attempt:
         return training.until(are_done) and training.sleep(self.rng.uniform(0, 2 * self.torture.duration / len(SAVES)))
 
     def look(self) -> int | None:
-        """Load what is there, note the step of ``last.h5``, which never goes back, and return it."""
+        """Load the files that exist; return the step of ``last.h5``, which must never decrease."""
         steps = {}
         for file in (self.run.best, self.run.last):
             if file.exists():
@@ -238,12 +238,12 @@ class Attempt:
                     self.fail(f"does not load: {error}")
         step = steps.get(self.run.last)
         if (step if step is not None else -1) < (self.saved if self.saved is not None else -1):
-            self.fail(f"last.h5 went back from step {self.saved} to {step}")
+            self.fail(f"last.h5 decreased from step {self.saved} to {step}")
         self.saved = step
         return step
 
     def after_a_kill(self, training: Training, end: End) -> None:
-        """Look at what a killed training has left behind."""
+        """Check the files that a killed training has left behind."""
         self.tally.tries += 1
         step = self.look()
         if end.err:
@@ -255,34 +255,34 @@ class Attempt:
                 self.fail(f"lost {lost} steps")
 
     def finish(self) -> None:
-        """Let nothing befall it any more, until it is done; then compare."""
+        """Resume the training without a disturbance to its end, and compare."""
         if self.is_good:
             self.expect(self.start().end())
             self.compare()
 
     def expect(self, end: End, err: str = "") -> None:
-        """A training that came to its end has the right exit code and result."""
+        """Check the exit code and the result of a training that ended normally."""
         if end != (0, self.torture.undisturbed.out, err):
-            self.fail(f"ended with {end}, and not with {End(0, self.torture.undisturbed.out, err)}")
+            self.fail(f"ended with {end}, instead of {End(0, self.torture.undisturbed.out, err)}")
 
     def compare(self) -> None:
-        """Hold the run against the undisturbed one."""
+        """Compare the run with the undisturbed one."""
         self.look()
         found, wanted = sorted(os.listdir(self.run.path)), sorted(os.listdir(self.torture.reference.path))
         if found != wanted:
-            self.fail(f"the run folder holds {', '.join(found)}")
+            self.fail(f"the run folder contains {', '.join(found)}")
         self.compare_file("last.h5")
         self.compare_file("best.h5")
         rows, others = rows_of(self.run.metrics), rows_of(self.torture.reference.metrics)
         if rows != others:
             steps = {row.get("step") for row in rows}
-            self.differ(f"metrics.csv has other rows than that of the undisturbed run: {len(rows) - len(steps)} doubled, "
+            self.differ(f"metrics.csv differs from the undisturbed run: {len(rows) - len(steps)} duplicate, "
                         f"{len({row['step'] for row in others} - steps)} missing, {len(rows)} in all")
 
     def compare_file(self, name: str) -> None:
         mine, other = self.run.path / name, self.torture.reference.path / name
         if not mine.exists() or mine.read_bytes() != other.read_bytes():
-            self.differ(f"{name} is another one than that of the undisturbed run")
+            self.differ(f"{name} differs from the undisturbed run")
 
     def judge_failed_saves(self, end: End, before: int | None = None, may_be_gone: bool = False) -> bool:
         """Check that each save that failed has its line and nothing else has.
@@ -337,16 +337,16 @@ class Attempt:
         """Compare a run that was saved in another folder with the undisturbed one; its table may have lost old rows."""
         rows, others = rows_of(copy.metrics), rows_of(self.torture.reference.metrics)
         if not rows or rows != others[-len(rows):]:
-            self.differ("metrics.csv in the other folder does not end as that of the undisturbed run")
+            self.differ("metrics.csv in the other folder does not end as in the undisturbed run")
         if copy.last.read_bytes() != self.torture.reference.last.read_bytes():
-            self.differ("last.h5 in the other folder is another one than that of the undisturbed run")
+            self.differ("last.h5 in the other folder differs from the undisturbed run")
 
 
 class Torture:
-    """Tries of all kinds, each a function of ``seed`` and its number (and of the machine's speed).
+    """Tries of all kinds. Each depends only on ``seed``, its number, and the speed of the machine.
 
-    ``scratch`` is a folder for them; what a failing one left behind stays there. ``compare_with`` are further options
-    of the undisturbed training only, so that a test can make the two differ.
+    ``scratch`` is a folder for them; the files of those that fail stay there. ``compare_with`` are further options of the
+    undisturbed training only, so that a test can make the two differ.
     """
 
     def __init__(self, scratch: Path, seed: int = 1, compare_with: tuple[str, ...] = ()) -> None:
@@ -366,11 +366,11 @@ class Torture:
         if self.undisturbed.code or self.undisturbed.err:
             raise RuntimeError(f"the undisturbed training ended with {self.undisturbed}")
         if [int(row["step"]) for row in rows_of(self.reference.metrics)] != [*range(1, STEPS + 1)]:
-            raise RuntimeError("the undisturbed training has not a row for each step")
+            raise RuntimeError("the undisturbed training does not have a row for each step")
         self.size = self.reference.last.stat().st_size
 
     def _attempts(self, tally: Tally, most: int, enough: float = math.inf) -> Iterator[Attempt]:
-        """So many attempts, fewer where ``enough`` tries have hit before."""
+        """Yield at most ``most`` attempts, until there are ``enough`` tries."""
         for number in range(most):
             if tally.tries >= enough:
                 break
@@ -381,16 +381,18 @@ class Torture:
                     self.show(f"{what}; see {attempt.folder}")
 
     def kills(self, count: int) -> list[Tally]:
-        """At least ``count`` kills, a quarter each at a random moment, in a save, at a call, and in mid-write. A training
-        is killed up to four times before it may come to its end."""
+        """Kill trainings ``count`` times: a quarter each at a random moment, in a save, at a call, and in a write.
+
+        A training is killed up to four times before it may end.
+        """
         kinds = {"killed at any time": self._kill_at_any_time, "killed in a save": self._kill_in_a_save,
                  "killed at a call": self._kill_at_a_call, "killed in a write": self._kill_in_a_write}
         tallies = []
         for number, (kind, kill) in enumerate(kinds.items()):
             tallies.append(Tally(kind))
-            share = count * (number + 1) // len(kinds) - count * number // len(kinds)
-            for attempt in self._attempts(tallies[-1], 5 * share, share):
-                for _ in range(min(attempt.rng.randint(1, 4), share - tallies[-1].tries)):
+            part = count * (number + 1) // len(kinds) - count * number // len(kinds)
+            for attempt in self._attempts(tallies[-1], 5 * part, part):
+                for _ in range(min(attempt.rng.randint(1, 4), part - tallies[-1].tries)):
                     training = kill(attempt)
                     end = training.end()
                     if not end.is_killed:
@@ -425,7 +427,7 @@ class Torture:
         return training
 
     def _a_call(self, attempt: Attempt) -> int:
-        """The number of some call of the operating system, mostly one that a process goes so far as to make."""
+        """Return the number of a call of the operating system, mostly one that a process reaches."""
         return attempt.rng.randint(1, _CALLS_OF_A_SAVE * len(SAVES) * 2 // 3)
 
     def _kill_at_a_call(self, attempt: Attempt) -> Training:
@@ -435,7 +437,7 @@ class Torture:
         return attempt.start({"do": "cut", "at": [self._a_call(attempt)], "size": attempt.rng.randrange(self.size)})
 
     def signals(self, count: int) -> list[Tally]:
-        """``count`` times each: Ctrl-C, SIGTERM or SIGHUP, and two of the first or the second at once or soon after."""
+        """Send Ctrl-C, SIGTERM or SIGHUP, and Ctrl-C or SIGTERM twice in short time, ``count`` times each."""
         tallies = []
         kinds = [("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM), ("SIGHUP", signal.SIGHUP)]
         for kind, number in kinds:
@@ -460,7 +462,7 @@ class Torture:
         attempt.tally.note_lost(training.steps() - step)
         line = f"Stopped after step {step} of {STEPS} and saved. Resume with: charrnn resume {NAME}\n"
         if end != (128 + number, "", line):
-            attempt.fail(f"ended with {end}, and not with {End(128 + number, '', line)}")
+            attempt.fail(f"ended with {end}, instead of {End(128 + number, '', line)}")
         self._nothing_is_left_over(attempt)
         return None
 
@@ -485,7 +487,7 @@ class Torture:
         is_late = end.err.startswith("Stopped after step ")  # it may have met Python at its very end
         is_right = end.code == 128 + number and (is_late or "Traceback" not in end.err)
         if end.out or not (is_right or (is_late and end.code == -number)):
-            attempt.fail(f"ended with {end}, and not with code {128 + number}")
+            attempt.fail(f"ended with {end}, instead of code {128 + number}")
         self._nothing_is_left_over(attempt)
 
     def _nothing_is_left_over(self, attempt: Attempt) -> None:
@@ -494,7 +496,7 @@ class Torture:
                 attempt.fail(f"{name} was left over")
 
     def full_disks(self, count: int) -> list[Tally]:
-        """``count`` times each: no room from the start or from a resume on, no room for a while, calls that fail."""
+        """Fill the disk before a start or a resume, fill it for a while, or make calls fail, ``count`` times each."""
         kinds = {"disk full": self._disk_full, "disk full for a while": self._disk_full_for_a_while,
                  "calls that fail": self._calls_that_fail}
         tallies = []
@@ -515,7 +517,7 @@ class Torture:
         return tallies
 
     def _limit(self, attempt: Attempt) -> int:
-        """Some size, below and around that of a checkpoint, which has good weights in it or has not."""
+        """Return a limit of the file size, mostly below or near the size of a checkpoint."""
         rng, size = attempt.rng, self.size
         return rng.choice((0, 100, rng.randrange(size), size - 1, size, size + rng.randrange(100),
                            rng.randrange(size, 2 * size)))
@@ -549,10 +551,12 @@ class Torture:
         attempt.judge_failed_saves(attempt.start(plan).end())
 
     def folders(self, count: int) -> list[Tally]:
-        """``count`` times each: the run folder is moved away for good, moved away for a while, moved away and replaced by
-        an empty one. Where permissions hold (not for root), it is made read-only for a while instead of moved."""
+        """Move the run folder away, move it away for a while, or replace it by an empty one, ``count`` times each.
+
+        If permissions hold (not for root), it is made read-only for a while instead of moved.
+        """
         kinds = {"folder gone": self._folder_gone, "folder gone for a while": self._folder_gone_for_a_while,
-                 "folder made anew": self._folder_made_anew}
+                 "folder replaced": self._folder_replaced}
         tallies = []
         for kind, torture in kinds.items():
             tallies.append(Tally(kind))
@@ -576,7 +580,7 @@ class Torture:
         gone = path.with_name("gone")
         if attempt.wait(training):
             path.chmod(0o500)
-            if os.access(path, os.W_OK):  # root may do all
+            if os.access(path, os.W_OK):  # root may write anywhere
                 path.rename(gone)
             training.sleep(attempt.rng.uniform(0, 0.6 * self.duration))
             if gone.exists():
@@ -584,10 +588,10 @@ class Torture:
             path.chmod(0o700)
         attempt.judge_failed_saves(training.end(), may_be_gone=True)
         for file in (attempt.run.best, attempt.run.last):
-            remove_leftovers(file)  # of the save that it was taken away from
+            remove_leftovers(file)  # of the save during which it was moved
         attempt.compare() if attempt.saved == STEPS else attempt.finish()
 
-    def _folder_made_anew(self, attempt: Attempt) -> None:
+    def _folder_replaced(self, attempt: Attempt) -> None:
         training, path = attempt.start({}), attempt.run.path
         if attempt.wait(training):
             training.process.send_signal(signal.SIGSTOP)
@@ -602,10 +606,10 @@ class Torture:
         attempt.compare_file("last.h5")
         rows, others = rows_of(attempt.run.metrics), rows_of(self.reference.metrics)
         if not rows or rows != others[-len(rows):]:
-            attempt.differ("metrics.csv does not end as that of the undisturbed run")
+            attempt.differ("metrics.csv does not end as in the undisturbed run")
 
     def reads(self, count: int) -> list[Tally]:
-        """``count`` trainings whose ``best.h5`` and ``last.h5`` are loaded over and over while they are replaced."""
+        """Load ``best.h5`` and ``last.h5`` of ``count`` trainings again and again while they are replaced."""
         tally = Tally("read meanwhile")
         for attempt in self._attempts(tally, count):
             training, steps = attempt.start(), {attempt.run.best: 0, attempt.run.last: 0}
@@ -618,7 +622,7 @@ class Torture:
                         attempt.fail(f"does not load: {error}")
                         break
                     if step < steps[file]:
-                        attempt.fail(f"{file.name} went back from step {steps[file]} to {step}")
+                        attempt.fail(f"{file.name} decreased from step {steps[file]} to {step}")
                     steps[file] = step
             attempt.expect(training.end())
             attempt.compare()
@@ -630,14 +634,14 @@ def train_arguments() -> list[str]:
 
 
 def make_text() -> str:
-    """Words that are drawn from a few: a text on which these options find their best state before their last."""
+    """Return a text of a few words, on which these options reach their best state before the last one."""
     rng = random.Random("1 text")
     words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 7))) for _ in range(60)]
     return " ".join(rng.choice(words) for _ in range(CHARACTERS))[:CHARACTERS]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv by column, without the times; none where there is no such file."""
+    """Return the rows of a metrics.csv by column, without the times; no rows if there is no such file."""
     if not path.exists():
         return []
     with open(path, newline="") as file:
@@ -645,10 +649,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 @contextmanager
-def _befallen(plan: dict[str, Any]) -> Iterator[None]:
-    """Within it, count calls of open, fsync and replace, and do what ``plan`` says at those numbered in its ``at``:
-    kill the process, let it die in the middle of its next write of more than ``size`` bytes, interrupt it, or let the
-    call fail with ``errno``; all but the last before the call, or ``after`` it."""
+def _disturbed(plan: dict[str, Any]) -> Iterator[None]:
+    """Inside the ``with`` block, count calls of open, fsync and replace, and disturb those numbered in the plan's ``at``.
+
+    The plan says to kill the process, to let it die in the middle of its next write of more than ``size`` bytes, to
+    interrupt it, or to let the call fail with ``errno``. All but the last happen before the call, or ``after`` it.
+    """
     count = 0
 
     def strike() -> None:
@@ -688,8 +694,10 @@ def _befallen(plan: dict[str, Any]) -> Iterator[None]:
 
 
 def _child() -> None:
-    """``torturing.py PLAN ...`` does what ``charrnn ...`` does, but reports its steps to the pipe that the plan names,
-    and while it trains, the plan befalls it; no file of it grows beyond the plan's ``limit``."""
+    """Run ``charrnn ...`` for ``torturing.py PLAN ...``, disturbed as planned while it trains.
+
+    It reports its steps to the pipe of the plan, and its files do not grow beyond the ``limit`` of the plan.
+    """
     from charrnn.cli import main
     from charrnn.training import keeper
     from charrnn.training.keeper import Keeper
@@ -706,11 +714,11 @@ def _child() -> None:
         os.write(plan["report"], struct.pack("<I", taken.number))
         return taken
 
-    def befallen(keeper: Any, stop: Any) -> None:
-        with _befallen(plan):
+    def disturbed(keeper: Any, stop: Any) -> None:
+        with _disturbed(plan):
             train(keeper, stop)
 
-    Trainer.step, Keeper.train = reported, befallen  # type: ignore[assignment, method-assign]
+    Trainer.step, Keeper.train = reported, disturbed  # type: ignore[assignment, method-assign]
     main()
 
 

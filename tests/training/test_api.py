@@ -35,7 +35,7 @@ SMALL = {"hidden_size": 8, "batch_size": 3, "seq_len": 8, "warmup": 2, "threads"
 
 @pytest.fixture
 def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A text of 400 characters in the working folder, which is empty otherwise."""
+    """A text of 400 characters in the current folder, which is otherwise empty."""
     monkeypatch.chdir(tmp_path)
     path = Path("notes.txt")
     path.write_text(make_text(400), encoding="utf-8")
@@ -49,7 +49,7 @@ def events_of(call: Callable[..., Run], *arguments: Any, **settings: Any) -> tup
 
 
 def kinds(events: list[Any]) -> list[str]:
-    """Return the names of the events, with repetitions only once."""
+    """Return the names of the events, without repetitions."""
     names = [type(event).__name__ for event in events]
     return [name for k, name in enumerate(names) if k == 0 or names[k - 1] != name]
 
@@ -92,7 +92,7 @@ def test_a_source_is_a_file_several_files_or_a_corpus(notes: Path, source: str) 
     assert run.source.names == ("notes.txt",)
 
 
-def test_a_text_is_given_as_a_corpus(notes: Path, make_text: Callable[..., str]) -> None:
+def test_a_source_may_be_a_corpus_of_a_string(notes: Path, make_text: Callable[..., str]) -> None:
     run = charrnn.train(Corpus.from_text(make_text(400), lowercase=True), steps=2, **SMALL)
     assert run.folder == Path("checkpoints/text-lstm-8")
     assert run.model.text_config.lowercase
@@ -100,7 +100,7 @@ def test_a_text_is_given_as_a_corpus(notes: Path, make_text: Callable[..., str])
         charrnn.train("the quick brown fox", steps=2, **SMALL)
 
 
-def test_settings_of_text_model_and_training_are_given_by_name(notes: Path) -> None:
+def test_settings_of_text_model_and_training_are_passed_by_name(notes: Path) -> None:
     run = charrnn.train(notes, lowercase=True, cell="gru", layers=2, steps=3, learning_rate=0.5, test=0.1, **SMALL)
     assert run.model.text_config.lowercase
     assert (run.model.network.config.cell, run.model.network.config.layers) == ("gru", 2)
@@ -108,8 +108,8 @@ def test_settings_of_text_model_and_training_are_given_by_name(notes: Path) -> N
     assert not set(map(str.isupper, run.model.vocabulary.characters)) - {False}
 
 
-def test_the_last_state_and_the_best_one(notes: Path) -> None:
-    """After step 4, the learning rate ruins the model."""
+def test_a_run_has_its_last_and_its_best_state(notes: Path) -> None:
+    """After step 4, the learning rate is so high that the loss only gets worse."""
     def on_event(event: Any) -> None:
         if isinstance(event, StepTaken) and event.step.number == 4:
             event.run.config = replace(event.run.config, learning_rate=1000.0)
@@ -162,7 +162,7 @@ def test_events_come_in_order(notes: Path) -> None:
     assert [step.number for step in steps if step.validation_loss is not None] == [2, 4, 5]
 
 
-def test_the_steps_are_on_disk_when_their_event_comes(notes: Path) -> None:
+def test_a_step_is_saved_before_its_event(notes: Path) -> None:
     saved: list[int] = []
     charrnn.train(notes, steps=4, eval_every=2, on_event=lambda event: isinstance(event, StepTaken) and saved.append(
         Run.load("checkpoints/notes-lstm-8").step), **SMALL)
@@ -182,7 +182,7 @@ def test_a_fault_of_a_step_is_a_warning(notes: Path) -> None:
     assert isinstance(events[events.index(warning) + 1], StepTaken)
 
 
-def test_an_error_of_the_callback_ends_the_training(notes: Path) -> None:
+def test_an_exception_of_the_callback_ends_the_training(notes: Path) -> None:
     def on_event(event: Any) -> None:
         if isinstance(event, StepTaken):
             raise LookupError("mine")
@@ -307,8 +307,8 @@ charrnn.train("notes.txt", hidden_size=4, batch_size=2, seq_len=8, threads=1, na
     assert warm[-1] == "StepTaken"
 
 
-def test_it_can_be_used_in_a_thread(notes: Path) -> None:
-    """Python delivers no signals there; the handlers stay as they are."""
+def test_training_works_in_a_thread(notes: Path) -> None:
+    """Python delivers no signals there, and the handlers do not change."""
     runs: list[Run] = []
     handlers: list[Any] = []
     thread = threading.Thread(target=lambda: runs.append(charrnn.train(
@@ -320,7 +320,7 @@ def test_it_can_be_used_in_a_thread(notes: Path) -> None:
     assert runs[0].to_bytes() == charrnn.train(notes, steps=3, name="other", **SMALL).to_bytes()
 
 
-def test_a_finished_run_goes_on_with_a_longer_plan_and_a_new_name(notes: Path) -> None:
+def test_a_finished_run_is_resumed_with_a_longer_plan_or_a_new_name(notes: Path) -> None:
     first = charrnn.train(notes, steps=4, eval_every=2, schedule="constant", **SMALL)
     before = (first.folder / "last.h5").read_bytes()
     again = charrnn.resume(first.folder)
@@ -333,7 +333,7 @@ def test_a_finished_run_goes_on_with_a_longer_plan_and_a_new_name(notes: Path) -
     assert charrnn.resume(first.folder, steps=5, patience=7).config.patience == 7
 
 
-def test_a_text_that_was_moved_is_named(notes: Path, make_text: Callable[..., str]) -> None:
+def test_a_text_that_was_moved_is_passed(notes: Path, make_text: Callable[..., str]) -> None:
     run = charrnn.train(notes, steps=5, on_event=interrupt_at(2), **SMALL)
     notes.rename("moved.txt")
     with pytest.raises(CorpusError, match=r"notes\.txt"):
@@ -344,7 +344,7 @@ def test_a_text_that_was_moved_is_named(notes: Path, make_text: Callable[..., st
     assert Run.load(run.folder).source.names == ("moved.txt",)
 
 
-def test_a_run_of_a_text_in_no_file_needs_its_corpus(notes: Path, make_text: Callable[..., str]) -> None:
+def test_a_run_of_a_text_that_is_not_in_a_file_needs_its_corpus(notes: Path, make_text: Callable[..., str]) -> None:
     corpus = Corpus.from_text(make_text(400))
     run = charrnn.train(corpus, steps=5, on_event=interrupt_at(2), **SMALL)
     with pytest.raises(RunError, match="in no file"):
@@ -358,14 +358,14 @@ def test_a_run_of_a_text_in_no_file_needs_its_corpus(notes: Path, make_text: Cal
     ({"size": 8, "hidden_size": 8, "steps": 1}, TypeError, "'size'"), ({"hidden_size": 0}, ConfigError, "hidden_size"),
     ({"learning_rate": -1.0}, ConfigError, "learning_rate"), ({"encoding": "none"}, ConfigError, "encoding"),
     ({"minutes": 2, "steps": 3}, ConfigError, "minutes"), ({"name": "a/b"}, ConfigError, "name")])
-def test_a_bad_setting_is_named_and_leaves_nothing(
+def test_an_invalid_setting_is_named_and_nothing_is_created(
         notes: Path, settings: dict[str, Any], error: type[Exception], name: str) -> None:
     with pytest.raises(error, match=name):
         charrnn.train(notes, **settings)
     assert os.listdir() == ["notes.txt"]
 
 
-def test_text_settings_do_not_go_with_a_corpus(notes: Path) -> None:
+def test_text_settings_cannot_be_combined_with_a_corpus(notes: Path) -> None:
     with pytest.raises(ConfigError, match="lowercase: belongs to the corpus"):
         charrnn.train(Corpus.read(notes), steps=1, lowercase=True, **SMALL)
 
@@ -377,7 +377,7 @@ def test_a_setting_that_cannot_change_is_named(notes: Path, setting: str) -> Non
         charrnn.resume(run.folder, **{setting: 3})
 
 
-def test_a_run_is_replaced_only_if_that_is_asked_for(notes: Path) -> None:
+def test_a_run_is_replaced_only_on_request(notes: Path) -> None:
     run = charrnn.train(notes, steps=2, **SMALL)
     before = run.to_bytes()
     for name in (None, "notes-lstm-8"):
@@ -389,7 +389,7 @@ def test_a_run_is_replaced_only_if_that_is_asked_for(notes: Path) -> None:
     assert charrnn.train(notes, steps=3, overwrite=True, **SMALL).step == Run.load(run.folder).step == 3
 
 
-def test_best_is_not_another_state_that_the_folder_contains(notes: Path) -> None:
+def test_best_is_not_an_older_state_in_the_folder(notes: Path) -> None:
     run = charrnn.train(notes, **SMALL, steps=4, eval_every=2, name="run")
     corpus = Corpus.read(notes)
     run.plan(40)
@@ -420,7 +420,7 @@ def test_a_split_must_have_the_fractions_of_the_config(notes: Path) -> None:
 
 @pytest.mark.parametrize("call", [lambda: charrnn.load("x" * 5000), lambda: charrnn.resume("x" * 5000),
                                   lambda: charrnn.train([]), lambda: Corpus.read()])
-def test_odd_names_are_errors_of_one_line(call: Callable[[], object]) -> None:
+def test_odd_names_give_errors_of_one_line(call: Callable[[], object]) -> None:
     with pytest.raises(CharRNNError) as error:
         call()
     assert str(error.value).isprintable()

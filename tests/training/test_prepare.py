@@ -37,7 +37,7 @@ TRAIN = TrainConfig(batch_size=3, seq_len=8, warmup=2, threads=1, steps=6, eval_
 
 @pytest.fixture
 def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A text of 400 characters in the working folder, which is empty otherwise."""
+    """A text of 400 characters in the current folder, which is otherwise empty."""
     monkeypatch.chdir(tmp_path)
     path = Path("notes.txt")
     path.write_text(make_text(400), encoding="utf-8")
@@ -46,7 +46,7 @@ def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.Mon
 
 @pytest.fixture
 def kept(notes: Path) -> Run:
-    """A run after 4 of 6 steps, in checkpoints/old."""
+    """Return a run after 4 of 6 steps, which is saved in checkpoints/old."""
     run, split, folder, lock, new = prepare(notes, TextConfig(), {"hidden_size": 8}, replace(TRAIN, steps=4), ignore,
                                             name="old")
     with lock:
@@ -57,7 +57,7 @@ def kept(notes: Path) -> Run:
 
 
 def names(events: list[Any]) -> list[str]:
-    """Return the names of the events that are not about bytes."""
+    """Return the names of all events except ``BytesRead``."""
     return [type(event).__name__ for event in events if not isinstance(event, BytesRead)]
 
 
@@ -95,7 +95,7 @@ def test_a_size_is_chosen_unless_it_is_given(notes: Path, settings: dict[str, An
         assert job.run.model.network.config.dropout == settings.get("dropout", event.config.dropout)
 
 
-def test_a_run_of_the_same_text_is_suggested_to_be_resumed_and_one_of_another_text_is_not(
+def test_resuming_is_suggested_only_for_a_run_of_the_same_text(
         kept: Run, make_text: Callable[..., str]) -> None:
     resume = "already contains a run; resume it with 'charrnn resume checkpoints/old', choose another name"
     other = "already contains a run of another text; choose another name"
@@ -112,7 +112,7 @@ def test_a_run_of_the_same_text_is_suggested_to_be_resumed_and_one_of_another_te
         assert str(caught.value).startswith(message)
 
 
-def test_a_run_that_cannot_be_read_is_not_suggested_to_be_resumed(kept: Run) -> None:
+def test_resuming_is_not_suggested_for_a_run_that_cannot_be_read(kept: Run) -> None:
     Path("checkpoints/old/last.h5").write_bytes(b"")
     with pytest.raises(RunError, match="already contains a run; choose another name"):
         prepare("notes.txt", TextConfig(), {}, TRAIN, ignore, name="old")
@@ -283,7 +283,7 @@ def test_minutes_count_from_the_start_of_the_run(kept: Run, monkeypatch: pytest.
         prepare_resume("checkpoints/old", TrainConfig(minutes=1), ignore)
 
 
-def test_whatever_may_change_the_last_bits_is_a_warning(kept: Run) -> None:
+def test_a_change_that_may_affect_the_last_bits_is_a_warning(kept: Run) -> None:
     kept.environment["numpy"] = "1.0"
     kept.save("checkpoints/old/last.h5")
     events: list[Any] = []
@@ -302,7 +302,7 @@ def test_a_run_that_is_out_of_patience_is_a_warning(kept: Run) -> None:
     assert "out of patience (`patience=1`)" in only(Warned, events).message
 
 
-def test_the_text_must_be_that_of_the_run(kept: Run, make_text: Callable[..., str]) -> None:
+def test_the_text_must_be_the_one_of_the_run(kept: Run, make_text: Callable[..., str]) -> None:
     Path("other.txt").write_text(make_text(300), encoding="utf-8")
     with pytest.raises(RunError, match=r"^other\.txt: .*\(400 characters then, 300 now\)"):
         prepare_resume("checkpoints/old", TrainConfig(), ignore, corpus="other.txt")
@@ -361,7 +361,7 @@ def test_a_text_that_is_much_larger_than_that_of_a_run_is_not_read(notes: Path, 
     assert not counts
 
 
-def test_only_encoding_and_errors_change() -> None:
+def test_only_encoding_and_errors_can_change() -> None:
     config = TextConfig(lowercase=True, encoding="latin-1")
     assert changed(config, None, None) == config
     assert changed(config, "utf-16", "ignore") == TextConfig(lowercase=True, encoding="utf-16", errors="ignore")

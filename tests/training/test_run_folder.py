@@ -37,7 +37,7 @@ Start = Callable[..., Run]
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Stands for the end of the process."""
 
 
 def keep(run: Run, corpus: Corpus, folder: RunFolder, stop_at: int | None = None, worse_after: int | None = None,
@@ -69,7 +69,7 @@ def keep(run: Run, corpus: Corpus, folder: RunFolder, stop_at: int | None = None
 
 
 def rows(folder: RunFolder) -> list[tuple[str, ...]]:
-    """The table, but for times and speeds."""
+    """Return the rows of the table, without times and speeds."""
     with folder.metrics.open(newline="") as file:
         return [tuple(value for name, value in row.items() if name not in ("seconds", "characters_per_second"))
                 for row in csv.DictReader(file)]
@@ -96,7 +96,7 @@ def test_a_name_that_is_a_path_is_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["notes-lstm-256", "two words", "é", "a.b", "..."])
-def test_any_name_of_one_folder_is_taken_and_nothing_is_made_yet(tmp_path: Path, name: str) -> None:
+def test_any_name_of_one_folder_is_accepted_and_nothing_is_created(tmp_path: Path, name: str) -> None:
     folder = RunFolder.at(tmp_path / "checkpoints", name)
     assert folder.path == tmp_path / "checkpoints" / name
     assert not os.listdir(tmp_path)
@@ -106,7 +106,7 @@ def test_any_name_of_one_folder_is_taken_and_nothing_is_made_yet(tmp_path: Path,
 
 
 @pytest.mark.parametrize("file", ["best.h5", "last.h5", "metrics.csv"])
-def test_a_run_is_not_replaced_unless_that_is_asked_for(tmp_path: Path, file: str) -> None:
+def test_a_folder_with_a_run_is_refused_and_not_changed(tmp_path: Path, file: str) -> None:
     path = tmp_path / "run"
     path.mkdir()
     for name in (file, "notes.txt"):
@@ -121,7 +121,7 @@ def test_a_run_is_not_replaced_unless_that_is_asked_for(tmp_path: Path, file: st
     assert sorted(os.listdir(path)) == sorted([file, "notes.txt"])
 
 
-def test_a_run_that_is_replaced_stays_whole_until_the_other_is_saved(
+def test_a_run_that_is_replaced_stays_complete_until_the_new_one_is_saved(
         start: Start, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir(parents=True)
@@ -142,7 +142,7 @@ def raise_no_space(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("kept")
     with pytest.raises(RunError, match="is a file"):
         RunFolder.at(tmp_path, "run")
@@ -153,7 +153,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 # Finding a checkpoint
 
-def test_of_a_folder_best_or_last_is_taken_or_else_the_other(tmp_path: Path) -> None:
+def test_a_folder_means_best_or_last_and_otherwise_the_other(tmp_path: Path) -> None:
     best, last = tmp_path / "best.h5", tmp_path / "last.h5"
     last.touch()
     assert checkpoint_at(tmp_path) == checkpoint_at(tmp_path, LAST) == last
@@ -163,20 +163,20 @@ def test_of_a_folder_best_or_last_is_taken_or_else_the_other(tmp_path: Path) -> 
     assert checkpoint_at(tmp_path, LAST) == best
 
 
-def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_file_means_itself(tmp_path: Path) -> None:
     for name in ("best.h5", "last.h5", "state.h5"):
         (tmp_path / name).touch()
         assert checkpoint_at(tmp_path / name) == checkpoint_at(tmp_path / name, LAST) == tmp_path / name
 
 
-def test_where_there_is_no_checkpoint_it_says_so(tmp_path: Path) -> None:
+def test_a_path_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no such run or checkpoint"):
         checkpoint_at(tmp_path / "missing")
     with pytest.raises(RunError, match="neither best"):
         checkpoint_at(tmp_path)
 
 
-def test_the_folder_of_a_checkpoint_is_known_by_its_name(tmp_path: Path) -> None:
+def test_the_folder_of_a_checkpoint_is_found_by_the_name_of_the_file(tmp_path: Path) -> None:
     assert RunFolder.of(tmp_path).path == tmp_path
     assert RunFolder.of(tmp_path / "best.h5").path == tmp_path
     assert RunFolder.of(tmp_path / "last.h5").path == tmp_path
@@ -185,7 +185,7 @@ def test_the_folder_of_a_checkpoint_is_known_by_its_name(tmp_path: Path) -> None
 
 # Training in a folder
 
-def test_a_training_leaves_best_last_and_a_row_for_each_step(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+def test_training_writes_best_last_and_a_row_for_each_step(start: Start, corpus: Corpus, folder: RunFolder) -> None:
     run = start(steps=7, eval_every=3)
     keep(run, corpus, folder)
     assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv"]
@@ -204,13 +204,13 @@ def test_best_is_the_state_at_the_best_evaluation(start: Start, corpus: Corpus, 
     assert Trainer(best, corpus).evaluate().nats == run.best_record.validation_loss
 
 
-def test_without_validation_there_is_no_best(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+def test_without_validation_there_is_no_best_state(start: Start, corpus: Corpus, folder: RunFolder) -> None:
     keep(start(validation=0), corpus, folder)
     assert sorted(os.listdir(folder.path)) == ["last.h5", "metrics.csv"]
 
 
 def killed_at(patch: pytest.MonkeyPatch, moment: int) -> None:
-    """The process is killed at a moment when something is to be written for good (``fsync``), counted from 0."""
+    """Kill the process at the call number ``moment`` of ``fsync``, counted from 0."""
     moments = iter(range(moment))
 
     def fsync(_: int) -> None:
@@ -227,7 +227,7 @@ STOPS = st.lists(st.tuples(st.sampled_from(["signal", "killed"]), st.integers(0,
 @hypothesis_settings(max_examples=30)
 @given(stops=STOPS, steps=st.integers(1, 12), eval_every=st.integers(1, 6), validation=st.sampled_from([0.0, 0.2]),
        minutes=st.sampled_from([5, 1e-9]), rate=st.sampled_from([0.01, 2.0]))
-def test_stopped_at_any_moment_and_resumed_it_ends_in_the_same_files(
+def test_a_run_that_is_stopped_at_any_moment_and_resumed_ends_in_the_same_files(
         start: Start, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory, stops: list, steps: int, eval_every: int,
         validation: float, minutes: float, rate: float) -> None:
     values = {"steps": steps, "eval_every": eval_every, "validation": validation, "learning_rate": rate, "warmup": 0,
@@ -248,7 +248,7 @@ def test_stopped_at_any_moment_and_resumed_it_ends_in_the_same_files(
     assert state(cut) == state(whole)
 
 
-def test_killed_at_each_moment_of_writing_and_resumed_it_ends_in_the_same_files(
+def test_a_run_that_is_killed_at_any_write_and_resumed_ends_in_the_same_files(
         start: Start, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = RunFolder(tmp_path / "whole")
     whole.path.mkdir()
@@ -270,7 +270,7 @@ def test_killed_at_each_moment_of_writing_and_resumed_it_ends_in_the_same_files(
     assert moment == 18  # each time metrics.csv, and last.h5 and best.h5 with their folder: at the start without best.h5
 
 
-def test_a_signal_ends_training_after_the_step_under_way_without_an_evaluation(
+def test_a_signal_ends_training_after_the_present_step_without_an_evaluation(
         start: Start, corpus: Corpus, folder: RunFolder) -> None:
     run = start(steps=10, eval_every=5)
     keep(run, corpus, folder, stop_at=3)
@@ -279,14 +279,14 @@ def test_a_signal_ends_training_after_the_step_under_way_without_an_evaluation(
     assert not folder.best.exists()
 
 
-def test_a_finished_run_is_saved_again_as_it_was(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+def test_a_finished_run_is_saved_again_without_a_change(start: Start, corpus: Corpus, folder: RunFolder) -> None:
     keep(start(), corpus, folder)
     before = state(folder)
     keep(Run.load(folder.last), corpus, folder)
     assert state(folder) == before
 
 
-def test_a_best_file_that_is_gone_comes_back_where_this_state_is_the_best(
+def test_a_missing_best_file_is_written_again_if_this_state_is_the_best(
         start: Start, corpus: Corpus, folder: RunFolder) -> None:
     run = start(eval_every=1)
     keep(run, corpus, folder)
@@ -297,7 +297,7 @@ def test_a_best_file_that_is_gone_comes_back_where_this_state_is_the_best(
     assert state(folder) == before
 
 
-def test_temporary_files_of_killed_writers_go(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+def test_temporary_files_of_killed_writers_are_removed(start: Start, corpus: Corpus, folder: RunFolder) -> None:
     for name in ("best.h5", "last.h5"):
         (folder.path / f".{name}.{HOST}-999999999-0123abcd.tmp").touch()
     keep(start(validation=0), corpus, folder)
@@ -312,7 +312,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def full_disk(patch: pytest.MonkeyPatch, when: Callable[[], bool]) -> None:
-    """Nothing can be written for good ``when`` that is so."""
+    """Make the disk full at every ``fsync`` for which ``when()`` is true."""
     def fsync(_: int) -> None:
         if when():
             raise OSError(28, "No space left on device")
@@ -320,7 +320,7 @@ def full_disk(patch: pytest.MonkeyPatch, when: Callable[[], bool]) -> None:
     patch.setattr(os, "fsync", fsync)
 
 
-def test_training_goes_on_with_a_warning_and_saves_when_there_is_room_again(
+def test_training_continues_with_a_warning_and_saves_when_there_is_space_again(
         start: Start, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"steps": 8, "eval_every": 2, "learning_rate": 0.02}
     whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "run")
@@ -336,7 +336,7 @@ def test_training_goes_on_with_a_warning_and_saves_when_there_is_room_again(
     assert state(folder) == state(whole)
 
 
-def test_a_run_that_could_not_be_saved_at_its_end_says_so(
+def test_a_run_that_cannot_be_saved_at_its_end_is_an_error(
         start: Start, corpus: Corpus, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(steps=4, eval_every=2)
     full_disk(monkeypatch, lambda: run.step > 2)
@@ -354,7 +354,7 @@ def test_a_run_that_could_not_be_saved_at_its_end_says_so(
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_resumed_run_that_cannot_be_saved_takes_no_step(
         start: Start, corpus: Corpus, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, finished: bool) -> None:
-    """Also if there is a ``last.h5`` of the same step, be it of another run."""
+    """Even if the folder contains a ``last.h5`` of the same step."""
     run = start(steps=4, eval_every=2)
     keep(run, corpus, folder)
     before = state(folder)
@@ -369,7 +369,7 @@ def test_a_resumed_run_that_cannot_be_saved_takes_no_step(
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The home folder, the current folder, and the folder for temporary files."""
+    """Return a home folder, a current folder and a folder for temporary files."""
     places = [tmp_path / name for name in ("home", "current", "temporary")]
     for place in places:
         place.mkdir()
@@ -380,7 +380,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def no_folder(patch: pytest.MonkeyPatch, folders: list[Path]) -> None:
-    """Writing fails in these folders, and creating a folder in them."""
+    """Make writing, and creating a folder, fail in these folders."""
     def refuse(call: Callable[..., Any], number: int) -> Callable[..., Any]:
         def refused(*arguments: Any, **options: Any) -> Any:
             if any(str(folder) in str(arguments[number:number + 1]) for folder in folders):
@@ -398,7 +398,7 @@ def no_folder(patch: pytest.MonkeyPatch, folders: list[Path]) -> None:
 def test_a_run_that_cannot_be_saved_at_its_end_is_saved_in_another_folder(
         start: Start, corpus: Corpus, tmp_path: Path, folder: RunFolder, places: list[Path],
         monkeypatch: pytest.MonkeyPatch, refused: int, best: bool) -> None:
-    """With its best state, be it in the folder or still to be written, and all rows; so it can be resumed there."""
+    """The copy contains the best state, which may be in the folder or not written yet, and all rows."""
     whole = RunFolder(tmp_path / "whole")
     whole.path.mkdir()
     values = {"steps": 6, "eval_every": 2, "learning_rate": 0.01}
@@ -461,9 +461,9 @@ def test_a_warning_names_the_files_that_the_folder_contains(
         "last.h5 is of step 0 and best.h5 is of step 2", "nothing is saved"]
 
 
-def test_a_best_state_that_could_not_be_saved_at_once_is_not_lost(
+def test_a_best_state_that_could_not_be_saved_is_saved_later(
         start: Start, corpus: Corpus, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``best.h5`` is what the run's history says is best, whatever happened in between."""
+    """``best.h5`` is the state that is the best according to the history of the run."""
     run = start(steps=6, eval_every=1)
     full_disk(monkeypatch, lambda: run.step == 3)
     keeper, _ = keep(run, corpus, folder, worse_after=3)
@@ -474,7 +474,7 @@ def test_a_best_state_that_could_not_be_saved_at_once_is_not_lost(
 
 # A new run from an old state
 
-def test_a_new_run_takes_over_the_table_and_the_best_state(start: Start, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_new_run_inherits_the_table_and_the_best_state(start: Start, corpus: Corpus, tmp_path: Path) -> None:
     old, new = RunFolder(tmp_path / "old"), RunFolder(tmp_path / "new")
     old.path.mkdir()
     keep(start(steps=9, eval_every=2), corpus, old, stop_at=3)
@@ -492,7 +492,7 @@ def test_a_new_run_takes_over_the_table_and_the_best_state(start: Start, corpus:
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_new_run_replaces_another_one_completely(start: Start, corpus: Corpus, tmp_path: Path, inside: bool) -> None:
-    """Be the state that it continues in a run folder or not."""
+    """Whether the state that it continues is in a run folder or not."""
     old, new, other = (RunFolder(tmp_path / name) for name in ("old", "new", "other"))
     for each in (old, new, other):
         each.path.mkdir()
@@ -507,7 +507,7 @@ def test_a_new_run_replaces_another_one_completely(start: Start, corpus: Corpus,
 
 
 @pytest.mark.parametrize("other", [False, True])
-def test_the_best_counts_anew_where_the_old_best_state_is_not_at_hand(
+def test_the_best_counts_again_if_the_old_best_state_is_not_available(
         start: Start, corpus: Corpus, tmp_path: Path, other: bool) -> None:
     old = RunFolder(tmp_path / "old")
     old.path.mkdir()
@@ -520,7 +520,7 @@ def test_the_best_counts_anew_where_the_old_best_state_is_not_at_hand(
 
 
 @pytest.mark.parametrize("name", ["best.h5", "metrics.csv"])
-def test_a_new_run_that_cannot_take_over_what_it_needs_leaves_nothing(
+def test_a_new_run_that_cannot_inherit_what_it_needs_leaves_nothing(
         start: Start, corpus: Corpus, tmp_path: Path, name: str) -> None:
     old, new = RunFolder(tmp_path / "old"), RunFolder(tmp_path / "new")
     old.path.mkdir()
@@ -538,7 +538,7 @@ def test_a_new_run_that_cannot_take_over_what_it_needs_leaves_nothing(
 # Signals
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_noted_and_a_second_one_ends_the_program(number: int) -> None:
+def test_a_second_signal_of_the_same_kind_ends_the_program(number: int) -> None:
     before = signal.getsignal(number)
     with StopSignals() as stop:
         assert stop.received is None
