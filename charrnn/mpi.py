@@ -1,7 +1,7 @@
-"""Ranks: the processes that share a training under MPI (extra ``mpi``), or one process alone.
+"""Ranks: the processes that train one run together under MPI (extra ``mpi``), or one process alone.
 
-Rank 0 does what is done once: it reads the text, writes the files and prints. The others wait for a task from rank 0, do
-their part of it, and wait for the next. Needs no NumPy.
+Rank 0 does what must be done once: it reads the text, writes the files and prints. The others wait for a task from rank 0,
+do their part of it, and wait for the next one. This module needs no NumPy.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Ranks:
             self._communicator.Allreduce(MPI.IN_PLACE, array)
 
     def call(self, task: Callable[..., Any], *arguments: Any) -> None:
-        """Have the other ranks call ``task(*arguments, ranks)``, and return at once. Called by rank 0."""
+        """Make the other ranks call ``task(*arguments, ranks)``, and return at once. Called by rank 0."""
         self.first((task, arguments))
 
     def help_out(self) -> None:
@@ -72,20 +72,20 @@ class Ranks:
         self._are_helped = False
 
     def pool(self) -> AbstractContextManager[Any]:
-        """Return an executor of mpi4py.futures for rank 0, and for the other ranks a context in which they work for it."""
+        """Return a context: an executor of mpi4py.futures on rank 0, and on the other ranks the work for that executor."""
         from mpi4py.futures import MPICommExecutor
 
         executor: AbstractContextManager[Any] = MPICommExecutor(self._communicator)
         return executor
 
     def abort(self, code: int) -> None:
-        """End all ranks with this exit code, including those that wait for this one."""
+        """End all ranks with this exit code, including those that wait for this rank."""
         if self._are_helped:
             self._communicator.Abort(code)
 
 
 def in_a_pool() -> bool:
-    """Return whether ``python -m mpi4py.futures`` started this process, which keeps the other ranks for its executors."""
+    """Return whether ``python -m mpi4py.futures`` started this process; it uses the other ranks for its executors."""
     return "mpi4py.futures" in sys.orig_argv
 
 
@@ -111,7 +111,7 @@ _alone: Ranks | None = None
 
 @contextlib.contextmanager
 def working_alone() -> Iterator[None]:
-    """Inside the ``with`` block, this process trains alone, but shares the cores of its machine with the others."""
+    """Inside the ``with`` block, this process trains alone, but shares the cores of its machine with the other ranks."""
     global _alone
     before, _alone = _alone, Ranks(cores=ranks().cores)
     try:
@@ -128,14 +128,15 @@ def _job() -> Ranks:
         return Ranks()
     try:
         from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # the latter where there is no MPI library
+    except (ImportError, RuntimeError) as error:  # the latter if there is no MPI library
         reason = str(error).partition("\n")[0]
-        raise TrainingError(f"this is a rank of an MPI job, and MPI cannot be used ({reason}); pip install "
-                            f"'.[mpi]'") from None
+        raise TrainingError(f"this process is a rank of an MPI job, but MPI cannot be used ({reason})",
+                            "pip install '.[mpi]'") from error
     expected = next((os.environ[name] for name in _SIZES if os.environ.get(name, "1") != "1"), None)
     if MPI.COMM_WORLD.size == 1 and expected:
-        raise TrainingError(f"this is one of {expected} MPI ranks, and mpi4py sees one; start them with the mpiexec that "
-                            f"was installed with it, {os.path.dirname(sys.executable)}/mpiexec")
+        raise TrainingError(f"this process is one of {expected} MPI ranks, but mpi4py sees only one",
+                            f"start them with the mpiexec that was installed with mpi4py, "
+                            f"{os.path.dirname(sys.executable)}/mpiexec")
     return Ranks(MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None)
 
 

@@ -1,4 +1,4 @@
-"""One training shared out over MPI ranks."""
+"""One run that is trained by several MPI ranks."""
 
 import importlib.util
 import json
@@ -14,6 +14,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.mpi import Ranks
 from charrnn.text.corpus import Corpus
 from charrnn.training.run import Run
+from charrnn.training.run_lock import RunLock
 from charrnn.training.trainer import Trainer
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
@@ -62,7 +63,7 @@ def under_mpi(count, *command, runner="mpi4py", **settings):
 
 
 def on_ranks(count, tmp_path, stop=50, **settings):
-    """The run after 50 steps on so many ranks; saved and loaded again on the way where ``stop`` says."""
+    """Return a file: a run after 50 steps on ``count`` ranks, which is saved and loaded after the step ``stop``."""
     path = tmp_path / f"{count}.h5"
     (tmp_path / "program.py").write_text(PROGRAM)
     result = under_mpi(count, tmp_path / "program.py", json.dumps(settings), str(stop), str(path))
@@ -74,8 +75,8 @@ def on_ranks(count, tmp_path, stop=50, **settings):
 @pytest.mark.parametrize(("count", "settings", "tolerance"), [
     (2, {"cell": "lstm"}, 1e-9), (3, {"cell": "gru"}, 1e-9), (6, {"cell": "rnn"}, 1e-9),
     (2, {"dtype": "float32", "optimizer": "sgd", "learning_rate": 0.1}, 1e-5)])
-def test_mpi_give_what_one_process_gives(count, settings, tolerance, tmp_path):
-    """Six ranks for five streams: one has nothing to do but to keep up."""
+def test_ranks_compute_the_same_as_one_process(count, settings, tolerance, tmp_path):
+    """With six ranks for five streams, one of them has no stream."""
     run, corpus = a_run(**settings)
     take(run, corpus, 50)
     shared = Run.load(on_ranks(count, tmp_path, **settings))
@@ -87,7 +88,7 @@ def test_mpi_give_what_one_process_gives(count, settings, tolerance, tmp_path):
 
 
 @needs_mpi
-def test_the_same_ranks_give_the_same_bits_over_a_resume_too(tmp_path):
+def test_the_same_number_of_ranks_gives_the_same_bits_also_after_a_resume(tmp_path):
     settings = {"dtype": "float32", "learning_rate": 0.02}
     files = []
     for k, stop in enumerate((50, 50, 23)):
@@ -98,20 +99,21 @@ def test_the_same_ranks_give_the_same_bits_over_a_resume_too(tmp_path):
 
 
 @needs_mpi
-def test_the_command_line_under_mpi_and_a_resume_without(tmp_path):
+def test_a_run_that_was_trained_under_mpi_is_resumed_without(tmp_path):
     setting = ["-m", "charrnn", "train", "text.txt", "--hidden-size", "8", "--batch-size", "4", "--seq-len", "8",
                "--threads", "1", "--name", "a"]
     (tmp_path / "text.txt").write_text(TEXT)
     first = under_mpi(2, *setting, "--minutes", "0.01", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("validation ")
-    assert first.stdout.count("\n") == 1, "only rank 0 talks"
+    assert first.stdout.count("\n") == 1, "only rank 0 prints"
     assert first.stderr.count("the same as --steps") == 1
     steps = Run.load(tmp_path / "checkpoints" / "a" / "last.h5").step + 5
     again = subprocess.run([sys.executable, "-m", "charrnn", "resume", "checkpoints/a", "--steps", str(steps)],
                            capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert again.stderr.count("Warning: ranks was '2' and is '1'; the result may differ in its last bits") == 1
+    assert again.stderr.count("Warning: changed since the last save: ranks from 2 to 1; the result may differ in its last "
+                              "bits") == 1
 
 
 @needs_mpi
@@ -119,12 +121,54 @@ def test_the_command_line_under_mpi_and_a_resume_without(tmp_path):
     (["--hidden-size", "0"], 2, "Error: Invalid value for '--hidden-size': must be at least 1, not 0"),
     (["nothing.txt"], 1, "Error: nothing.txt: no such file; name a text file"),
     (["--optimizer", "sgd", "--learning-rate", "1e30", "--clip-norm", "0", "--no-recover", "--hidden-size", "4",
-      "--steps", "9"], 1, "ends in no numbers")])
-def test_an_error_is_said_once_and_ends_the_job(arguments, code, message, tmp_path):
+      "--steps", "9"], 1, ": non-finite loss, gradient or weights")])
+def test_an_error_is_printed_once_and_ends_the_job(arguments, code, message, tmp_path):
     result = under_mpi(2, "-m", "charrnn", "train", *arguments, cwd=tmp_path)
     assert result.returncode == code
     assert result.stderr.count(message) == 1
     assert "Traceback" not in result.stderr
+
+
+DRIFTING = """
+import sys
+from test_mpi import a_run
+from charrnn import Trainer
+from charrnn.mpi import ranks
+
+run, corpus = a_run(dtype="float32", optimizer="sgd", learning_rate=0.01)
+trainer = Trainer(run, corpus)
+for step in trainer:
+    if step.number == 30 and ranks().number == 2:
+        run.model.network.parameters.flat[7] += 1e-6
+    if step.fault:
+        assert step.number == 40, step
+        assert "rank 2 differed from those of rank 0" in step.fault, step.fault
+        sys.stdout.write("reported\\n")
+assert len({block.flat.tobytes() for block in ranks().all(run.model.network.parameters)}) == 1
+"""
+
+
+@needs_mpi
+def test_ranks_that_drift_apart_are_given_the_weights_of_rank_0(tmp_path):
+    (tmp_path / "program.py").write_text(DRIFTING)
+    result = under_mpi(3, tmp_path / "program.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "reported\n" * 3
+
+
+@needs_mpi
+def test_only_rank_0_locks_the_run(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    command = ["-m", "charrnn", "train", "text.txt", "--hidden-size", "8", "--batch-size", "4", "--seq-len", "8", "--name",
+               "a", "--steps", "4", "--overwrite"]
+    for _ in range(2):
+        result = under_mpi(2, *command, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    assert sorted(os.listdir(tmp_path / "checkpoints" / "a")) == ["best.h5", "last.h5", "metrics.csv"]
+    with RunLock(tmp_path / "checkpoints" / "a"):
+        result = under_mpi(2, *command, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.count(f"process {os.getpid()} on ") == 1
 
 
 @needs_mpi
@@ -156,21 +200,21 @@ def test_another_mpiexec_is_recognised(tmp_path):
     result = subprocess.run([sys.executable, "-m", "charrnn", "train"], env={**os.environ, "OMPI_COMM_WORLD_SIZE": "4"},
                             capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 1
-    assert "one of 4 MPI ranks, and mpi4py sees one" in result.stderr
+    assert "one of 4 MPI ranks, but mpi4py sees only one; start them with" in result.stderr
 
 
-def test_without_an_mpi_library_a_rank_says_what_to_install(tmp_path):
+def test_the_error_without_an_mpi_library_says_what_to_install(tmp_path):
     (tmp_path / "mpi4py").mkdir()
     (tmp_path / "mpi4py" / "__init__.py").write_text("")
     (tmp_path / "mpi4py" / "MPI.py").write_text("raise RuntimeError('cannot load MPI library\\nlibmpi.so: not there')")
     environment = {**os.environ, "PMI_SIZE": "2", "PYTHONPATH": str(tmp_path)}
     result = subprocess.run([sys.executable, "-m", "charrnn", "train"], env=environment, capture_output=True, text=True,
                             cwd=tmp_path)
-    assert (result.returncode, result.stderr) == (1, "Error: this is a rank of an MPI job, and MPI cannot be used (cannot "
-                                                     "load MPI library); pip install '.[mpi]'\n")
+    assert (result.returncode, result.stderr) == (1, "Error: this process is a rank of an MPI job, but MPI cannot be used "
+                                                     "(cannot load MPI library); pip install '.[mpi]'\n")
 
 
-def test_one_process_is_alone():
+def test_one_process_without_mpi_is_the_only_rank():
     alone, array = Ranks(), np.arange(3.0)
     alone.add_up(array)
     alone.call(print, "nobody is called")

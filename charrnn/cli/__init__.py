@@ -103,7 +103,9 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
     warnings.showwarning = lambda message, *_, **__: warn(str(message))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
     code = _exit_code_of(_run_as_rank if started_as_rank() else _run)
     atexit.register(_ignore_signals)
     sys.exit(code)
@@ -184,5 +186,5 @@ def _usage_error(error: click.ClickException) -> str:
 
 def _ignore_signals() -> None:
     """Ignore Ctrl-C while Python exits: everything is done, and a signal would only change the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)

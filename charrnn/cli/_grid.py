@@ -18,20 +18,24 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
              for config in (ModelConfig, TrainConfig) for item in dataclasses.fields(config)}
     grid: dict[str, list[Any]] = {}
     for text in texts:
-        flag, _, values = text.partition("=")
+        flag, equals, values = text.partition("=")
         name = flag.strip().replace("-", "_")
+        if not equals:
+            raise ConfigError("grid", f"{text!r} has no values", "write it as in hidden-size=128,256")
         if name not in kinds:
-            raise ConfigError("grid", f"{flag!r} is no setting of a training; give it as in hidden-size=128,256")
+            raise ConfigError("grid", f"{flag!r} is not a setting of a model or of its training",
+                              "write it as in hidden-size=128,256")
         if name in grid:
-            raise ConfigError("grid", f"names {flag} twice; give all its values at once")
+            raise ConfigError("grid", f"contains {flag} twice", "write all its values after one '='")
         grid[name] = [_value(flag, kinds[name], value.strip()) for value in values.split(",")]
         if len(set(grid[name])) < len(grid[name]):
-            raise ConfigError("grid", f"has a value of {flag} twice")
+            raise ConfigError("grid", f"contains a value of {flag} twice", "remove one of them")
     return grid
 
 
 def _value(flag: str, kind: type, text: str) -> Any:
     try:
         return _WORDS[text.lower()] if kind is bool else kind(text)
-    except (ValueError, KeyError):
-        raise ConfigError("grid", f"{flag} takes {kind.__name__} values, not {text!r}") from None
+    except (ValueError, KeyError) as error:
+        wanted = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
+        raise ConfigError("grid", f"{flag} must be {wanted}, not {text!r}") from error

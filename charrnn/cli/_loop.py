@@ -1,24 +1,28 @@
-"""What ``train`` and ``resume`` have in common: the events of a training as lines, its end, its result."""
+"""What ``train`` and ``resume`` share: they print the events of a training, how it ended, and its result."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._console import progress_bar, say, standard_error, warn
+from charrnn.cli._console import option, progress_bar, say, standard_error, warn
 from charrnn.cli._corpus import describe_corpus, reading_progress
-from charrnn.errors import printable
+from charrnn.errors import printable, with_parameters
 from charrnn.text.files import STANDARD_INPUT
 from charrnn.training.events import (
     BytesRead,
+    CompilationStarted,
     ModelChosen,
     PlanFixed,
     RunMade,
+    Saved,
     Started,
     StepTaken,
     TextRead,
@@ -38,7 +42,7 @@ _COUNTED = 8_000_000
 
 
 class Printer:
-    """Prints the events of a training on standard error. ``resumed`` is the checkpoint that it continues, if any."""
+    """Prints the events of a training on standard error. ``resumed`` is the checkpoint of a run that is resumed."""
 
     def __init__(self, quiet: bool, resumed: Path | None = None) -> None:
         self.quiet = quiet
@@ -54,7 +58,7 @@ class Printer:
         self.close()
 
     def close(self) -> None:
-        """Remove a progress bar that is still there."""
+        """Remove the progress bar, if there is one."""
         self._exit.close()
         self._bar = self._on_bytes = None
 
@@ -69,26 +73,35 @@ class Printer:
             case TextRead(corpus):
                 self._say(describe_corpus(corpus))
             case ModelChosen(config, names):
-                self._say("Chosen for it: " + " ".join(f"--{name.replace('_', '-')} {getattr(config, name):g}"
+                self._say("Chosen for this text: " + " ".join(f"--{name.replace('_', '-')} {getattr(config, name):g}"
                                                        for name in names))
             case VocabularyChanged(known, new):
                 shown = "".join(new[:40]) + (" ..." if len(new) > 40 else "")
-                self._say(f"{known:,} of its characters are known; "
-                          + (f"{len(new):,} get fresh weights: {shown}" if new else "none needs fresh weights"))
+                novel = f"initial weights for {counted(len(new), 'new character')}: {shown}" if new else "none is new"
+                self._say(f"The model knows {known:,} of its characters; {novel}")
             case RunMade(run, batch_size):
                 self._say_made(run, batch_size)
             case PlanFixed(minutes, steps, eval_every):
                 interval = "" if eval_every is None else f" --eval-every {eval_every}"
-                self._say(f"{minutes:g} minutes: the same as --steps {steps}{interval}")
+                self._say(f"{counted(minutes, 'minute')}: the same as --steps {steps}{interval}")
+            case CompilationStarted():
+                self._say("Compiling for this machine, once")
             case Started(run):
                 self._say_started(run)
             case StepTaken(run, step):
                 self._show_step(run, step)
+            case Saved(step):
+                if not self.quiet:
+                    self._write(f"Saved after step {step:,}")
             case Warned(message):
-                if self._bar is None:
-                    warn(message)
-                else:
-                    self._bar.write(printable(f"Warning: {message}"), file=standard_error)
+                self._write(f"Warning: {with_parameters(message, option)}")
+
+    def _write(self, line: str) -> None:
+        """Print a line, above the progress bar if there is one."""
+        if self._bar is None:
+            say(line)
+        else:
+            self._bar.write(printable(line), file=standard_error)
 
     def _say(self, message: str) -> None:
         say(message, self.quiet)
@@ -97,18 +110,21 @@ class Printer:
         if self.resumed is None:
             self._say(_describe_model(run))
             if STANDARD_INPUT in run.source.names:
-                warn("a text from standard input is not there any more later: 'charrnn resume' will need --corpus FILE")
+                warn("a text from standard input cannot be read again; 'charrnn resume' will need --corpus FILE")
         if run.config.batch_size < batch_size:
-            self._say(f"The text is short: {run.config.batch_size} streams are read side by side, not {batch_size}")
+            streams = counted(run.config.batch_size, "stream")
+            self._say(f"The text is short: {streams} in parallel instead of {batch_size:,}")
 
     def _say_started(self, run: Run) -> None:
         if self.resumed is None:
             self._say(_describe_plan(run))
-        else:
+        elif not run.finished:
             self._say(f"{self.resumed}: {_describe_model(run)}\nAfter step {run.step:,} of {_describe_plan(run)}")
+        if not run.finished and find_spec("numba") is None and not os.environ.get("CHARRNN_KERNELS"):
+            self._say("Training is about twice as fast with numba: pip install numba")
 
     def _show_step(self, run: Run, step: Step) -> None:
-        if self._bar is None:  # only now, so that its time does not include the compilation of kernels
+        if self._bar is None:  # made after the first step, so that its time does not include the compilation of kernels
             bar = progress_bar(self.quiet, total=run.planned, initial=step.number - 1, unit="step")
             self._bar = self._exit.enter_context(contextlib.closing(bar))
         unit = run.model.text_config.level
@@ -121,58 +137,71 @@ class Printer:
 
 
 def _describe_model(run: Run) -> str:
-    """Return what is trained, on one line."""
+    """Return a one-line summary of the model."""
     network = run.model.network
     config: ModelConfig = network.config
     layers = "" if config.layers == 1 else f"{config.layers} layers of "
     embedding = f"embedding of {config.embedding_size:,}, " if config.embedding_size else ""
-    return (f"{config.cell}, {layers}{config.hidden_size:,} hidden units, {embedding}"
-            f"{network.parameters.flat.size:,} parameters")
+    return (f"{config.cell}, {layers}{counted(config.hidden_size, 'hidden unit')}, {embedding}"
+            f"{counted(network.parameters.flat.size, 'parameter')}")
 
 
 def _describe_plan(run: Run) -> str:
-    """Return how long the training is, on one line."""
+    """Return a one-line summary of the length of the training."""
     config = run.config
-    return (f"{run.planned:,} step{'s'[:run.planned != 1]} of {config.batch_size} x {config.seq_len} characters, "
-            f"{run.planned / run.source.windows:.3g} epochs, {config.threads} thread{'s'[:config.threads != 1]}")
+    unit = "byte" if run.model.text_config.level == "byte" else "character"
+    return (f"{counted(run.planned, 'step')} of {config.batch_size} x {config.seq_len} {unit}s, "
+            f"{counted(run.planned / run.source.windows, 'epoch')}, {counted(config.threads or 1, 'thread')}")
+
+
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun: "1 step", "2,000 steps", "0.525 epochs"."""
+    shown = f"{number:,.0f}" if number == int(number) or number >= 1000 else f"{number:.3g}"
+    return f"{shown} {noun}{'' if shown == '1' else 's'}"
 
 
 def carry_out(job: Job, printer: Printer) -> None:
-    """Take the run to its end, or to a signal; print its result. Exits with 130 or 143 after a signal."""
+    """Train until the run is finished or a signal arrives, and print its result. Exits with 128 + the signal's number."""
     from charrnn.training import api
 
-    run, split, folder = job
+    run, was_finished = job.run, job.run.finished and job.new is None
     received = api.carry_out(job, printer)
     printer.close()
-    place = shlex.quote(str(folder.path))
+    place = shlex.quote(str(job.folder.path))
     resume = f"charrnn resume {place}{' --corpus FILE' if STANDARD_INPUT in run.source.names else ''}"
     if received is not None and not run.finished:
-        say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Go on with: {resume}")
+        say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Resume with: {resume}")
         sys.exit(128 + received)
     best, quiet = run.best_record, printer.quiet
-    if best is not None and received is None and not quiet:
-        with contextlib.suppress(KeyboardInterrupt):  # the training is over and saved; its result is still to come
-            say(_against_baseline(best.validation_loss, split, run.model.text_config.level))
-    say(f"Sample from it: charrnn sample {place}", quiet)
     if best is not None and run.out_of_patience and run.step < run.planned:
-        say(f"Stopped early at step {run.step:,} of {run.planned:,}: no better than step {best.step:,} for "
-            f"{run.config.patience} evaluations; to go on, give 'charrnn resume {place}' a larger --patience", quiet)
+        end = (f"Stopped early at step {run.step:,} of {run.planned:,}: no evaluation was better than that of step "
+               f"{best.step:,} for {counted(run.config.patience or 0, 'evaluation')}")
+        longer = f"{resume} --patience {2 * (run.config.patience or 0)}"
     else:
-        say(f"Train longer:   {resume} --steps {2 * run.planned}", quiet)
-    _print_result(run, split)
+        end, longer = "", f"{resume} --steps {2 * run.planned}"
+    if was_finished:
+        say(f"{end or f'Already finished, at step {run.step:,}'}. Train longer: {longer}", quiet)
+        return _print_result(run, job.split)
+    if best is not None and received is None and not quiet:
+        with contextlib.suppress(KeyboardInterrupt):  # the run is saved, and its result is still to be printed
+            say(_against_baseline(best.validation_loss, job.split, run.model.text_config.level))
+    if end:
+        say(end, quiet)
+    say(f"Sample from it: charrnn sample {place}\nTrain longer:   {longer}", quiet)
+    return _print_result(run, job.split)
 
 
 def _against_baseline(loss: float, split: Split, unit: str) -> str:
-    """Return what the n-gram baseline reaches on the validation part, and how a model of this loss (nats) compares."""
+    """Return the loss of the n-gram baseline on the validation part, and how a model with ``loss`` (nats) compares."""
     from charrnn.config import BASELINE_ORDER
     from charrnn.inference.ngram import witten_bell
 
-    counted = split.train.ids[-_COUNTED:]
-    nats = witten_bell(counted, split.validation.ids, len(split.corpus.vocabulary), BASELINE_ORDER).nats
-    part = f", of the last {len(counted):,} characters of the training part" * (len(counted) < len(split.train))
-    stand = "better" if loss <= nats else "worse: train longer, or give it a larger --hidden-size"
-    return (f"Counting alone (order {BASELINE_ORDER}{part}) reaches {nats:.4f} nats/{unit}; this model is "
-            f"{abs(loss - nats):.4f} {stand}")
+    ids = split.train.ids[-_COUNTED:]
+    nats = witten_bell(ids, split.validation.ids, len(split.corpus.vocabulary), BASELINE_ORDER).nats
+    part = f", from the last {len(ids):,} characters of the training part" * (len(ids) < len(split.train))
+    verdict = "better" if loss <= nats else "worse; train longer, or choose a larger --hidden-size"
+    return (f"The n-gram baseline (order {BASELINE_ORDER}{part}) reaches {nats:.4f} nats/{unit}; this model is "
+            f"{abs(loss - nats):.4f} {verdict}")
 
 
 def _print_result(run: Run, split: Split) -> None:

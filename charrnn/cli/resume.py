@@ -21,26 +21,28 @@ from charrnn.errors import ConfigError
 @setting(TrainConfig, "steps")
 @click.option("--minutes", type=float, metavar="X", cls=Option, group="Length",
               help="Length of training in minutes, including those before the stop.")
+@setting(TrainConfig, "eval_every", unset="as before, or a twentieth of the plan")
 @setting(TrainConfig, "patience", unset="as before")
 @setting(TrainConfig, "threads", unset="as before, which gives the same bits")
 @click.option("--name", metavar="NEW", cls=Option, group="Saving", help="Start a new run of this name from this state.")
 @click.option("--overwrite", is_flag=True, cls=Option, group="Saving", help="Replace a run of that name.")
 @quiet
 def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | None, errors: str | None, fine_tune: bool,
-            epochs: float | None, steps: int | None, minutes: float | None, patience: int | None, threads: int | None,
-            name: str | None, overwrite: bool, quiet: bool) -> None:
-    """Go on with a training, exactly where it stood, to the end of its plan.
+            epochs: float | None, steps: int | None, minutes: float | None, eval_every: int | None, patience: int | None,
+            threads: int | None, name: str | None, overwrite: bool, quiet: bool) -> None:
+    """Resume a run exactly where it stopped and finish its planned steps.
 
-    RUN_OR_CHECKPOINT is a run folder, whose last.h5 is taken, or a checkpoint. --epochs, --steps and --minutes make the
-    plan longer; they count from the start of the run. Another state than the run's last one can only be gone on with
-    in a new run (--name).
+    RUN_OR_CHECKPOINT is a run folder, whose last.h5 is resumed, the name of a run in checkpoints/, or a checkpoint.
+    --epochs, --steps and --minutes make the plan longer; they count from the start of the run. A state that is not the
+    last one of its run needs a new run (--name).
 
-    With --fine-tune the weights are kept and all else begins anew, on the text that --corpus names: step, plan,
-    optimizer and vocabulary. A character that the model does not know gets fresh weights.
+    With --fine-tune the new run keeps only the weights. Step, plan, optimizer and vocabulary start from the beginning, on
+    the text that --corpus names. A character that the model does not know gets initial weights.
     """
-    length = TrainConfig(epochs=epochs, steps=steps, minutes=minutes, patience=patience, threads=threads)
+    length = TrainConfig(epochs=epochs, steps=steps, minutes=minutes, eval_every=eval_every, patience=patience,
+                         threads=threads)
     if fine_tune and not (corpus and name):
-        raise ConfigError("fine_tune", "needs the other text and a new run; give --corpus FILE and --name NEW")
+        raise ConfigError("fine_tune", "needs another text and a new run", "pass `corpus=FILE` and `name=NEW`")
 
     from charrnn.cli._loop import Printer, carry_out
     from charrnn.inference.locate import LAST, checkpoint_at
@@ -52,6 +54,6 @@ def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | Non
             job = prepare_fine_tuning(path, corpus, length, printer, name=name, encoding=encoding, errors=errors,
                                       overwrite=overwrite)
         else:
-            job = prepare_resume(path, length, printer, source=corpus or None, encoding=encoding, errors=errors, name=name,
+            job = prepare_resume(path, length, printer, corpus=corpus or None, encoding=encoding, errors=errors, name=name,
                                  overwrite=overwrite)
         carry_out(job, printer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
@@ -21,27 +22,33 @@ _NAME = re.compile(rf"{OWNER}-[0-9a-f]{{8}}\.tmp")
 _being_written: set[str] = set()
 
 
-def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview]) -> None:
+def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview], create_folder: bool = False) -> None:
     """Replace the file at ``path`` by one that contains ``pieces``, atomically.
 
-    The pieces are written to a temporary file in the same folder, which is then renamed. If ``path`` is a symbolic link,
-    the file that it leads to is replaced. Leftovers of killed writers are removed. Raises OSError if the file cannot be
-    written; then, as after an exception from ``pieces``, the old file is unchanged and the temporary file removed.
+    The pieces are written to a temporary file in the same folder, which is then renamed; with ``create_folder`` a missing
+    folder is created. If ``path`` is a symbolic link, the file that it leads to is replaced. Leftovers of killed writers
+    are removed. Raises OSError, which names ``path``, if the file cannot be written; then, as after an exception from
+    ``pieces``, the old file is unchanged and the temporary file removed.
     """
     target = Path(os.path.realpath(path))
+    if create_folder and not target.parent.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
     temporary = target.with_name(f".{target.name}.{owner()}-{secrets.token_hex(4)}.tmp")
     _being_written.add(temporary.name)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as file:
             for piece in pieces:
                 file.write(piece)
             file.flush()
             os.fsync(descriptor)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        os.replace(str(temporary), target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # nobody has heard of the temporary file
         raise
     finally:
         _being_written.discard(temporary.name)

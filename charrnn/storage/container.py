@@ -94,7 +94,7 @@ def to_pieces(manifest: Manifest, metadata: Mapping[str, Any], blocks: Mapping[s
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     """Save arrays and metadata at ``path``. See ``to_bytes`` and ``replace_file``."""
-    replace_file(path, [to_bytes(arrays, metadata)])
+    replace_file(path, [to_bytes(arrays, metadata)], create_folder=True)
 
 
 def read(path: str | Path, expected: Expected, largest: int | None = None, partial: bool = False,

@@ -1,4 +1,4 @@
-"""train and resume: what the commands of these names do, from Python."""
+"""train and resume: the commands of these names, for Python."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 from charrnn.config import ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.mpi import ranks
+from charrnn.nn.kernels import reporting_compilation
 from charrnn.text.corpus import Corpus
-from charrnn.training.events import OnEvent, Started, ignore
+from charrnn.training.events import CompilationStarted, OnEvent, Started, ignore
 from charrnn.training.keeper import Keeper, follow
-from charrnn.training.prepare import Job, TextSource, prepare, prepare_resume
+from charrnn.training.prepare import RESUMED_SETTINGS, Job, TextSource, prepare, prepare_resume
 from charrnn.training.run import Run
 from charrnn.training.signals import StopSignals
 from charrnn.training.trainer import Trainer
@@ -24,58 +25,57 @@ def train(source: TextSource, *, name: str | None = None, checkpoints: str | Pat
     """Train a model on a text, and keep the run in a folder, as ``charrnn train`` does.
 
     ``source`` is the name of a file (a string or a ``pathlib.Path``), several of them, or a ``Corpus``. ``settings`` are
-    those of ``TextConfig``, ``ModelConfig`` and ``TrainConfig``, by name; without a ``hidden_size`` a size is chosen for
-    the text and the length of the training, which is two minutes by default. The folder is ``checkpoints``/``name``.
-    ``on_event`` is called with each event of ``charrnn.training.events``.
+    the settings of ``TextConfig``, ``ModelConfig`` and ``TrainConfig``, by name. Without a ``hidden_size``, a size is
+    chosen for the text and the length of the training, which is two minutes by default. The folder is
+    ``checkpoints``/``name``. ``on_event`` is called with each event of ``charrnn.training.events``.
 
     Returns the run: ``run.model`` is its last state, ``run.best`` the one with the lowest validation loss. Ctrl-C stops
-    after a step and saves; then the run is not ``finished``, and ``resume`` continues it. Raises ConfigError, CorpusError,
-    RunError or TrainingError.
+    after a step and saves; then the run is not ``finished``, and ``resume`` continues it. SIGTERM and SIGHUP save, too, and
+    end the program. Raises ConfigError, CorpusError, RunError or TrainingError.
     """
     _refuse_ranks()
     text, model, training = (_pick(kind, settings) for kind in (TextConfig, ModelConfig, TrainConfig))
     if settings:
         raise TypeError(f"unknown setting {next(iter(settings))!r}")
     if text and isinstance(source, Corpus):
-        raise ConfigError(next(iter(text)), "belongs to the corpus, which is made already; give it to Corpus.from_text or "
-                                            "Corpus.read")
+        raise ConfigError(next(iter(text)), "belongs to the corpus, which already exists",
+                          "pass it to Corpus.from_text or Corpus.read")
     job = prepare(source, TextConfig(**text), model, TrainConfig(**training), on_event or ignore, name=name,
                   checkpoints=checkpoints, overwrite=overwrite)
     return _carried_out(job, on_event or ignore)
 
 
-def resume(path: str | Path, *, source: TextSource | None = None, name: str | None = None, overwrite: bool = False,
+def resume(path: str | Path, *, corpus: TextSource | None = None, name: str | None = None, overwrite: bool = False,
            on_event: OnEvent | None = None, **length: Any) -> Run:
-    """Continue a run exactly where it stopped, as ``charrnn resume`` does.
+    """Resume a run exactly where it stopped, as ``charrnn resume`` does.
 
     ``path`` is a run folder or a checkpoint. ``length`` may contain ``steps``, ``epochs`` or ``minutes``, counted from the
-    start of the run, ``patience`` and ``threads``. ``source`` is where the text is now, if it was moved. With ``name`` it
-    becomes a new run beside the old one. Returns the run, and raises errors, as ``train`` does.
+    start of the run, ``eval_every``, ``patience`` and ``threads``. ``corpus`` is where the text is now, if it was moved.
+    With ``name`` it becomes a new run beside the old one. Returns the run, and raises errors, as ``train`` does.
     """
     _refuse_ranks()
     for setting in length:
-        if setting not in ("steps", "epochs", "minutes", "patience", "threads"):
+        if setting not in RESUMED_SETTINGS:
             raise TypeError(f"{setting!r} cannot be changed when a run is resumed")
-    job = prepare_resume(path, TrainConfig(**length), on_event or ignore, source=source, name=name, overwrite=overwrite)
+    job = prepare_resume(path, TrainConfig(**length), on_event or ignore, corpus=corpus, name=name, overwrite=overwrite)
     return _carried_out(job, on_event or ignore)
 
 
 def carry_out(job: Job, on_event: OnEvent) -> int | None:
-    """Train until the run is finished or a signal arrives; return the number of the signal.
+    """Train until the run is finished or a signal arrives, and release its folder; return the number of the signal.
 
-    Raises RunError if the run could not be saved at the end.
+    Raises RunError if the run cannot be saved at its start or at its end.
     """
-    run, split, folder = job
-    folder.make()
-    on_event(Started(run))
-    with StopSignals(ranks()) as stop:
-        trainer = Trainer(run, split)
+    run, split, folder, lock, new = job
+    with lock, StopSignals(ranks()) as stop:
+        on_event(Started(run))
+        with reporting_compilation(lambda: on_event(CompilationStarted())):
+            trainer = Trainer(run, split)
         ranks().call(follow, run, split.corpus)
-        keeper = Keeper(run, trainer, folder, on_event)
+        keeper = Keeper(run, trainer, folder, on_event, new)
         keeper.train(stop)
         ranks().dismiss()
-    if keeper.unsaved:
-        raise RunError(f"{folder.path}: the run could not be saved at its end, step {run.step:,}; see the warning above")
+    keeper.require_saved()
     return stop.received
 
 
@@ -88,11 +88,11 @@ def _carried_out(job: Job, on_event: OnEvent) -> Run:
 
 def _refuse_ranks() -> None:
     if ranks().count > 1:
-        raise RunError("charrnn.train and charrnn.resume are for one process; among MPI ranks use the command line, or a "
-                       "Trainer on each rank")
+        raise RunError("charrnn.train and charrnn.resume are for one process, and this is a rank of an MPI job",
+                       "use the command line, or a Trainer on each rank")
 
 
 def _pick(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
-    """Take the settings of one config out of ``settings``."""
+    """Remove the settings of one config from ``settings``, and return them."""
     names = [item.name for item in dataclasses.fields(kind) if item.name in settings]
     return {name: settings.pop(name) for name in names}

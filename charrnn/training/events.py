@@ -1,4 +1,4 @@
-"""What a training tells its caller: events, passed to one function, ``on_event``. The library itself prints nothing."""
+"""The events of a training, which are passed to one function, ``on_event``. The library itself prints nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class BytesRead(NamedTuple):
-    """``number`` more bytes of the text were read, of ``size`` in all (0 if that is not known)."""
+    """``number`` more bytes of the text were read; ``size`` is the number of all bytes, 0 if it is unknown."""
 
     number: int
     size: int
@@ -33,21 +33,25 @@ class ModelChosen(NamedTuple):
 
 
 class RunMade(NamedTuple):
-    """A run was created and has not taken a step. ``batch_size`` was requested; that of the run may be smaller."""
+    """A run was created. ``batch_size`` is the requested number of streams; the run may have fewer."""
 
     run: Run
     batch_size: int
 
 
 class VocabularyChanged(NamedTuple):
-    """A model continues with the vocabulary of another text; ``known`` of its characters have trained weights."""
+    """A model gets the vocabulary of another text. It has trained weights for ``known`` of the characters."""
 
     known: int
     new_characters: list[str]
 
 
+class CompilationStarted(NamedTuple):
+    """The kernels are being compiled for this machine, because the cache does not contain them."""
+
+
 class PlanFixed(NamedTuple):
-    """A length in minutes became a number of steps. ``eval_every`` is the interval if it is not the usual one."""
+    """A length in minutes was converted to steps. ``eval_every`` is the interval if it is not a twentieth of the plan."""
 
     minutes: float
     steps: int
@@ -55,7 +59,7 @@ class PlanFixed(NamedTuple):
 
 
 class Started(NamedTuple):
-    """The first step comes next."""
+    """Training starts; the first step is next."""
 
     run: Run
 
@@ -67,8 +71,14 @@ class StepTaken(NamedTuple):
     step: Step
 
 
+class Saved(NamedTuple):
+    """The run was saved after ``step``, because the signal SIGUSR1 asked for it."""
+
+    step: int
+
+
 class Warned(NamedTuple):
-    """Something went wrong, or may not be as expected; training continues."""
+    """Something went wrong or may be unexpected; training continues. ``message`` has parameters in backticks."""
 
     message: str
 
@@ -77,4 +87,4 @@ OnEvent = Callable[[Any], None]
 
 
 def ignore(event: Any) -> None:
-    """Do nothing about an event."""
+    """Ignore an event."""

@@ -2,57 +2,82 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
+from charrnn.errors import RunError
 from charrnn.mpi import Ranks
 from charrnn.storage.atomic import remove_leftovers, replace_file
 from charrnn.text.corpus import Corpus
-from charrnn.training.events import OnEvent, StepTaken, Warned
+from charrnn.training.events import OnEvent, Saved, StepTaken, Warned
 from charrnn.training.metrics_table import MetricsTable
 from charrnn.training.run import Run
-from charrnn.training.run_folder import RunFolder
+from charrnn.training.run_folder import Inherited, RunFolder
 from charrnn.training.signals import StopSignals
 from charrnn.training.trainer import Trainer
+
+_PAUSES = (5.0,) * 12
+"""Seconds between the attempts to save a run at its end, if that fails."""
 
 
 class Keeper:
     """Takes a run through its steps and keeps it in its folder.
 
-    If the run cannot be saved, training continues, and a later save tries again.
+    ``new`` is what a new run inherits, None for a run that is resumed in its folder. If the run cannot be saved later than
+    at the start, training continues, and a later save tries again.
     """
 
-    def __init__(self, run: Run, trainer: Trainer, folder: RunFolder, on_event: OnEvent) -> None:
+    def __init__(self, run: Run, trainer: Trainer, folder: RunFolder, on_event: OnEvent, new: Inherited | None = None
+                 ) -> None:
         self.run = run
         self.trainer = trainer
         self.folder = folder
         self.on_event = on_event
         for path in (folder.best, folder.last):
             remove_leftovers(path)
-        self.metrics = MetricsTable(folder.metrics, run.step)
-        self.saved_step = run.step if run.step and folder.last.exists() else None
-        """The step of the last save, None before the first."""
-        self.unsaved = False
-        """Whether the last save failed."""
+        self.metrics = MetricsTable(folder.metrics, run.step, folder.metrics if new is None else new.metrics)
+        self.unsaved: str | None = None
+        """Why the last save failed, None if it succeeded."""
+        self.elsewhere: Path | None = None
+        """The folder in which the run was saved at its end, because that failed in its own."""
+        self._replaces = new is not None  # until the first save, the folder may contain another run
+        self._pending_best = None if new is None else new.best  # a checkpoint that is still to be written to best.h5
         self._tried_step: int | None = None
         self._tried_at = time.monotonic()
-        self._replaces = True  # until the first save, the folder may contain another run
-        self._pending_best: bytes | None = None  # a checkpoint that could not be written to best.h5
+        record, has_best = run.best_record, new is None and folder.best.exists()
+        self._last_step = run.step  # of last.h5 and of best.h5
+        self._best_step = record.step if record is not None and has_best else None
+        if record is not None and record.step == run.step and not has_best:
+            self._pending_best = run.to_bytes()
 
     def train(self, stop: StopSignals) -> None:
-        """Train until the run is finished or a signal arrives; the run is saved at the end in any case."""
-        run, record = self.run, self.run.best_record
-        self.save(best=record is not None and record.step == run.step and not self.folder.best.exists())
+        """Train until the run is finished or a signal arrives; the run is saved at the end in any case.
+
+        Raises RunError if the first save fails, before the first step.
+        """
+        run = self.run
+        if not self._try():
+            raise RunError(f"{self.folder.path}: cannot be saved ({self.unsaved})",
+                           "free some space, or choose another folder")
         while not run.finished and not stop.agreed():
             started = time.perf_counter()
             step = self.trainer.step()
             self.metrics.add(step, run, time.perf_counter() - started)
             if step.fault is not None:
                 self.on_event(Warned(step.fault))
-            if step.validation_loss is not None or self._is_due():
-                self.save(best=step.is_best)
+            is_requested = stop.save_requested()
+            if step.validation_loss is not None or is_requested or self._is_due():
+                is_saved = self.save(best=step.is_best)
+                if is_requested and is_saved:
+                    self.on_event(Saved(run.step))
             self.on_event(StepTaken(run, step))
         if self._tried_step != run.step:
             self.save()
+        if self.unsaved is not None:
+            self._rescue(stop)
 
     def _is_due(self) -> bool:
         """Return whether it is time for a save between two evaluations."""
@@ -60,39 +85,96 @@ class Keeper:
         return ((config.checkpoint_every is not None and self.run.step % config.checkpoint_every == 0)
                 or time.monotonic() - self._tried_at >= 60 * config.checkpoint_minutes)
 
-    def save(self, best: bool = False) -> None:
-        """Write the metrics, then ``best.h5`` if this state is the best, then ``last.h5``.
+    def save(self, best: bool = False) -> bool:
+        """Save the run, also as ``best.h5`` if this state is the best; warn if that fails, and return whether it did not.
 
-        In this order a resumed run finds the rows of all its steps, and the best state. A best state that could not be
-        written is kept, and written before a later ``last.h5``. The first save writes ``last.h5`` first, because it may
-        replace another run, which stays complete until then.
+        A best state that could not be written is kept, and written before a later ``last.h5``.
+        """
+        if best:
+            self._pending_best = self.run.to_bytes()
+        if self._try():
+            return True
+        continues = "" if self.run.finished else "training continues, "
+        self.on_event(Warned(f"{self.folder.path}: step {self.run.step:,} cannot be saved ({self.unsaved}); {continues}"
+                             f"{self._kept()}"))
+        return False
+
+    def _try(self) -> bool:
+        """Try to save the run; return whether that succeeded."""
+        self._tried_step = self.run.step
+        self._tried_at = time.monotonic()
+        try:
+            self._write()
+        except OSError as error:
+            self.unsaved = error.strerror or str(error)
+        else:
+            self.unsaved = None
+        return self.unsaved is None
+
+    def _write(self) -> None:
+        """Write the metrics, then ``best.h5`` if it is to change, then ``last.h5``. Raises OSError.
+
+        In this order a resumed run finds the rows of all its steps, and the best state. The first save of a new run writes
+        ``last.h5`` first, because it may replace another run, which stays complete until then.
         """
         run, folder = self.run, self.folder
-        self.unsaved = False
-        self._tried_step = run.step
-        self._tried_at = time.monotonic()
-        best_state = self._pending_best
+        if self._replaces:
+            replace_file(folder.last, [run.to_bytes()])
+            folder.best.unlink(missing_ok=True)
+        self.metrics.flush()
+        if self._pending_best is not None:
+            replace_file(folder.best, [self._pending_best])
+            self._pending_best = None
+            self._best_step = run.best_record and run.best_record.step
+        if not self._replaces:
+            replace_file(folder.last, [run.to_bytes()])
+        self._replaces = False
+        self._last_step = run.step
+
+    def _kept(self) -> str:
+        """Return what the folder contains, in words."""
+        files = {self.folder.last: self._last_step, self.folder.best: self._best_step}
+        kept = [f"{file.name} is of step {step:,}" for file, step in files.items() if step is not None and file.exists()]
+        return " and ".join(kept) or "nothing is saved"
+
+    def _rescue(self, stop: StopSignals) -> None:
+        """Save the run, which could not be saved at its end: try again for a while, then in another folder."""
+        if stop.received is None:
+            self.on_event(Warned(f"trying again for {sum(_PAUSES):.0f} seconds"))
+        for seconds in _PAUSES:
+            if stop.received is not None:  # whoever stops a training may not wait
+                break
+            time.sleep(seconds)
+            if self._try():
+                return
+        for parent in (Path.home, Path.cwd, tempfile.gettempdir):
+            with contextlib.suppress(OSError, RuntimeError):  # there may be no such folder
+                self.elsewhere = self._save_in(Path(parent()))
+                return
+
+    def _save_in(self, parent: Path) -> Path:
+        """Save the run in a new folder in ``parent``, and return that. Raises OSError."""
+        place = RunFolder(tempfile.mkdtemp(prefix=f"{self.folder.path.name}-", dir=parent))
         try:
-            if best:
-                best_state = run.to_bytes()
-            if self._replaces:
-                run.save(folder.last)
-                if run.best_record is None:
-                    folder.best.unlink(missing_ok=True)
-            self.metrics.flush()
-            if best_state is not None:
-                replace_file(folder.best, [best_state])
-                best_state = None
-            if not self._replaces:
-                run.save(folder.last)
-            self._replaces = False
-            self.saved_step = run.step
-        except OSError as error:
-            self.unsaved = True
-            kept = "nothing is saved yet" if self.saved_step is None else f"the last save is of step {self.saved_step:,}"
-            self.on_event(Warned(f"{folder.path}: step {run.step:,} cannot be saved ({error.strerror or error}); "
-                                 f"{'' if run.finished else 'training goes on, '}{kept}"))
-        self._pending_best = best_state
+            replace_file(place.last, [self.run.to_bytes()])
+            self.metrics.save_copy(place.metrics)
+            if self._pending_best is not None:
+                replace_file(place.best, [self._pending_best])
+            elif self.folder.best.exists():
+                shutil.copyfile(self.folder.best, place.best)
+        except OSError:
+            shutil.rmtree(place.path, ignore_errors=True)
+            raise
+        return place.path
+
+    def require_saved(self) -> None:
+        """Raise RunError if the run is not saved in its folder; the message says where it is saved."""
+        if self.unsaved is None:
+            return
+        fault = f"{self.folder.path}: step {self.run.step:,} could not be saved ({self.unsaved})"
+        if self.elsewhere is None:
+            raise RunError(f"{fault}, nor in another folder; {self._kept()}")
+        raise RunError(f"{fault}; it is saved in {self.elsewhere}", "resume it there")
 
 
 def follow(run: Run, corpus: Corpus, ranks: Ranks) -> None:

@@ -15,7 +15,7 @@ _ROWS = 50
 
 
 class Row(NamedTuple):
-    """What the cells show: a step of ``run``, the seconds of all steps so far, and the speed since the last row."""
+    """The content of a row: a step of ``run``, the seconds of all steps so far, and the speed since the last row."""
 
     run: Run
     step: Step
@@ -33,60 +33,67 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "gradient_norm": lambda row: f"{row.step.gradient_norm:.4g}",
     "characters_per_second": lambda row: f"{row.characters_per_second:.0f}",
 }
-"""The columns: a name, and the text of a cell."""
+"""The columns: their names, and functions that return the text of a cell."""
 
 
 def rows_every(eval_every: int) -> int:
-    """Return the number of steps from one row to the next: at most fifty rows from one evaluation to the next."""
+    """Return the number of steps from one row to the next, so that there are at most fifty rows for each evaluation."""
     return math.ceil(eval_every / _ROWS)
 
 
 class MetricsTable:
-    """The table at ``path``, continued after ``step``: rows of later steps, which will be taken again, are removed.
+    """The table at ``path``, with the rows of ``old`` up to ``step``; later steps will be taken again, with other rows.
 
-    A table with other columns gets the present ones; cells that it lacks stay empty. ``seconds`` is the time of all steps
-    and evaluations so far. Rows are kept back until ``flush``.
+    ``old`` is ``path`` for a table that is continued, another table to copy rows from, or None for an empty one. If the
+    columns of ``old`` are not the present ones, its rows are converted; cells that it lacks stay empty. ``seconds`` is the
+    time of all steps and evaluations so far. New rows are kept in memory until ``flush``.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, old: Path | None) -> None:
         self.path = path
         self.seconds = 0.0
         self._size = 0
         self._pending = _line(COLUMNS)
-        for row, size in _rows(path):
+        for row, size in _rows(old) if old is not None else ():
             if int(row["step"]) > step:
                 break
             self.seconds = float(row["seconds"])
-            if list(row) == list(COLUMNS):
+            if list(row) == list(COLUMNS) and old == path:
                 self._size, self._pending = size, ""
-            else:  # the table is written again, with the present columns
+            else:  # the rows are written again, with the present columns
                 self._pending += _line(row.get(name, "") for name in COLUMNS)
         self._characters = 0
         self._training_seconds = 0.0
 
     def add(self, step: Step, run: Run, seconds: float) -> None:
-        """Note a step of ``run`` that took ``seconds``, with its evaluation."""
+        """Add a step of ``run`` that took ``seconds``, including its evaluation."""
         self.seconds += seconds
         self._training_seconds += step.seconds
         self._characters += run.config.batch_size * run.config.seq_len
-        if step.validation_loss is None and step.number % rows_every(run.config.eval_every or 1):
+        if step.validation_loss is None and step.number % rows_every(run.eval_every):
             return
         row = Row(run, step, self.seconds, self._characters / self._training_seconds)
         self._pending += _line(text(row) for text in COLUMNS.values())
         self._characters, self._training_seconds = 0, 0.0
 
     def flush(self) -> None:
-        """Write the pending rows to disk. Raises OSError; then they are kept."""
+        """Write the pending rows to disk. Raises OSError if that fails; the rows stay pending."""
         with open(self.path, "ab") as file:
             if file.tell() < self._size:  # the table was removed
                 self._size, self._pending = 0, _line(COLUMNS) + self._pending
             data = self._pending.encode()
-            file.truncate(self._size)  # rows of steps that are taken again, or an incomplete row
+            file.truncate(self._size)  # removes rows of steps that will be taken again, and an incomplete row
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         self._size += len(data)
         self._pending = ""
+
+    def save_copy(self, path: Path) -> None:
+        """Write the whole table to ``path``, as far as it can be read, with the rows that are pending. Raises OSError."""
+        written = b"".join(_lines(self.path))[:self._size] or _line(COLUMNS).encode()
+        pending = self._pending.removeprefix(_line(COLUMNS)).encode()
+        path.write_bytes(written + pending)
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -111,7 +118,7 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, str], int]]:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """Return the lines of a file with their ends; none if it cannot be read."""
+    """Return the lines of a file with their line ends, or no lines if it cannot be read."""
     try:
         return path.read_bytes().splitlines(keepends=True)
     except OSError:

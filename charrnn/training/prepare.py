@@ -1,23 +1,25 @@
-"""Everything that comes before the first step: read the text, split it, choose the model, fix the plan."""
+"""Everything before the first step: read the text, split it, choose the model, fix the plan, lock the folder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from charrnn.config import CHOSEN, ModelConfig, TextConfig, TrainConfig
-from charrnn.errors import ConfigError, RunError
-from charrnn.inference.language_model import is_only_a_model
+from charrnn.errors import ConfigError, CorpusError, RunError
+from charrnn.inference.language_model import file_metadata
 from charrnn.inference.locate import LAST, checkpoint_at
 from charrnn.mpi import ranks
-from charrnn.nn.kernels import kernels_name
+from charrnn.nn.kernels import kernels_name, reporting_compilation
 from charrnn.nn.parallel import environment
 from charrnn.text.corpus import Corpus, OnBytes, Split
 from charrnn.text.files import STANDARD_INPUT, join_names
 from charrnn.training.events import (
     BytesRead,
+    CompilationStarted,
     ModelChosen,
     OnEvent,
     PlanFixed,
@@ -28,8 +30,9 @@ from charrnn.training.events import (
 )
 from charrnn.training.metrics_table import MetricsTable
 from charrnn.training.recipe import choose_model
-from charrnn.training.run import EVALUATIONS, Run, default_threads, steps_of
-from charrnn.training.run_folder import RunFolder
+from charrnn.training.run import Run, default_threads, steps_of
+from charrnn.training.run_folder import Inherited, RunFolder, inherit
+from charrnn.training.run_lock import RunLock
 from charrnn.training.schema import Source
 from charrnn.training.trainer import fix_plan
 
@@ -37,94 +40,104 @@ TextSource = Corpus | str | Path | Sequence[str | Path]
 """A text: a corpus, or the names of files; see ``Corpus.read``."""
 
 
+RESUMED_SETTINGS = ("steps", "epochs", "minutes", "eval_every", "patience", "threads")
+"""The settings that may change when a run is resumed."""
+
+
 class Job(NamedTuple):
-    """A run that is ready for its next step, the parts of its text, and the folder in which it is kept."""
+    """A run that is ready for its next step, the parts of its text, and the folder in which it is kept.
+
+    ``lock`` keeps other processes from training in the folder until it is released. ``new`` is what a new run inherits,
+    None for a run that is resumed in its folder.
+    """
 
     run: Run
     split: Split
     folder: RunFolder
+    lock: RunLock
+    new: Inherited | None
 
 
 def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping[str, Any], train_config: TrainConfig,
             on_event: OnEvent, *, name: str | None = None, checkpoints: str | Path = "checkpoints",
             overwrite: bool = False) -> Job:
-    """Prepare a new run. If ``model_settings`` contains no hidden size, it and the dropout are chosen for the text.
+    """Prepare a new run. If ``model_settings`` contains no hidden size, the size and the dropout are chosen for the text.
 
-    Raises ConfigError, CorpusError or RunError if something is wrong with the settings, the text or the folder.
+    Raises ConfigError, CorpusError or RunError if the settings, the text or the folder cannot be used.
     """
     model_config = ModelConfig(**model_settings)
-    folder = None if name is None else RunFolder.at(checkpoints, name, overwrite)
-    corpus = read(source, text_config, on_event)
-    split = corpus.split(train_config.validation, train_config.test)
-    cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
-    model_config = choose_model(model_config, model_settings, train_config, len(split.train), len(corpus.vocabulary),
-                                cores, kernels_name("float32"))
-    if folder is None:
-        name = f"{corpus.name}-{model_config.cell}-{model_config.hidden_size}"
-        folder = RunFolder.at(checkpoints, name, overwrite)
-    run = Run.start(split, model_config, train_config)
-    on_event(TextRead(corpus))
-    if "hidden_size" not in model_settings:
-        on_event(ModelChosen(model_config, tuple(name for name in CHOSEN if name not in model_settings)))
-    on_event(RunMade(run, train_config.batch_size))
-    if run.config.steps is None:
-        fix_minutes(run, split, on_event)
-    return _job(run, split, folder)
+    with ExitStack() as stack:
+        if name is not None:
+            folder, lock = _claim(stack, RunFolder.at(checkpoints, name), overwrite, on_event,
+                                  lambda old: old.names == _names(source))
+        corpus = read(source, text_config, on_event)
+        split = corpus.split(train_config.validation, train_config.test)
+        cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
+        model_config = choose_model(model_config, model_settings, train_config, len(split.train), len(corpus.vocabulary),
+                                    cores, kernels_name("float32"))
+        if name is None:
+            name = f"{corpus.name}-{model_config.cell}-{model_config.hidden_size}"
+            folder, lock = _claim(stack, RunFolder.at(checkpoints, name), overwrite, on_event,
+                                  lambda old: old.fingerprint == corpus.fingerprint)
+        run = Run.start(split, model_config, train_config)
+        on_event(TextRead(corpus))
+        if "hidden_size" not in model_settings:
+            on_event(ModelChosen(model_config, tuple(name for name in CHOSEN if name not in model_settings)))
+        on_event(RunMade(run, train_config.batch_size))
+        if run.config.steps is None:
+            fix_minutes(run, split, on_event)
+        return _job(stack, run, split, folder, lock, Inherited())
 
 
-def prepare_resume(path: str | Path, length: TrainConfig, on_event: OnEvent, *, source: TextSource | None = None,
+def prepare_resume(path: str | Path, length: TrainConfig, on_event: OnEvent, *, corpus: TextSource | None = None,
                    encoding: str | None = None, errors: str | None = None, name: str | None = None,
                    overwrite: bool = False) -> Job:
     """Prepare a saved run to take its next step.
 
-    ``length`` contains the settings that may change: the length, patience and threads. ``source`` is where the text is
-    now, if it was moved. With ``name`` it becomes a new run beside the old one. Raises RunError, CheckpointError,
-    CorpusError or ConfigError if that is not possible.
+    ``length`` contains the settings that may change (``RESUMED_SETTINGS``). ``corpus`` is where the text is now, if it was
+    moved; ``encoding`` and ``errors`` say how it is read there. With ``name`` it becomes a new run beside the old one.
+    Raises RunError, CheckpointError, CorpusError or ConfigError if that is not possible.
     """
+    for setting, value in (("encoding", encoding), ("errors", errors)):
+        if value is not None and corpus is None:
+            raise ConfigError(setting, "applies only to a text that is passed as `corpus`", "pass `corpus` too")
     path = checkpoint_at(path, LAST)
     old = RunFolder.of(path)
-    folder = old if name is None else _new_folder(old, name, overwrite)
-    if (folder is None or (name is None and path.name != LAST)) and not is_only_a_model(path):
-        raise RunError(f"{path}: is not the last state of a run; give --name NEW to start a new run from it")
-    run = Run.load(path)
-    assert folder is not None  # a file of a model alone was refused
-    if source is None:
-        corpus = corpus_of(run.source, run.model.text_config, path, "name a file with that text with --corpus",
-                           _on_bytes(on_event))
-    else:
-        corpus = read(source, changed(run.model.text_config, encoding, errors), on_event)
-    if run.source.fingerprint != corpus.fingerprint:
-        raise RunError(f"{join_names(corpus.sources) or 'the text'}: is not the text this run was trained on "
-                       f"({run.source.characters:,} characters then, {len(corpus):,} now); name that one with --corpus, or "
-                       f"learn this one with --corpus FILE --fine-tune --name NEW")
-    run.source = run.source._replace(names=corpus.sources)
-    if not isinstance(source, Corpus):
-        run.model.text_config = corpus.text_config
-    split = run.split(corpus)
-    _continue_here(run, length, on_event)
-    _change_plan(run, split, length, old or folder, on_event)
-    if name is not None:
-        folder.begin_with(run, old)
-    return _job(run, split, folder)
+    if name is None and old is not None and path == old.best and _step_at(old.best) == _step_at(old.last):
+        path = old.last  # the best state is the last one
+    if name is None and (old is None or path != old.last):
+        Run.load(path)  # its error comes first if there is no run in the file
+        raise RunError(f"{path}: is not the last state of a run", "choose a `name` for a new run that starts from it")
+    with ExitStack() as stack:
+        if name is not None:
+            folder, lock = _claim(stack, _beside(old, name), overwrite, on_event)
+        elif old is not None:
+            folder, lock = old, _lock(stack, old, on_event)
+        run = Run.load(path)
+        split = _text_of(run, path, corpus, changed(run.model.text_config, encoding, errors), on_event)
+        _continue_here(run, length, on_event)
+        _change_plan(run, split, length, old or folder, on_event)
+        return _job(stack, run, split, folder, lock, None if name is None else inherit(run, old))
 
 
 def prepare_fine_tuning(path: str | Path, source: TextSource, length: TrainConfig, on_event: OnEvent, *, name: str,
                         encoding: str | None = None, errors: str | None = None, overwrite: bool = False) -> Job:
     """Prepare a new run that starts from the weights of another and learns another text."""
     path = checkpoint_at(path, LAST)
-    folder = _new_folder(RunFolder.of(path), name, overwrite)
-    old = Run.load(path)
-    corpus = read(source, changed(old.model.text_config, encoding, errors), on_event)
-    config = replace(old.config, steps=length.steps, epochs=length.epochs, minutes=length.minutes, eval_every=None,
-                     threads=length.threads or old.config.threads)
-    split = corpus.split(config.validation, config.test)
-    run, new_characters = Run.start_from(old.model, split, config)
-    on_event(TextRead(corpus))
-    on_event(VocabularyChanged(len(corpus.vocabulary) - len(new_characters), new_characters))
-    on_event(RunMade(run, config.batch_size))
-    if run.config.steps is None:
-        fix_minutes(run, split, on_event)
-    return _job(run, split, folder)
+    with ExitStack() as stack:
+        folder, lock = _claim(stack, _beside(RunFolder.of(path), name), overwrite, on_event)
+        old = Run.load(path)
+        corpus = read(source, changed(old.model.text_config, encoding, errors), on_event)
+        config = replace(old.config, steps=length.steps, epochs=length.epochs, minutes=length.minutes,
+                         eval_every=length.eval_every, threads=length.threads or old.config.threads)
+        split = corpus.split(config.validation, config.test)
+        run, new_characters = Run.start_from(old.model, split, config)
+        on_event(TextRead(corpus))
+        on_event(VocabularyChanged(len(corpus.vocabulary) - len(new_characters), new_characters))
+        on_event(RunMade(run, config.batch_size))
+        if run.config.steps is None:
+            fix_minutes(run, split, on_event)
+        return _job(stack, run, split, folder, lock, Inherited())
 
 
 def read(source: TextSource, text_config: TextConfig, on_event: OnEvent) -> Corpus:
@@ -133,6 +146,25 @@ def read(source: TextSource, text_config: TextConfig, on_event: OnEvent) -> Corp
         return source
     sources = [source] if isinstance(source, (str, Path)) else source
     return Corpus.read(*sources, text_config=text_config, on_bytes=_on_bytes(on_event))
+
+
+def _text_of(run: Run, path: Path, source: TextSource | None, text_config: TextConfig, on_event: OnEvent) -> Split:
+    """Return the parts of the text of a run, read from ``source`` or from the files that the checkpoint names."""
+    if source is None:
+        try:
+            corpus = corpus_of(run.source, run.model.text_config, path, "pass it as `corpus`", _on_bytes(on_event))
+        except CorpusError as error:
+            raise CorpusError(error.message, "if the text was moved, pass it as `corpus`") from error
+    else:
+        corpus = read(source, text_config, on_event)
+    if run.source.fingerprint != corpus.fingerprint:
+        raise RunError(f"{join_names(corpus.sources) or 'the text'}: is not the text this run was trained on "
+                       f"({run.source.characters:,} characters then, {len(corpus):,} now)",
+                       "pass the right one as `corpus`, or learn this one with `fine_tune=True`")
+    run.source = run.source._replace(names=corpus.sources)
+    if not isinstance(source, Corpus):
+        run.model.text_config = corpus.text_config
+    return run.split(corpus)
 
 
 def corpus_of(source: Source, text_config: TextConfig, place: str | Path, advice: str, on_bytes: OnBytes | None = None
@@ -148,57 +180,87 @@ def corpus_of(source: Source, text_config: TextConfig, place: str | Path, advice
 
 
 def changed(text_config: TextConfig, encoding: str | None, errors: str | None) -> TextConfig:
-    """Return the settings with another encoding, or another treatment of errors, if one is given."""
+    """Return the settings with another ``encoding`` and other ``errors``, unless these are None."""
     return replace(text_config, encoding=encoding or text_config.encoding, errors=errors or text_config.errors)
 
 
 def fix_minutes(run: Run, split: Split, on_event: OnEvent, minutes: float | None = None, spent: float = 0.0) -> None:
-    """Turn a length in minutes into a number of steps, on all ranks."""
+    """Convert a length in minutes to a number of steps, on all ranks."""
     minutes, eval_every = minutes or run.config.minutes or 0.0, run.config.eval_every
     ranks().call(fix_plan, run, split.corpus, minutes, spent)
-    fix_plan(run, split, minutes, spent)
-    usual = eval_every or -(-run.planned // EVALUATIONS) == run.config.eval_every
-    on_event(PlanFixed(minutes, run.planned, None if usual else run.config.eval_every))
+    with reporting_compilation(lambda: on_event(CompilationStarted())):
+        fix_plan(run, split, minutes, spent)
+    on_event(PlanFixed(minutes, run.planned, run.config.eval_every if eval_every is None else None))
 
 
-def _job(run: Run, split: Split, folder: RunFolder) -> Job:
+def _lock(stack: ExitStack, folder: RunFolder, on_event: OnEvent) -> RunLock:
+    """Lock a folder until ``stack`` is left, unless ``_job`` takes the lock over."""
+    lock = stack.enter_context(RunLock(folder.path))
+    if not lock.is_supported:
+        on_event(Warned(f"{folder.path}: cannot be locked on this system; do not train this run in two processes"))
+    return lock
+
+
+def _claim(stack: ExitStack, folder: RunFolder, overwrite: bool, on_event: OnEvent,
+           is_same_text: Callable[[Source], bool] = lambda _: True) -> tuple[RunFolder, RunLock]:
+    """Lock the folder of a new run. Raises RunError if it contains a run, unless ``overwrite``."""
+    lock = _lock(stack, folder, on_event)
+    if not overwrite:
+        folder.refuse_run(is_same_text)
+    return folder, lock
+
+
+def _job(stack: ExitStack, run: Run, split: Split, folder: RunFolder, lock: RunLock, new: Inherited | None) -> Job:
     run.folder = folder.path
-    return Job(run, split, folder)
+    stack.pop_all()
+    return Job(run, split, folder, lock, new)
+
+
+def _names(source: TextSource) -> tuple[str, ...]:
+    if isinstance(source, Corpus):
+        return source.sources
+    return (str(source),) if isinstance(source, (str, Path)) else tuple(map(str, source))
+
+
+def _step_at(path: Path) -> int | None:
+    """Return the step of the run in a checkpoint, None if there is no such file."""
+    return file_metadata(path).get("step") if path.exists() else None
 
 
 def _on_bytes(on_event: OnEvent) -> OnBytes:
     return lambda count, size: on_event(BytesRead(count, size))
 
 
-def _new_folder(old: RunFolder | None, name: str, overwrite: bool) -> RunFolder:
-    return RunFolder.at(old.path.resolve().parent if old else Path("checkpoints"), name, overwrite)
+def _beside(old: RunFolder | None, name: str) -> RunFolder:
+    """Return the folder of a new run that starts from a run in the folder ``old``."""
+    return RunFolder.at(old.path.resolve().parent if old else Path("checkpoints"), name)
 
 
 def _continue_here(run: Run, length: TrainConfig, on_event: OnEvent) -> None:
-    """Adopt the present machine, thread count and patience; warn if the bits may differ."""
+    """Record the present machine, number of threads and patience; warn if the result may differ in its last bits."""
     threads = min(length.threads or run.config.threads or 1, run.config.batch_size)
     before, now = run.environment, environment(run.model.network.dtype)
-    differences = [f"{name} was {before[name]!r} and is {now.get(name)!r}"
-                   for name in before if now.get(name) != before[name]]
-    if threads != run.config.threads:
-        differences.append(f"threads were {run.config.threads} and are {threads}")
-    if differences:
-        on_event(Warned(f"{', '.join(differences)}; the result may differ in its last bits"))
+    changes = {name: (value, now.get(name)) for name, value in before.items()}
+    changes["threads"] = run.config.threads, threads  # type: ignore[assignment]
+    shown = [f"{name} from {old} to {new}" for name, (old, new) in changes.items() if new != old]
+    if shown:
+        on_event(Warned(f"changed since the last save: {', '.join(shown)}; the result may differ in its last bits"))
     run.environment = now
     run.config = replace(run.config, threads=threads,
                          patience=run.config.patience if length.patience is None else length.patience)
 
 
 def _change_plan(run: Run, split: Split, length: TrainConfig, folder: RunFolder, on_event: OnEvent) -> None:
-    if length.steps is not None or length.epochs is not None:
-        run.plan(length.steps or steps_of(length.epochs or 0, run.source.windows))
-    elif length.minutes is not None:
-        spent = MetricsTable(folder.metrics, run.step).seconds
+    run.config = replace(run.config, eval_every=length.eval_every or run.config.eval_every)
+    if length.minutes is None:
+        steps = run.planned if length.epochs is None else steps_of(length.epochs, run.source.windows)
+        run.plan(length.steps or steps)
+    else:
+        spent = MetricsTable(folder.metrics, run.step, folder.metrics).seconds
         if run.step and not spent:
-            raise ConfigError("minutes", f"count from the start of the run, and {folder.metrics} does not say how many "
-                                         f"are over; give --steps")
+            raise ConfigError("minutes", f"counts from the start of the run, and {folder.metrics} does not say how many "
+                                         f"minutes are over", "pass `steps` instead")
         fix_minutes(run, split, on_event, length.minutes, spent)
-    if run.out_of_patience:
-        best = run.best_record
-        on_event(Warned(f"there was no better than step {best and best.step} for {run.config.patience} evaluations, "
-                        f"so this run does not go on; give a larger --patience"))
+    if run.out_of_patience and (length.steps or length.epochs or length.minutes):
+        on_event(Warned(f"this run does not continue, because it is out of patience (`patience={run.config.patience}`); "
+                        f"raise `patience`"))

@@ -1,7 +1,7 @@
-"""Recipe: the size of a model, and what it drops, for a text, a length of training and a machine.
+"""Recipe: the size of a model and its dropout, for a text, a length of training and a machine.
 
-The rules were found by experiments on Tiny Shakespeare; docs/recipes.md shows the figures. They use no clock, so
-that a command makes the same choice wherever the number of cores and the kernels are the same.
+The rules come from experiments on Tiny Shakespeare; docs/recipes.md shows the figures. They use no clock, so a command
+makes the same choice on every machine with the same number of cores and the same kernels.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _SPEED = {"compiled": 75e9, "reference": 45e9}
 """Assumed floating-point operations per second of a core in a training step, by the kernels."""
 
 _PASSES = 2.5
-"""A size is chosen only if it is trained for this number of passes over the text, or long enough for the next rule."""
+"""A size is chosen only if there is time for this number of passes over the text, or enough for the next rule."""
 
 _CHARACTERS_PER_WEIGHT = 8.0
-"""A size is also chosen if it is trained on this number of characters for each of its weights."""
+"""A size is also chosen if there is time to train on this number of characters for each of its weights."""
 
 _WEIGHTS_PER_CHARACTER = 1.5
-"""With more weights for each character of the text, a model memorizes it."""
+"""With more weights than this for each character of the text, a model memorizes it."""
 
 _PASSES_WITHOUT_DROPOUT = 4
 _DROPPED_PER_PASS = 0.03
-"""The fraction of outputs and recurrent weights that is dropped grows by this with each further pass."""
+"""With each further pass, the fraction of outputs and of recurrent weights that is dropped grows by this."""
 
 _MOST_DROPPED = 0.5
 """The largest fraction that is dropped."""
@@ -36,7 +36,7 @@ _MOST_DROPPED = 0.5
 
 def characters_read(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int,
                     kernels: str) -> float:
-    """Return about how many characters a training reads; ``_SPEED`` converts minutes."""
+    """Return the approximate number of characters that a training reads; ``_SPEED`` converts minutes."""
     if train.epochs is not None:
         return train.epochs * characters
     if train.steps is not None:
@@ -46,16 +46,16 @@ def characters_read(model: ModelConfig, train: TrainConfig, characters: int, voc
 
 
 def weight_count(model: ModelConfig, vocabulary_size: int) -> int:
-    """Return the number of weights that are multiplied for each character; those that ids select are not."""
+    """Return the number of weights that are multiplied for each character; weights that ids select are not."""
     gates, size = len(CELLS[model.cell].GATES), model.hidden_size
     return gates * (size * size * (2 * model.layers - 1) + size * (model.embedding_size or 0)) + size * vocabulary_size
 
 
 def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig, characters: int, vocabulary_size: int,
                  cores: int, kernels: str) -> ModelConfig:
-    """Return ``model`` with the hidden size and the dropout that suit the training part and the length of the training.
+    """Return ``model`` with the hidden size and the dropout for the size of the training part and the length of training.
 
-    Settings that are ``given`` stay. With a given hidden size everything stays.
+    The settings in ``given`` do not change; if the hidden size is among them, no setting does.
     """
     if "hidden_size" in given:
         return model

@@ -1,11 +1,10 @@
-"""Run: the complete state of a training run at one moment; the object that training saves."""
+"""Run: the complete state of a training run at one moment, which is what training saves."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,29 +28,21 @@ from charrnn.storage.atomic import replace_file
 from charrnn.storage.container import Manifest
 from charrnn.text.corpus import Corpus, Split
 from charrnn.text.windows import Windows
+from charrnn.training import schema
 from charrnn.training.optimizers import Optimizer, make_optimizer
-from charrnn.training.schema import (
-    Record,
-    Source,
-    arrays_of,
-    block_names,
-    check_values,
-    expected_arrays,
-    metadata_of,
-    source_from,
-)
+from charrnn.training.schema import Record, Source
 
 EVALUATIONS = 20
-"""Number of evaluations in a plan for which no ``eval_every`` is given."""
+"""Number of evaluations in a plan if no ``eval_every`` is set."""
 
 _MOST_EVALUATIONS = 100_000
 _STREAMS_PER_THREAD = 8
 _SMOOTHING = 0.01
-_NOT_FIXED = "the plan is given in minutes and not fixed yet; see trainer.fix_plan"
+_NOT_FIXED = "the length was given in minutes and the number of steps is not fixed yet; call trainer.fix_plan"
 
 
 class Rollback(NamedTuple):
-    """The last weights that are known to be finite: after which step, and a copy of each block, flat."""
+    """The last weights that are known to be finite: the step after which they were copied, and the flat copies by name."""
 
     step: int
     blocks: dict[str, np.ndarray]
@@ -59,16 +50,16 @@ class Rollback(NamedTuple):
 
 @dataclass(repr=False)
 class Run:
-    """A training at one moment: after ``step`` steps, about to take the next.
+    """A training run after ``step`` steps, before the next one.
 
-    Whatever the next step depends on is here or follows from it. ``config`` says exactly what is done: settings that were
-    left open at the start are fixed in it; only ``steps`` and ``eval_every`` stay None until ``plan`` if the length was
-    given in minutes. ``state`` is the hidden state from which the next window starts. ``blocks`` are all blocks of
-    parameters that a step changes, by name: the parameters of the network and the slots of the optimizer. ``history`` are
-    the evaluations; those up to step ``since`` belong to another run that this one continues, and do not count for the
-    best. ``rollback`` are the weights to return to if a loss is not finite, ``failures`` counts how often that was done
-    since they were kept, and ``rate_factor`` is the fraction of the learning rate that it has left. ``folder`` is where
-    the run is kept, if it is.
+    Everything that the next step depends on is here or follows from it. ``config`` contains all settings, with the defaults
+    resolved at the start. Its ``steps`` is None until ``plan`` is called if the length was given in minutes, and its
+    ``eval_every`` is None if no interval is set. ``state`` is the hidden state from which the next window starts.
+    ``blocks`` are all blocks of parameters that a step changes, by name: the parameters of the network and the slots of
+    the optimizer. ``history`` contains the evaluations. Those up to step ``since`` belong to another run that this one
+    continues, and do not count for the best. ``rollback`` contains the weights to restore if a loss is not finite,
+    ``failures`` is how often they were restored since they were copied, and ``rate_factor`` is the factor of the learning
+    rate that remains after that. ``folder`` is the folder in which the run is kept, if there is one.
     """
 
     model: LanguageModel
@@ -123,10 +114,10 @@ class Run:
 
     @classmethod
     def start_from(cls, old: LanguageModel, text: Corpus | Split, train_config: TrainConfig) -> tuple[Run, list[str]]:
-        """Return a run before its first step that begins with the weights of ``old`` and learns another text.
+        """Return a run before its first step that starts from the weights of ``old`` and learns another text.
 
-        The vocabulary is that of the text. The weights of a character that both know are taken over, and a new character
-        gets initial weights. Returns the run and the new characters.
+        The vocabulary is that of the text. The weights of characters that both know are copied, and new characters get
+        initial weights. Returns the run and the new characters.
         """
         run = cls.start(text, old.network.config, train_config, old.network.dtype)
         new_characters = run.model.take_weights(old)
@@ -136,9 +127,9 @@ class Run:
     @classmethod
     def _of(cls, model: LanguageModel, config: TrainConfig, state: State, source: Source, environment: dict[str, str],
             **progress: Any) -> Run:
-        """Return a run with new blocks for the optimizer."""
+        """Return a run whose optimizer starts with slots of zeros."""
         parameters = model.network.parameters
-        blocks = {name: parameters if name == "parameters" else parameters.like() for name in block_names(config)}
+        blocks = {name: parameters if name == "parameters" else parameters.like() for name in schema.block_names(config)}
         slots = {name.removeprefix("optimizer/"): block for name, block in blocks.items() if name.startswith("optimizer/")}
         optimizer = make_optimizer(config, parameters, slots)
         return cls(model, config, blocks, optimizer, state, source, environment, **progress)
@@ -148,18 +139,23 @@ class Run:
         return corpus.split(self.config.validation, self.config.test)
 
     def plan(self, steps: int, eval_every: int | None = None) -> None:
-        """Fix (or change) the total number of steps. An evaluation interval that is already fixed is kept.
+        """Fix (or change) the total number of steps, and the interval of evaluations if one is given.
 
-        Raises ConfigError for a plan that is over already, or that has too many evaluations.
+        Raises ConfigError if the run is already past ``steps``, or if there are too many evaluations.
         """
         if steps < self.step or steps == self.step != self.config.steps:
-            raise ConfigError("steps", f"counts from the start of the run, which is at step {self.step:,} already; "
-                                       f"give more than that, not {steps:,}")
-        eval_every = self.config.eval_every or eval_every or math.ceil(steps / EVALUATIONS)
-        if self.config.validation and steps // eval_every > _MOST_EVALUATIONS:
-            raise ConfigError("eval_every", f"makes {steps // eval_every:,} evaluations of {steps:,} steps, and "
-                                            f"{_MOST_EVALUATIONS:,} are the most; give a larger one")
+            raise ConfigError("steps", f"counts from the start of the run, which is already at step {self.step:,}",
+                              f"choose more than {self.step:,}")
+        eval_every = eval_every or self.config.eval_every
+        if eval_every and self.config.validation and steps // eval_every > _MOST_EVALUATIONS:
+            raise ConfigError("eval_every", f"leads to {steps // eval_every:,} evaluations in {steps:,} steps; at most "
+                                            f"{_MOST_EVALUATIONS:,} are possible", "choose a larger interval")
         self.config = replace(self.config, steps=steps, minutes=None, eval_every=eval_every)
+
+    @property
+    def eval_every(self) -> int:
+        """Steps between two evaluations: as set, or a twentieth of the plan. Raises ValueError before ``plan``."""
+        return self.config.eval_every or math.ceil(self.planned / EVALUATIONS)
 
     @property
     def planned(self) -> int:
@@ -181,9 +177,9 @@ class Run:
 
     @property
     def best(self) -> LanguageModel:
-        """The model with the lowest validation loss: that of ``best.h5`` in the run's folder.
+        """The model with the lowest validation loss, from ``best.h5`` in the run's folder.
 
-        It is ``model`` if the run has no validation part, or no folder that contains its best state.
+        It is ``model`` if the run has no validation part, or if no folder contains its best state.
         """
         record = self.best_record
         if record is None or record.step == self.step or self.folder is None or not (self.folder / BEST).exists():
@@ -193,13 +189,14 @@ class Run:
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether the last ``config.patience`` evaluations have brought no new best.
+        """Whether none of the last ``config.patience`` evaluations was the best.
 
-        An evaluation at the end of a plan that is not at an interval counts for the best but not for patience.
+        An evaluation that is not at a multiple of the interval, but at the end of a plan, counts for the best and not for
+        patience.
         """
         if self.config.patience is None or self.best_record is None:
             return False
-        best, every = self.best_record.step, self.config.eval_every or 1
+        best, every = self.best_record.step, self.eval_every
         return sum(record.step > best and record.step % every == 0 for record in self.history) >= self.config.patience
 
     @property
@@ -209,10 +206,8 @@ class Run:
 
     @property
     def at_evaluation(self) -> bool:
-        """Whether the state after this step is to be evaluated."""
-        assert self.config.eval_every is not None
-        return bool(self.config.validation) and (
-            self.step % self.config.eval_every == 0 or self.step == self.planned)
+        """Whether the state after this step must be evaluated."""
+        return bool(self.config.validation) and (self.step % self.eval_every == 0 or self.step == self.planned)
 
     @property
     def is_finite(self) -> bool:
@@ -222,23 +217,22 @@ class Run:
 
     @property
     def at_rollback_point(self) -> bool:
-        """Whether the weights after this step are to be kept to roll back to: at the interval of evaluations."""
-        assert self.config.eval_every is not None
-        return self.step % self.config.eval_every == 0
+        """Whether the weights after this step must be copied for a rollback: at the interval of evaluations."""
+        return self.step % self.eval_every == 0
 
     @property
     def rollback_step(self) -> int:
-        """The step after which the weights to roll back to were kept."""
+        """The step after which the weights for a rollback were copied."""
         return self.step if self.rollback is None else self.rollback.step
 
     def advance(self, loss: float, state: State) -> None:
-        """Note a step: its loss, and the state from which the next window starts."""
+        """Count a step, with its loss and the state from which the next window starts."""
         self.step += 1
         self.state = state
         self.smoothed_loss += (loss - self.smoothed_loss) * max(_SMOOTHING, 1 / self.step)
 
     def keep_rollback(self) -> None:
-        """Keep a copy of the present weights to roll back to."""
+        """Copy the present weights for a rollback."""
         copies = self.rollback.blocks if self.rollback else {name: np.empty_like(block.flat)
                                                              for name, block in self.blocks.items()}
         for name, block in self.blocks.items():
@@ -249,7 +243,7 @@ class Run:
     def roll_back(self) -> None:
         """Restore the last finite weights, set the state to zero, and halve the learning rate."""
         if self.rollback is None:
-            raise ValueError("the run has no weights to roll back to")
+            raise ValueError("the run has no copied weights for a rollback")
         for name, block in self.blocks.items():
             block.flat[...] = self.rollback.blocks[name]
         self.state = self.model.network.initial_state(self.config.batch_size)
@@ -257,8 +251,10 @@ class Run:
         self.rate_factor /= 2
 
     def copy(self) -> Run:
-        """Return a copy that shares nothing with this run, and rolls back to the present weights."""
-        twin = self._of(deepcopy(self.model), self.config, map_state(np.copy, self.state), self.source,
+        """Return a copy that shares no array with this run, and whose rollback restores the present weights."""
+        network = CharRNN(self.model.network.config, len(self.model.vocabulary), dtype=self.model.network.dtype)
+        model = LanguageModel(network, self.model.vocabulary, self.model.text_config)
+        twin = self._of(model, self.config, map_state(np.copy, self.state), self.source,
                         dict(self.environment), step=self.step, smoothed_loss=self.smoothed_loss,
                         history=list(self.history), since=self.since, rate_factor=self.rate_factor)
         for name, block in self.blocks.items():
@@ -267,14 +263,14 @@ class Run:
         return twin
 
     def save(self, path: str | Path) -> None:
-        """Write the run as a checkpoint, whole or not at all. Raises OSError; ValueError before ``plan``."""
-        replace_file(path, [self.to_bytes()])
+        """Write the run as a checkpoint, and create a missing folder. Raises OSError; ValueError before ``plan``."""
+        replace_file(path, [self.to_bytes()], create_folder=True)
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the run's checkpoint. Raises ValueError before ``plan``."""
         if self.config.steps is None:
             raise ValueError(_NOT_FIXED)
-        return container.to_bytes(arrays_of(self), metadata_of(self))
+        return container.to_bytes(schema.arrays_of(self), schema.metadata_of(self))
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
@@ -286,9 +282,9 @@ class Run:
 
         def expected(metadata: dict[str, Any]) -> Manifest:
             if metadata.get("kind") == "model":
-                raise CheckpointError(f"{file}: contains only a model and no training run; it can be sampled and "
-                                      f"evaluated, but not resumed")
-            return expected_arrays(metadata)
+                raise CheckpointError(f"{file}: contains only a model and no training run, which cannot be resumed",
+                                      "sample or evaluate it")
+            return schema.expected_arrays(metadata)
 
         arrays, metadata = container.read(file, expected)
         with container.reported(file):
@@ -298,15 +294,15 @@ class Run:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a run as the content of its checkpoint."""
-        return Run._restore, (arrays_of(self), json.loads(json.dumps(metadata_of(self))))
+        return Run._restore, (schema.arrays_of(self), json.loads(json.dumps(schema.metadata_of(self))))
 
     @classmethod
     def _restore(cls, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> Run:
-        check_values(arrays)
+        schema.check_values(arrays)
         model = language_model.restore(arrays, metadata["model"])
         state = tuple(type(layer)(*(arrays[f"state/layer{k}/{name}"] for name in layer._fields))
                       for k, layer in enumerate(model.network.initial_state(1)))
-        run = cls._of(model, from_dict(TrainConfig, metadata["train"]), state, source_from(metadata["source"]),
+        run = cls._of(model, from_dict(TrainConfig, metadata["train"]), state, schema.source_from(metadata["source"]),
                       dict(metadata["environment"]), step=metadata["step"], smoothed_loss=metadata["smoothed_loss"],
                       history=[Record(*record) for record in metadata["history"]], since=metadata["since"],
                       rate_factor=metadata["rate_factor"])

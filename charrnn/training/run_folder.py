@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from charrnn.errors import ConfigError, RunError
+from charrnn.errors import CheckpointError, ConfigError, RunError
 from charrnn.inference.locate import BEST, LAST
 from charrnn.training.run import Run
+from charrnn.training.schema import Source, read_source
 
 
 class RunFolder:
@@ -22,10 +24,10 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
 
     @classmethod
-    def at(cls, parent: str | Path, name: str, overwrite: bool = False) -> RunFolder:
-        """Return the folder ``name`` in ``parent`` for a new run; nothing is made yet.
+    def at(cls, parent: str | Path, name: str) -> RunFolder:
+        """Return the folder ``name`` in ``parent``, which need not exist.
 
-        Raises ConfigError if ``name`` is not a single folder name, RunError if a run exists there, unless ``overwrite``.
+        Raises ConfigError if ``name`` is not a single folder name, RunError if one of the two is a file.
         """
         if not name or name in (".", "..") or "/" in name or os.sep in name or "\0" in name:
             raise ConfigError("name", f"must be the name of one folder, not {name!r}")
@@ -35,13 +37,9 @@ class RunFolder:
         except OSError as error:
             raise ConfigError("name", f"cannot be the name of a folder ({error.strerror})") from error
         if folder.path.exists() and not folder.path.is_dir():
-            raise RunError(f"{folder.path}: is a file; give another --name or --checkpoints")
+            raise RunError(f"{folder.path}: is a file", "choose another `name` or `checkpoints`")
         if folder.path.parent.exists() and not folder.path.parent.is_dir():
-            raise RunError(f"{folder.path.parent}: is no folder; give another --checkpoints")
-        if folder.exists() and not overwrite:
-            go_on = f"go on with 'charrnn resume {shlex.quote(str(folder.path))}', " if folder.last.exists() else ""
-            raise RunError(f"{folder.path}: a run lies there already; {go_on}give another --name, or replace it with "
-                           f"--overwrite")
+            raise RunError(f"{folder.path.parent}: is not a folder", "choose another `checkpoints`")
         return folder
 
     @classmethod
@@ -61,31 +59,42 @@ class RunFolder:
         """Return whether it contains a run."""
         return any(file.exists() for file in self.files)
 
-    def make(self) -> None:
-        """Make the folder; a run in it stays until the first save of another. Raises RunError if that fails."""
+    def refuse_run(self, is_same_text: Callable[[Source], bool]) -> None:
+        """Raise RunError if the folder contains a run; suggest to resume it if ``is_same_text`` accepts its text."""
+        if not self.exists():
+            return
+        resume, of_text = "", ""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be made ({error.strerror}); give another --checkpoints") from error
+            source, _, _ = read_source(self.last)
+        except (CheckpointError, OSError):
+            pass  # nothing that can be resumed
+        else:
+            if is_same_text(source):
+                resume = f"resume it with 'charrnn resume {shlex.quote(str(self.path))}', "
+            else:
+                of_text = " of another text"
+        raise RunError(f"{self.path}: already contains a run{of_text}",
+                       f"{resume}choose another `name`, or replace it with `overwrite=True`")
 
-    def begin_with(self, run: Run, other: RunFolder | None) -> None:
-        """Make the folder for a new run that continues ``run``, a state of the run in ``other``.
 
-        Its metrics and best state are taken over. If there is no best state that fits, the best counts from here on.
-        Raises RunError if that fails.
-        """
-        best = None
-        record = run.best_record
-        if record is not None and record.step != run.step:
-            best = Run.load(other.best) if other is not None and other.best.exists() else None
-            if best is None or best.history != [other for other in run.history if other.step <= record.step]:
-                best, run.since = None, run.step
-        self.make()
-        try:
-            if other is not None and other.metrics.is_file():
-                shutil.copyfile(other.metrics, self.metrics)
-            if best is not None:
-                best.save(self.best)
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot take over the old run ({error.strerror or error}); see that there is "
-                           f"space, or give another --name") from error
+class Inherited(NamedTuple):
+    """What a new run takes over from an older one: the checkpoint of its best state, and the path of its metrics."""
+
+    best: bytes | None = None
+    metrics: Path | None = None
+
+
+def inherit(run: Run, old: RunFolder | None) -> Inherited:
+    """Return what a new run that continues ``run``, a state of the run in the folder ``old``, takes over from it.
+
+    If the best state of ``run`` is neither ``run`` itself nor in ``old``, the best counts from here on.
+    """
+    record = run.best_record
+    metrics = None if old is None else old.metrics
+    if record is None or record.step == run.step:
+        return Inherited(None, metrics)
+    best = Run.load(old.best) if old is not None and old.best.exists() else None
+    if best is None or best.history != [other for other in run.history if other.step <= record.step]:
+        run.since = run.step
+        return Inherited(None, metrics)
+    return Inherited(best.to_bytes(), metrics)

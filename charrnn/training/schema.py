@@ -1,6 +1,6 @@
 """What the checkpoint of a run contains, and its validation.
 
-A file may come from anywhere and say anything, so everything is checked before it is used.
+A file may come from anywhere and contain anything, so everything is validated before it is used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SOURCE_TYPES = {"names": list, "fingerprint": str, "characters": int, "windows"
 
 
 class Record(NamedTuple):
-    """One evaluation: after which step, the smoothed training loss and the validation loss in nats per character."""
+    """One evaluation: the step before it, the smoothed training loss and the validation loss, in nats per character."""
 
     step: int
     train_loss: float
@@ -51,8 +51,7 @@ class Source(NamedTuple):
 def block_names(config: TrainConfig) -> tuple[str, ...]:
     """Return the names of the blocks of parameters that a step changes.
 
-    Each has the layout of the parameters. Whatever a run saves, loads, copies, validates and rolls back follows from
-    this list.
+    Each has the layout of the parameters. Saving, loading, copying, validation and rollback iterate over this list.
     """
     return ("parameters", *(f"optimizer/{slot}" for slot in OPTIMIZERS[config.optimizer].SLOTS))
 
@@ -82,9 +81,12 @@ def metadata_of(run: Any) -> dict[str, Any]:
 
 
 def expected_arrays(metadata: dict[str, Any]) -> Manifest:
-    """Return the arrays that belong to the metadata of a checkpoint. Raises ValueError if the metadata is invalid."""
+    """Return the dtypes and shapes of the arrays that belong to the metadata of a checkpoint.
+
+    Raises ValueError if the metadata is invalid.
+    """
     require_types(metadata, _TYPES, "the metadata")
-    require(metadata["kind"] == "run", "it is not the checkpoint of a run")
+    require(metadata["kind"] == "run", "not the checkpoint of a run")
     manifest = language_model.expected_arrays(metadata["model"])
     try:
         model = from_dict(ModelConfig, metadata["model"]["config"])
@@ -95,7 +97,7 @@ def expected_arrays(metadata: dict[str, Any]) -> Manifest:
     require(dtype in ("float32", "float64"), "the dtype of a run must be float32 or float64")
     _check_progress(metadata, config)
     _check_history(metadata["history"], metadata["step"])
-    require(all(type(value) is str for value in metadata["environment"].values()), "the environment must be text")
+    require(all(type(value) is str for value in metadata["environment"].values()), "the environment must contain strings")
     return {**manifest, **_run_arrays(model, config, metadata, language_model.DTYPES[dtype])}
 
 
@@ -115,14 +117,14 @@ def _run_arrays(model: ModelConfig, config: TrainConfig, metadata: Mapping[str, 
 def _check_progress(metadata: Mapping[str, Any], config: TrainConfig) -> None:
     source = source_from(metadata["source"])
     step, rollback_step, since = metadata["step"], metadata["rollback_step"], metadata["since"]
-    require(None not in (config.steps, config.eval_every, config.learning_rate, config.validation, config.threads),
+    require(None not in (config.steps, config.learning_rate, config.validation, config.threads),
             "the plan is not fixed")
     require((config.threads or 0) <= config.batch_size, "there are more threads than streams")
     require(step <= (config.steps or 0) and rollback_step <= step and since <= step, "the step is outside of the plan")
-    require((metadata["epoch"], metadata["window"]) == divmod(step, source.windows), "the position does not fit the step")
+    require((metadata["epoch"], metadata["window"]) == divmod(step, source.windows), "the position does not match the step")
     training, _ = split_bounds(source.characters, config.validation or 0.0, config.test)
     require(source.windows == (training - 1) // config.seq_len // config.batch_size,
-            "the number of windows does not fit the corpus")
+            "the number of windows does not match the corpus")
     require(math.isfinite(metadata["smoothed_loss"]), "the loss is not finite")
     require(0 < metadata["rate_factor"] <= 1, "the rate factor is out of range")
     require(metadata["failures"] <= step, "there are more failures than steps")
@@ -137,7 +139,7 @@ def _check_history(history: list[Any], step: int) -> None:
 
 
 def check_values(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise ValueError for values that no training can have produced."""
+    """Raise ValueError for values that no training can produce."""
     require_finite(arrays)
     for name, array in arrays.items():
         is_square = name.startswith(("optimizer/square", "rollback/optimizer/square"))
@@ -145,14 +147,17 @@ def check_values(arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_source(path: str | Path) -> tuple[Source, TextConfig, TrainConfig]:
-    """Read from a checkpoint on which text, and how, a run was trained. Raises CheckpointError if it is not a run's."""
+    """Return the text of the run in a checkpoint, and the settings of its text and its training.
+
+    Raises CheckpointError if the file does not contain a run.
+    """
     metadata = container.read_metadata(path, expected_arrays)
     return (source_from(metadata["source"]), from_dict(TextConfig, metadata["model"]["text"]),
             from_dict(TrainConfig, metadata["train"]))
 
 
 def source_from(metadata: Mapping[str, Any]) -> Source:
-    """Return the Source in plain values. Raises ValueError if they are invalid."""
+    """Return a Source from plain values. Raises ValueError if they are invalid."""
     require_types(metadata, _SOURCE_TYPES, "the metadata of the corpus")
     require(all(type(name) is str and "\0" not in name for name in metadata["names"]),
             "the names of the corpus are invalid")

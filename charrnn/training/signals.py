@@ -1,4 +1,4 @@
-"""Signals that stop a training between two steps."""
+"""The signals that stop a training after a step, or have it saved."""
 
 from __future__ import annotations
 
@@ -9,22 +9,31 @@ from typing import Any
 
 from charrnn.mpi import Ranks
 
+_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
+_SAVING = "SIGUSR1"
+
 
 class StopSignals:
-    """Inside its ``with`` block, SIGINT and SIGTERM are noted in ``received``, and only a second one ends the program.
+    """Inside its ``with`` block, signals are noted, and the training asks for them after each step.
 
-    Outside the main thread Python delivers no signals, and this does nothing.
+    SIGINT, SIGTERM and SIGHUP are noted in ``received``; SIGHUP only if it is not ignored (``nohup``). A second signal ends
+    the program at once, except SIGHUP, of which a terminal that is closed may send several. SIGUSR1 asks for a save.
+    Outside the main thread Python delivers no signals, and on systems without one of them it cannot arrive.
     """
 
     def __init__(self, ranks: Ranks | None = None) -> None:
         self.received: int | None = None
+        self._save_requested = False
         self._ranks = ranks or Ranks()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+            for name, handler in (*((name, self._note) for name in _STOPPING), (_SAVING, self._request_save)):
+                number = getattr(signal, name, None)
+                if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                    continue
+                self._before[number] = signal.signal(number, handler)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -32,12 +41,21 @@ class StopSignals:
             signal.signal(number, handler)
 
     def agreed(self) -> bool:
-        """Return whether any of the ranks has received a signal; all ranks must call it."""
+        """Return whether any of the ranks has received a signal to stop; all ranks must call it."""
         received = [number for number in self._ranks.all(self.received) if number is not None]
         self.received = received[0] if received else None
         return bool(received)
 
+    def save_requested(self) -> bool:
+        """Return whether a save was requested since the last call."""
+        requested, self._save_requested = self._save_requested, False
+        return requested
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received = number
+        elif number in (signal.SIGINT, signal.SIGTERM):
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-        self.received = number
+
+    def _request_save(self, number: int, frame: FrameType | None) -> None:
+        self._save_requested = True

@@ -1,4 +1,4 @@
-"""Sweep: the same training with every combination of some settings."""
+"""Sweep: train with every combination of some settings."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.errors import ConfigError, RunError, TrainingError
+from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.mpi import Ranks, in_a_pool, ranks, working_alone
+from charrnn.nn.kernels import reporting_compilation
 from charrnn.text.corpus import Corpus
 from charrnn.training.api import carry_out
-from charrnn.training.events import OnEvent, Warned, ignore
+from charrnn.training.events import CompilationStarted, OnEvent, ignore
 from charrnn.training.prepare import Job
 from charrnn.training.run import Run
-from charrnn.training.run_folder import RunFolder
+from charrnn.training.run_folder import Inherited, RunFolder
+from charrnn.training.run_lock import RunLock
 from charrnn.training.signals import StopSignals
 from charrnn.training.trainer import fix_plan
 
 
 class Combination(NamedTuple):
-    """One training of a sweep: its name, made of the values that differ, and its settings."""
+    """One run of a sweep: its name, which contains the values that differ, and its settings."""
 
     name: str
     values: dict[str, Any]
@@ -32,21 +34,23 @@ class Combination(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The result of one training: its steps and loss, the error that ended it, or the signal that stopped it."""
+    """The result of one run: its steps and loss, the error that ended it, or the signal that stopped it."""
 
     combination: Combination
     steps: int
     planned: int
     loss: float | None = None
-    error: str | None = None
+    error: CharRNNError | None = None
     stopped: int | None = None
     was_finished: bool = False
 
 
 def combinations(grid: Mapping[str, Sequence[Any]], model_config: Mapping[str, Any], train_config: Mapping[str, Any]
                  ) -> list[Combination]:
-    """All combinations of the values in ``grid``, with the other settings as they are given. Raises ConfigError for one
-    that is out of range."""
+    """Return all combinations of the values in ``grid``, each with the other settings.
+
+    Raises ConfigError if a value is out of range.
+    """
     found = []
     for chosen in itertools.product(*grid.values()):
         values = dict(zip(grid, chosen))
@@ -57,16 +61,17 @@ def combinations(grid: Mapping[str, Sequence[Any]], model_config: Mapping[str, A
         name = "_".join(f"{flag.replace('_', '-')}={text}" for flag, text in zip(values, shown))
         found.append(Combination(name, values, ModelConfig(**model), TrainConfig(**train)))
     if len({each.train_config.validation == 0 for each in found}) > 1:
-        raise ConfigError("grid", "has trainings with and without validation, whose losses cannot be compared")
+        raise ConfigError("grid", "combines runs with and without validation, whose losses cannot be compared")
     return found
 
 
 def sweep(corpus: Corpus, todo: Iterable[Combination], parent: str | Path, on_event: OnEvent = ignore) -> Iterator[Result]:
     """Train each combination in a run folder of its name in ``parent``, and yield each result as it is ready.
 
-    A run that exists there is resumed, or taken as it is if it is finished. Among MPI ranks each takes the next
-    combination that is left (``mpi4py.futures``), otherwise they are trained one after the other. Ends early after a
-    signal. Raises RunError if a folder contains another training.
+    A run that exists there is resumed; a finished one is not trained again. A combination that fails gives a result with an
+    ``error``. Under MPI each rank takes the next combination that is left (``mpi4py.futures``), otherwise they are trained
+    one after the other. Ends early after a signal. Raises RunError if a folder contains a run with other settings, or if
+    another process trains in it.
     """
     tasks = [(corpus, combination, Path(parent)) for combination in todo]
     job = ranks()
@@ -106,53 +111,53 @@ def _first_come(executor: Any, tasks: list[tuple[Corpus, Combination, Path]]) ->
 
 
 def train_one(corpus: Corpus, combination: Combination, parent: Path, on_event: OnEvent = ignore) -> Result:
-    """Take one training of a sweep to its end, or to a signal; see ``sweep``."""
-    with working_alone():
-        folder = RunFolder(parent / combination.name)
-        split = corpus.split(combination.train_config.validation, combination.train_config.test)
-        run = Run.start(split, combination.model_config, combination.train_config)
-        if folder.last.exists():
-            run = _the_same(Run.load(folder.last), run, folder)
-        elif folder.exists():
-            raise RunError(f"{folder.path}: holds a run without last.h5; remove it, or give the sweep another --name")
+    """Train one combination of a sweep to its end, or until a signal arrives; see ``sweep``."""
+    folder = RunFolder(parent / combination.name)
+    run = None
+    with working_alone(), RunLock(folder.path) as lock:
         try:
+            split = corpus.split(combination.train_config.validation, combination.train_config.test)
+            run = Run.start(split, combination.model_config, combination.train_config)
+            new: Inherited | None = Inherited()
+            if folder.last.exists():
+                run, new = _the_same(Run.load(folder.last), run, folder), None
+            elif folder.exists():
+                raise _OtherRunError(f"{folder.path}: contains a run without last.h5",
+                                     "remove it, or choose another `name` for the sweep")
             if run.config.steps is None:
-                fix_plan(run, split)
+                with reporting_compilation(lambda: on_event(CompilationStarted())):
+                    fix_plan(run, split)
             was_finished = run.finished
-            stopped = None if was_finished else _train(Job(run, split, folder), on_event)
-        except TrainingError as error:
-            return Result(combination, run.step, run.config.steps or 0, error=str(error))
-        if not run.finished:
-            return Result(combination, run.step, run.planned, stopped=stopped)
-        record = run.best_record
-        loss = run.smoothed_loss if record is None else record.validation_loss
-        return Result(combination, run.step, run.planned, loss, was_finished=was_finished)
+            stopped = None if was_finished else carry_out(Job(run, split, folder, lock, new), on_event)
+        except _OtherRunError:
+            raise
+        except MemoryError:
+            return _failure(combination, run, CharRNNError("not enough memory", "lower `hidden_size` or `batch_size`"))
+        except CharRNNError as error:
+            return _failure(combination, run, error)
+    if not run.finished:
+        return Result(combination, run.step, run.planned, stopped=stopped)
+    record = run.best_record
+    loss = run.smoothed_loss if record is None else record.validation_loss
+    return Result(combination, run.step, run.planned, loss, was_finished=was_finished)
 
 
-def _train(job: Job, on_event: OnEvent) -> int | None:
-    """Carry out a job; its last warning becomes the error if the run could not be saved."""
-    warnings: list[str] = []
+def _failure(combination: Combination, run: Run | None, error: CharRNNError) -> Result:
+    steps, planned = (0, None) if run is None else (run.step, run.config.steps)
+    return Result(combination, steps, planned or 0, error=error)
 
-    def pass_on(event: Any) -> None:
-        if isinstance(event, Warned):
-            warnings.append(event.message)
-        else:
-            on_event(event)
 
-    job.folder.make()
-    try:
-        return carry_out(job, pass_on)
-    except RunError as error:
-        raise TrainingError(warnings[-1] if warnings else str(error)) from error
+class _OtherRunError(RunError):
+    """The folder of a combination contains something else."""
 
 
 def _the_same(kept: Run, new: Run, folder: RunFolder) -> Run:
-    """Return the run that was kept, if it has the settings of ``new``."""
+    """Return the run that was kept if it has the settings of ``new``. Raises _OtherRunError otherwise."""
     plan: dict[str, Any] = {"steps": None, "minutes": None, "eval_every": None, "threads": None}
     if (kept.source.fingerprint != new.source.fingerprint or kept.model.network.config != new.model.network.config
             or replace(kept.config, **plan) != replace(new.config, **plan)
             or new.config.steps not in (None, kept.config.steps)
             or new.config.eval_every not in (None, kept.config.eval_every)):
-        raise RunError(f"{folder.path}: holds a training with other settings or another text; give the sweep another "
-                       f"--name")
+        raise _OtherRunError(f"{folder.path}: contains a run with other settings or another text",
+                             "choose another `name` for the sweep")
     return kept

@@ -1,7 +1,8 @@
-"""Trainer: steps and evaluations of a run, one by one."""
+"""Trainer: takes the steps and evaluations of a run, one by one."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -29,9 +30,9 @@ from charrnn.training.run import EVALUATIONS, Run
 from charrnn.training.schema import Record
 
 _TRIES = 5
-"""How many times in a row a run is rolled back before training gives up."""
+"""Number of times that a run is rolled back in a row before training gives up."""
 
-_ADVICE = "give a lower --learning-rate, or a --clip-norm"
+_ADVICE = "lower `learning_rate`, or set `clip_norm`"
 
 _TIMED_FRACTION = 0.03
 _TIMED_SECONDS = 5.0
@@ -45,7 +46,7 @@ class Step(NamedTuple):
 
     ``epoch`` is the number of passes over the training part so far, ``loss`` is in nats per character, and ``seconds`` is
     the time of the step without an evaluation. ``validation_loss`` is None between evaluations, and ``is_best`` says
-    whether it is the lowest so far. If the loss or the gradient was not finite, ``fault`` says what was done about it.
+    whether it is the lowest so far. If something went wrong, ``fault`` says what it was and what was done about it.
     """
 
     number: int
@@ -60,13 +61,13 @@ class Step(NamedTuple):
 
 
 class Trainer:
-    """Takes a run through its steps: ``for step in Trainer(run, corpus)``.
+    """Trains a run: ``for step in Trainer(run, corpus)``.
 
     Between two steps the run is complete: it can be saved, and a trainer of the saved run continues exactly. In an MPI
-    job each rank computes its part of every step, and all have the same run. A step whose loss or gradient is not finite
-    is not applied: the run is rolled back to its last finite weights and halves its learning rate. A plan in minutes is
-    fixed first (``fix_plan``). Raises CorpusError if the text is not the run's, TrainingError if rolling back has not
-    helped several times in a row, or at once if the config says so.
+    job each rank computes its part of every step, and all have the same run, which is verified at each rollback point. A
+    step whose loss or gradient is not finite is not applied: the last finite weights are restored and the learning rate is
+    halved. A length in minutes is converted to steps first (``fix_plan``). Raises CorpusError if the text is not the one of
+    the run. Raises TrainingError if a step is not finite several times in a row, or once if ``recover`` is off.
     """
 
     def __init__(self, run: Run, text: Corpus | Split, ranks: Ranks | None = None) -> None:
@@ -74,8 +75,8 @@ class Trainer:
         check_type("text", text, Corpus, Split)
         corpus = text.corpus if isinstance(text, Split) else text
         if corpus.fingerprint != run.source.fingerprint:
-            raise CorpusError(f"{join_names(corpus.sources) or 'the text'}: not the text this run was trained on "
-                              f"({run.source.characters:,} characters then, {len(corpus):,} now); name the right one")
+            raise CorpusError(f"{join_names(corpus.sources) or 'the text'}: is not the text this run was trained on "
+                              f"({run.source.characters:,} characters then, {len(corpus):,} now)")
         self.run = run
         self.split = text if isinstance(text, Split) else run.split(corpus)
         self.split.require(run.config.validation, run.config.test)
@@ -91,17 +92,18 @@ class Trainer:
             yield self.step()
 
     def step(self) -> Step:
-        """Take one step, with the evaluation that may follow it."""
+        """Take one step, and evaluate after it if the plan says so."""
         run, config = self.run, self.run.config
         rate = learning_rate(config, run.step + 1) * run.rate_factor
         started = time.perf_counter()
-        with one_blas_thread():  # for the whole step, because threads that BLAS has woken spin for a while
+        with one_blas_thread():  # for the whole step, because BLAS threads keep spinning for a while after a product
             loss, norm, applied = self._take(rate)
         seconds = time.perf_counter() - started
         fault, validation_loss, is_best = None, None, False
         if not applied:
             number = run.step + 1
-            fault = self._roll_back(f"step {number:,} ends in no numbers (loss {loss:g}, gradient's norm {norm:g})", number)
+            fault = self._roll_back(f"step {number:,}: non-finite loss, gradient or weights (loss {loss:g}, gradient norm "
+                                    f"{norm:g})", number)
             run.step = number
         if run.at_evaluation:
             validation_loss = self.evaluate().nats
@@ -109,14 +111,15 @@ class Trainer:
                 is_best = run.best_record is None or validation_loss < run.best_record.validation_loss
                 run.history.append(Record(run.step, run.smoothed_loss, validation_loss))
             else:
-                fault = self._roll_back(f"the validation loss after step {run.step:,} is {validation_loss:g}", run.step)
+                fault = self._roll_back(f"step {run.step:,}: the validation loss is {validation_loss:g}", run.step)
                 validation_loss = None
         if run.at_rollback_point and fault is None:
+            fault = self._align_ranks()
             run.keep_rollback()
         return Step(run.step, run.epoch, loss, norm, rate, seconds, validation_loss, is_best, fault)
 
     def _take(self, rate: float) -> tuple[float, float, bool]:
-        """Read one window and update; return the loss, the norm of the gradient, and whether all numbers are finite."""
+        """Read one window and update; return the loss, the norm of the gradient, and whether all values are finite."""
         run, config, network = self.run, self.run.config, self.run.model.network
         _, window = self.windows.position(run.step)
         inputs, targets = self.windows[window]
@@ -139,18 +142,38 @@ class Trainer:
         return loss, norm, True
 
     def _roll_back(self, what: str, step: int) -> str:
-        """Roll the run back because ``what`` happened in ``step``; return what was done, in words."""
+        """Roll the run back because of ``what`` in ``step``; return a message about it."""
         run = self.run
         if not run.config.recover:
-            raise TrainingError(f"{what}; {_ADVICE}")
+            raise TrainingError(what, _ADVICE)
         if run.failures == _TRIES:
-            raise TrainingError(f"{what}, and going back to step {run.rollback_step:,} at half the learning rate has not "
-                                f"helped {_TRIES} times in a row; {_ADVICE}")
+            raise TrainingError(f"{what}; rolling back to step {run.rollback_step:,} at half the learning rate has not "
+                                f"helped {_TRIES} times in a row", _ADVICE)
         if step == run.planned and not (run.best_record if run.config.validation else run.smoothed_loss):
-            raise TrainingError(f"{what}, and nothing before it was better; {_ADVICE}")
+            raise TrainingError(f"{what}, and no step before it has a finite loss", _ADVICE)
         run.roll_back()
-        return (f"{what}; back to the weights of step {run.rollback_step:,}, with the learning rate times "
+        return (f"{what}; rolled back to the weights of step {run.rollback_step:,}, the learning rate is multiplied by "
                 f"{run.rate_factor:g} from here on")
+
+    def _align_ranks(self) -> str | None:
+        """Give all ranks the weights of rank 0 if they differ; return a message about it, or None.
+
+        Each rank applies the same gradients to its own copy of the run. On unlike processors the copies may drift apart.
+        """
+        run, ranks = self.run, self.team.ranks
+        if ranks.count == 1:
+            return None
+        digest = hashlib.sha256()
+        for block in run.blocks.values():
+            digest.update(block.flat.data)
+        digests = ranks.all(digest.digest())
+        if len(set(digests)) == 1:
+            return None
+        for block in run.blocks.values():
+            block.flat[...] = ranks.first(block.flat)
+        others = [str(rank) for rank, each in enumerate(digests) if each != digests[0]]
+        return (f"step {run.step:,}: the weights of rank {', '.join(others)} differed from those of rank 0, which replaced "
+                f"them")
 
     def evaluate(self, ids: np.ndarray | None = None) -> Evaluation:
         """Evaluate the run's model on ``ids``, by default the validation part. The state of the run does not change."""
@@ -161,11 +184,11 @@ class Trainer:
 
 
 def _compile(run: Run, dtype: np.dtype) -> None:
-    """Compile in advance whatever a step and an evaluation call, so that no timed step includes compilation."""
+    """Compile the kernels in advance, so that no timed step includes compilation."""
     network = run.model.network
     if kernels_name(network.dtype) == "reference":
         return
-    config = network.config  # sizes of 2: an array with a side of 1 is contiguous in every order, and compiles differently
+    config = network.config  # sizes of 2, because an array with a side of 1 is contiguous in every order: another signature
     small = CharRNN(replace(config, hidden_size=2, embedding_size=min(2, config.embedding_size or 0)), 2,
                     dtype=network.dtype)
     ids, state = np.zeros((2, 2), dtype), small.initial_state(2)
@@ -176,25 +199,27 @@ def _compile(run: Run, dtype: np.dtype) -> None:
 
 def fix_plan(run: Run, text: Corpus | Split, minutes: float | None = None, spent: float = 0.0, ranks: Ranks | None = None
              ) -> None:
-    """Fix the number of steps that, with their evaluations, fit into ``minutes`` (by default those of the run's config).
+    """Plan the number of steps that fit into ``minutes`` with their evaluations (by default the minutes of the config).
 
-    ``spent`` seconds of them have passed already. The first steps and an evaluation are timed on a copy of the run. If the
-    usual number of evaluations would take more than a tenth of the time, there are fewer. Raises ConfigError if no time is
-    left.
+    ``spent`` seconds of these have already passed. The first steps and an evaluation are timed on a copy of the run. If the
+    usual number of evaluations would take more than a tenth of the time, an interval is set, so that there are fewer.
+    Raises ConfigError if no time is left.
     """
     seconds = 60 * (minutes or run.config.minutes or 0.0) - spent
     if seconds <= 0:
-        raise ConfigError("minutes", f"count from the start of the run, and {spent / 60:.2f} are over; give more")
+        raise ConfigError("minutes", f"counts from the start of the run, and {spent / 60:.2f} minutes are over",
+                          "choose more")
     per_step, per_evaluation = _measure(run, text, seconds, ranks)
     every = run.config.eval_every
     if every:
-        steps = int(seconds / (per_step + per_evaluation / every))
+        steps = max(1, int(seconds / (per_step + per_evaluation / every)))
     else:
         fraction = min(_EVALUATION_FRACTION, EVALUATIONS * per_evaluation / seconds)
         steps = max(1, int(seconds * (1 - fraction) / per_step))
-        evaluations = EVALUATIONS if not per_evaluation else round(seconds * fraction / per_evaluation)
-        every = math.ceil(steps / max(1, evaluations))
-    run.plan(run.step + max(1, steps), every)
+        evaluations = round(seconds * fraction / per_evaluation) if per_evaluation else EVALUATIONS
+        if evaluations < EVALUATIONS:
+            every = math.ceil(steps / max(1, evaluations))
+    run.plan(run.step + steps, every)
 
 
 def _measure(run: Run, text: Corpus | Split, seconds: float, ranks: Ranks | None) -> tuple[float, float]:

@@ -83,8 +83,8 @@ _METADATA: dict[str, tuple[str, ...]] = {
 _SETTINGS = ("model.config", "model.text", "train")
 """The parts in which a missing setting takes its default."""
 
-_FIXED = ("embedding_size", "hidden_size", "eval_every", "learning_rate", "threads", "steps", "batch_size", "seq_len")
-"""Settings whose default does not match the rest of the file."""
+_FIXED = ("embedding_size", "hidden_size", "learning_rate", "threads", "steps", "batch_size", "seq_len")
+"""Settings whose default does not fit the rest of the file."""
 
 
 def _at(before: dict[str, Any], part: str) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Trainings that are killed, interrupted, deprived of disk space or of their folder, and read at the same time.
+"""Trainings that are killed, interrupted, left without space on the disk or without their folder, and read meanwhile.
 
-Each result is compared with an undisturbed training: ``last.h5`` and ``best.h5`` byte for byte, ``metrics.csv`` row for row
-except for its times. ``scripts/torture`` runs any number of them, ``test_torture.py`` a few.
+The result of each is compared with an undisturbed training: ``last.h5`` and ``best.h5`` byte for byte, ``metrics.csv`` row
+for row without its times. ``scripts/torture`` runs any number of them, ``test_torture.py`` a few.
 
-Run as a program (see ``_child``), this file is ``python -m charrnn`` with a plan of what happens to it at which call of the
-operating system.
+As a program (see ``_child``), this file is ``python -m charrnn`` with a plan of what happens at which call of the operating
+system.
 """
 
 from __future__ import annotations
@@ -44,16 +44,20 @@ CHARACTERS = 500  # 18 windows an epoch
 NAME = "run"
 TIMES = ("seconds", "characters_per_second")
 _CALLS_OF_A_SAVE = 6  # fsync of the table; open, fsync and replace of the checkpoint; open and fsync of its folder
-_HANGING = 300  # seconds after which a training of two seconds is taken to hang
-_UNSAVED = re.compile(rf"Warning: {NAME}: step (\d+) cannot be saved \(([^()]+)\); (training goes on, )?"
-                      r"(?:nothing is saved yet|the last save is of step (\d+))")
+_HANGING = 300  # seconds after which a training of two seconds is assumed to hang
+_UNSAVED = re.compile(rf"Warning: {NAME}: step (\d+) cannot be saved \(([^()]+)\); (training continues, )?"
+                      r"(?:nothing is saved|(?:last\.h5 is of step (\d+))?(?: and )?(?:best\.h5 is of step (\d+))?)")
+_AGAIN = "Warning: trying again for 0 seconds"
+_REFUSED = re.compile(rf"Error: {NAME}: cannot be (saved|written) \([^()]+\); .*")
+_LOST = re.compile(rf"Error: {NAME}: step {STEPS} could not be saved \([^()]+\)"
+                   r"(?:, nor in another folder; .*|; it is saved in (.+); resume it there)")
 
 
 @dataclass
 class Tally:
     """The results of the tries of one kind.
 
-    ``tries`` counts events: kills, signals, failed saves, loads. ``lost`` is the largest number of steps that one of them
+    ``tries`` counts the kills, signals, failed saves or loads. ``lost`` is the largest number of steps that one of them
     cost, None if that was not measured. ``restarts`` counts kills before the first save, which left nothing to resume.
     """
 
@@ -70,7 +74,7 @@ class Tally:
 
 
 def table(tallies: list[Tally]) -> str:
-    """Return the tallies as a table, one per line."""
+    """Return the tallies as a table for a terminal."""
     head = ("", "trainings", "tries", "steps lost at most", "restarts", "mismatches", "other failures")
     rows = [head] + [(tally.kind, str(tally.trainings), str(tally.tries), "-" if tally.lost is None else str(tally.lost),
                       str(tally.restarts), str(len(tally.mismatches)), str(len(tally.failures))) for tally in tallies]
@@ -79,7 +83,7 @@ def table(tallies: list[Tally]) -> str:
 
 
 class End(NamedTuple):
-    """How a process ended: its exit code (if negative, the signal), and its output."""
+    """The end of a process: its exit code (the negative number of the signal that killed it), and its output."""
 
     code: int
     out: str
@@ -91,20 +95,24 @@ class End(NamedTuple):
 
 
 class Training:
-    """A process that trains in ``folder``. With a ``plan`` it reports its steps, and the plan is carried out in it."""
+    """A process that trains in ``folder``. With a ``plan`` it reports its steps, and is disturbed as planned."""
 
     def __init__(self, folder: Path, arguments: list[str], plan: dict[str, Any] | None = None) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        home = folder / "home"
+        home.mkdir(exist_ok=True)
         environment.update(OPENBLAS_NUM_THREADS="1", PYTHONPATH=str(Path(charrnn.__file__).parents[1]),
-                           PYTHONDONTWRITEBYTECODE="1")
+                           PYTHONDONTWRITEBYTECODE="1", HOME=str(home), TMPDIR=str(home))
         program, report = ["-m", "charrnn"], None
+        self._report: int | None = None
         if plan is not None:
             self._report, report = os.pipe()
             program = [__file__, json.dumps({**plan, "report": report})]
         self.is_watched = plan is not None
         self.process = subprocess.Popen(
             [sys.executable, *program, *arguments, "--quiet"], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=() if report is None else (report,))
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=() if report is None else (report,),
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # nohup may have started this
         if report is not None:
             os.close(report)
 
@@ -113,7 +121,7 @@ class Training:
         return self.process.poll() is None
 
     def until(self, condition: Callable[[], bool], pause: float = 0.001) -> bool:
-        """Wait until ``condition`` is true; return False if the training ended before."""
+        """Wait until ``condition`` holds; return False if the training ended before."""
         while self.runs:
             if condition():
                 return True
@@ -126,7 +134,7 @@ class Training:
         return self.until(lambda: time.monotonic() >= end)
 
     def end(self) -> End:
-        """Wait for the end; return how the process ended."""
+        """Wait for the end."""
         try:
             out, err = self.process.communicate(timeout=_HANGING)
         except subprocess.TimeoutExpired:
@@ -135,15 +143,23 @@ class Training:
             err += b"\nhangs"
         return End(self.process.returncode, out.decode(), err.decode())
 
+    def close(self) -> None:
+        """Close the pipe of a watched training whose steps nobody asked for."""
+        if self._report is not None:
+            os.close(self._report)
+            self._report = None
+
     def steps(self) -> int:
-        """Return the last step that a watched training took, 0 if none; call it once, after its end."""
+        """Return the last step of a watched training, 0 if it took none. Call it once, after the end."""
+        assert self._report is not None
         with os.fdopen(self._report, "rb") as report:
             numbers = report.read()
+        self._report = None
         return int(struct.unpack("<I", numbers[-4:])[0]) if numbers else 0
 
 
 def _limit_files(size: int, process: int = 0) -> None:
-    """Limit the files of a process to ``size`` bytes: writing more is an error, as on a full disk."""
+    """Limit the size of the files of a process: writing more is an error, as on a full disk."""
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     if process:
         resource.prlimit(process, resource.RLIMIT_FSIZE, (size, most))
@@ -152,7 +168,7 @@ def _limit_files(size: int, process: int = 0) -> None:
 
 
 class Attempt:
-    """One disturbed training, in its own folder."""
+    """One training that is disturbed, in a folder of its own."""
 
     def __init__(self, torture: Torture, tally: Tally, number: int) -> None:
         self.torture, self.tally = torture, tally
@@ -164,6 +180,7 @@ class Attempt:
         self.run = RunFolder(self.folder / NAME)
         self.saved: int | None = None
         self.is_good = True
+        self.was_refused = False
         self._trainings: list[Training] = []
 
     def __enter__(self) -> Attempt:
@@ -175,6 +192,7 @@ class Attempt:
             if training.runs:
                 training.process.kill()
                 training.end()
+            training.close()
         if self.is_good and kind is None:
             shutil.rmtree(self.folder)
 
@@ -187,7 +205,7 @@ class Attempt:
         self.is_good = False
 
     def start(self, plan: dict[str, Any] | None = None) -> Training:
-        """Begin the training, or resume it if it was saved."""
+        """Start the training, or resume it if there is something to resume."""
         if self.run.last.exists():
             arguments = ["resume", NAME]
         else:
@@ -197,7 +215,7 @@ class Attempt:
         return self._trainings[-1]
 
     def wait(self, training: Training) -> bool:
-        """Wait for a random moment after the first save, mostly before the last; return False if the training has ended."""
+        """Wait for a moment after the first save, mostly before the last; return False if the training ended before."""
         saves = self.rng.randint(1, len(SAVES) * 2 // 3)
         seen: set[tuple[int, int]] = set()
 
@@ -210,7 +228,7 @@ class Attempt:
         return training.until(are_done) and training.sleep(self.rng.uniform(0, 2 * self.torture.duration / len(SAVES)))
 
     def look(self) -> int | None:
-        """Load the files that exist; note and return the step of ``last.h5``, which must never decrease."""
+        """Load the files that exist; return the step of ``last.h5``, which must never decrease."""
         steps = {}
         for file in (self.run.best, self.run.last):
             if file.exists():
@@ -220,12 +238,12 @@ class Attempt:
                     self.fail(f"does not load: {error}")
         step = steps.get(self.run.last)
         if (step if step is not None else -1) < (self.saved if self.saved is not None else -1):
-            self.fail(f"last.h5 went back from step {self.saved} to {step}")
+            self.fail(f"last.h5 decreased from step {self.saved} to {step}")
         self.saved = step
         return step
 
     def after_a_kill(self, training: Training, end: End) -> None:
-        """Check what a killed training has left behind."""
+        """Check the files that a killed training has left behind."""
         self.tally.tries += 1
         step = self.look()
         if end.err:
@@ -237,15 +255,15 @@ class Attempt:
                 self.fail(f"lost {lost} steps")
 
     def finish(self) -> None:
-        """Finish the training undisturbed, then compare."""
+        """Resume the training without a disturbance to its end, and compare."""
         if self.is_good:
             self.expect(self.start().end())
             self.compare()
 
     def expect(self, end: End, err: str = "") -> None:
-        """Check the exit code and the output of a finished training."""
+        """Check the exit code and the result of a training that ended normally."""
         if end != (0, self.torture.undisturbed.out, err):
-            self.fail(f"ended with {end} instead of {End(0, self.torture.undisturbed.out, err)}")
+            self.fail(f"ended with {end}, instead of {End(0, self.torture.undisturbed.out, err)}")
 
     def compare(self) -> None:
         """Compare the run with the undisturbed one."""
@@ -258,52 +276,76 @@ class Attempt:
         rows, others = rows_of(self.run.metrics), rows_of(self.torture.reference.metrics)
         if rows != others:
             steps = {row.get("step") for row in rows}
-            self.differ(f"metrics.csv has other rows than that of the undisturbed run: {len(rows) - len(steps)} doubled, "
+            self.differ(f"metrics.csv differs from the undisturbed run: {len(rows) - len(steps)} duplicate, "
                         f"{len({row['step'] for row in others} - steps)} missing, {len(rows)} in all")
 
     def compare_file(self, name: str) -> None:
         mine, other = self.run.path / name, self.torture.reference.path / name
         if not mine.exists() or mine.read_bytes() != other.read_bytes():
-            self.differ(f"{name} differs from that of the undisturbed run")
+            self.differ(f"{name} differs from the undisturbed run")
 
-    def judge_failed_saves(self, end: End, before: int | None = None) -> None:
-        """Check the messages about failed saves, the exit code and ``last.h5``.
+    def judge_failed_saves(self, end: End, before: int | None = None, may_be_gone: bool = False) -> bool:
+        """Check that each save that failed has its line and nothing else has.
 
-        Each failed save has one line, and there are no other lines. The exit code says whether the last save failed, and
-        ``last.h5`` is of the last save without a line. ``before`` is the step at which the process began.
+        The exit code says whether the last save failed, and ``last.h5`` is of the last save that has no line. If the first
+        save failed, nothing was trained; then return False. ``before`` is the step that the process began with. If the run
+        was saved in another folder, it is complete there. The folder of the run ``may_be_gone``.
         """
         lines = end.err.splitlines()
         left = {step for step in SAVES if step > (before or 0)} | {before or 0}
-        saved, warned = before, []
+        saved, warned, last = before, [], ""
         if end.code == 1 and lines:
-            complaint = f"Error: {NAME}: the run could not be saved at its end, step {STEPS}; see the warning above"
-            if lines.pop() != complaint:
+            last = lines.pop()
+            if _REFUSED.fullmatch(last) and not lines:
+                self.tally.tries += 1
+                self.was_refused = True
+                if self.look() not in (before, before or 0):
+                    self.fail(f"refused, and last.h5 is of step {self.saved} instead of {before}")
+                return False
+            if not _LOST.fullmatch(last):
                 self.fail(f"ended with {end}")
-        for line in lines:
+        if end.code not in (0, 1):
+            self.fail(f"ended with {end}")
+        is_tried_again = bool(lines) and lines[-1] == _AGAIN
+        for line in lines[:len(lines) - is_tried_again]:
             match = _UNSAVED.fullmatch(line)
             if match is None:
                 self.fail(f"wrote {line!r}")
-                return
-            step, kept = int(match[1]), None if match[4] is None else int(match[4])
+                return True
+            step, kept, best = int(match[1]), *(None if number is None else int(number) for number in match.group(4, 5))
             earlier = [point for point in left if point < step]
             saved = max(earlier, default=saved)
             left = {point for point in left if point > step}
             warned.append(step)
-            if kept != saved or (match[3] is None) != (step == STEPS) or step not in {*SAVES, before}:
+            if not (kept == saved or (kept is None and may_be_gone)) or (match[3] is None) != (step == STEPS) or (
+                    step not in {*SAVES, before}) or (best or 0) > step or (best or 0) % EVALUATED_EVERY:
                 self.fail(f"wrote {line!r}, where the last save was of step {saved}")
         self.tally.tries += len(warned)
         if warned != sorted(set(warned)):
             self.fail(f"warned several times of one save: {warned}")
-        if end.code != (STEPS in warned):
+        if is_tried_again != (STEPS in warned) or (end.code == 1 and not is_tried_again):
             self.fail(f"ended with code {end.code}, though step {STEPS} was {'not ' * (STEPS in warned)}saved")
-        if self.look() != max(left, default=saved):
-            self.fail(f"last.h5 is of step {self.saved}, and its last save was of {max(left, default=saved)}")
+        expected = STEPS if is_tried_again and end.code == 0 else max(left, default=saved)
+        if self.look() != expected:
+            self.fail(f"last.h5 is of step {self.saved}, and its last save was of {expected}")
+        elsewhere = _LOST.fullmatch(last)
+        if elsewhere and elsewhere[1]:
+            self.compare_copy(RunFolder(elsewhere[1]))
+        return True
+
+    def compare_copy(self, copy: RunFolder) -> None:
+        """Compare a run that was saved in another folder with the undisturbed one; its table may have lost old rows."""
+        rows, others = rows_of(copy.metrics), rows_of(self.torture.reference.metrics)
+        if not rows or rows != others[-len(rows):]:
+            self.differ("metrics.csv in the other folder does not end as in the undisturbed run")
+        if copy.last.read_bytes() != self.torture.reference.last.read_bytes():
+            self.differ("last.h5 in the other folder differs from the undisturbed run")
 
 
 class Torture:
-    """Tries of all kinds, each a function of ``seed`` and its number (and of the speed of the machine).
+    """Tries of all kinds. Each depends only on ``seed``, its number, and the speed of the machine.
 
-    ``scratch`` is their folder; the files of failed tries are kept there. ``compare_with`` are further options of the
+    ``scratch`` is a folder for them; the files of those that fail stay there. ``compare_with`` are further options of the
     undisturbed training only, so that a test can make the two differ.
     """
 
@@ -324,11 +366,11 @@ class Torture:
         if self.undisturbed.code or self.undisturbed.err:
             raise RuntimeError(f"the undisturbed training ended with {self.undisturbed}")
         if [int(row["step"]) for row in rows_of(self.reference.metrics)] != [*range(1, STEPS + 1)]:
-            raise RuntimeError("the undisturbed training has no row for some steps")
+            raise RuntimeError("the undisturbed training does not have a row for each step")
         self.size = self.reference.last.stat().st_size
 
     def _attempts(self, tally: Tally, most: int, enough: float = math.inf) -> Iterator[Attempt]:
-        """Yield up to ``most`` attempts, until there were ``enough`` tries."""
+        """Yield at most ``most`` attempts, until there are ``enough`` tries."""
         for number in range(most):
             if tally.tries >= enough:
                 break
@@ -339,18 +381,18 @@ class Torture:
                     self.show(f"{what}; see {attempt.folder}")
 
     def kills(self, count: int) -> list[Tally]:
-        """Kill at least ``count`` times, a quarter each at a random moment, in a save, at a call, and during a write.
+        """Kill trainings ``count`` times: a quarter each at a random moment, in a save, at a call, and in a write.
 
-        A training is killed up to four times before it may finish.
+        A training is killed up to four times before it may end.
         """
         kinds = {"killed at any time": self._kill_at_any_time, "killed in a save": self._kill_in_a_save,
                  "killed at a call": self._kill_at_a_call, "killed in a write": self._kill_in_a_write}
         tallies = []
         for number, (kind, kill) in enumerate(kinds.items()):
             tallies.append(Tally(kind))
-            share = count * (number + 1) // len(kinds) - count * number // len(kinds)
-            for attempt in self._attempts(tallies[-1], 5 * share, share):
-                for _ in range(min(attempt.rng.randint(1, 4), share - tallies[-1].tries)):
+            part = count * (number + 1) // len(kinds) - count * number // len(kinds)
+            for attempt in self._attempts(tallies[-1], 5 * part, part):
+                for _ in range(min(attempt.rng.randint(1, 4), part - tallies[-1].tries)):
                     training = kill(attempt)
                     end = training.end()
                     if not end.is_killed:
@@ -385,7 +427,7 @@ class Torture:
         return training
 
     def _a_call(self, attempt: Attempt) -> int:
-        """Return the number of a random call of the operating system, mostly one that a process reaches."""
+        """Return the number of a call of the operating system, mostly one that a process reaches."""
         return attempt.rng.randint(1, _CALLS_OF_A_SAVE * len(SAVES) * 2 // 3)
 
     def _kill_at_a_call(self, attempt: Attempt) -> Training:
@@ -395,10 +437,12 @@ class Torture:
         return attempt.start({"do": "cut", "at": [self._a_call(attempt)], "size": attempt.rng.randrange(self.size)})
 
     def signals(self, count: int) -> list[Tally]:
-        """Send ``count`` times each: Ctrl-C or SIGTERM, and two signals at once or in short succession."""
+        """Send Ctrl-C, SIGTERM or SIGHUP, and Ctrl-C or SIGTERM twice in short time, ``count`` times each."""
         tallies = []
-        for kind, number in (("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM)):
-            for times, interrupt in (("", self._interrupt), (" twice", self._interrupt_twice)):
+        kinds = [("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM), ("SIGHUP", signal.SIGHUP)]
+        for kind, number in kinds:
+            ways = [("", self._interrupt), (" twice", self._interrupt_twice)]
+            for times, interrupt in ways[:1 if number == signal.SIGHUP else 2]:
                 tallies.append(Tally(kind + times))
                 for attempt in self._attempts(tallies[-1], count):
                     interrupt(attempt, number)
@@ -416,9 +460,9 @@ class Torture:
             return None
         attempt.tally.tries += 1
         attempt.tally.note_lost(training.steps() - step)
-        line = f"Stopped after step {step} of {STEPS} and saved. Go on with: charrnn resume {NAME}\n"
+        line = f"Stopped after step {step} of {STEPS} and saved. Resume with: charrnn resume {NAME}\n"
         if end != (128 + number, "", line):
-            attempt.fail(f"ended with {end} instead of {End(128 + number, '', line)}")
+            attempt.fail(f"ended with {end}, instead of {End(128 + number, '', line)}")
         self._nothing_is_left_over(attempt)
         return None
 
@@ -443,16 +487,16 @@ class Torture:
         is_late = end.err.startswith("Stopped after step ")  # it may have met Python at its very end
         is_right = end.code == 128 + number and (is_late or "Traceback" not in end.err)
         if end.out or not (is_right or (is_late and end.code == -number)):
-            attempt.fail(f"ended with {end} instead of code {128 + number}")
+            attempt.fail(f"ended with {end}, instead of code {128 + number}")
         self._nothing_is_left_over(attempt)
 
     def _nothing_is_left_over(self, attempt: Attempt) -> None:
-        for name in os.listdir(attempt.run.path):
-            if name.endswith(".tmp"):
+        for name in os.listdir(attempt.run.path) if attempt.run.path.exists() else ():
+            if name.endswith(".tmp") or name == ".lock":
                 attempt.fail(f"{name} was left over")
 
     def full_disks(self, count: int) -> list[Tally]:
-        """Fill the disk ``count`` times each: from the start or from a resume on, or for a while; or let calls fail."""
+        """Fill the disk before a start or a resume, fill it for a while, or make calls fail, ``count`` times each."""
         kinds = {"disk full": self._disk_full, "disk full for a while": self._disk_full_for_a_while,
                  "calls that fail": self._calls_that_fail}
         tallies = []
@@ -464,7 +508,8 @@ class Torture:
                 torture(attempt)
                 if not attempt.is_good:
                     continue
-                self._nothing_is_left_over(attempt)
+                if not attempt.was_refused:
+                    self._nothing_is_left_over(attempt)
                 if attempt.saved == STEPS:
                     attempt.compare()
                 else:
@@ -472,7 +517,7 @@ class Torture:
         return tallies
 
     def _limit(self, attempt: Attempt) -> int:
-        """Return a random size, below or around that of a checkpoint, with or without weights to roll back to."""
+        """Return a limit of the file size, mostly below or near the size of a checkpoint."""
         rng, size = attempt.rng, self.size
         return rng.choice((0, 100, rng.randrange(size), size - 1, size, size + rng.randrange(100),
                            rng.randrange(size, 2 * size)))
@@ -486,12 +531,12 @@ class Torture:
             before = attempt.look()
         training = attempt.start({"limit": self._limit(attempt)})
         end = training.end()
-        attempt.judge_failed_saves(end, before)
-        if training.steps() < STEPS:
-            attempt.fail(f"stopped after step {training.steps()}")
+        is_trained = attempt.judge_failed_saves(end, before)
+        if (steps := training.steps()) != (STEPS if is_trained else 0):
+            attempt.fail(f"stopped after step {steps}")
 
     def _disk_full_for_a_while(self, attempt: Attempt) -> None:
-        training = attempt.start()
+        training = attempt.start({})
         limit = attempt.rng.choice((self.size // 2, self._limit(attempt)))
         if attempt.wait(training):
             _limit_files(limit, training.process.pid)
@@ -506,9 +551,9 @@ class Torture:
         attempt.judge_failed_saves(attempt.start(plan).end())
 
     def folders(self, count: int) -> list[Tally]:
-        """Move the run folder away ``count`` times each: for good, for a while, and with an empty folder in its place.
+        """Move the run folder away, move it away for a while, or replace it by an empty one, ``count`` times each.
 
-        If permissions apply (not for root), the folder is made read-only for a while instead of being moved.
+        If permissions hold (not for root), it is made read-only for a while instead of moved.
         """
         kinds = {"folder gone": self._folder_gone, "folder gone for a while": self._folder_gone_for_a_while,
                  "folder replaced": self._folder_replaced}
@@ -520,34 +565,34 @@ class Torture:
         return tallies
 
     def _folder_gone(self, attempt: Attempt) -> None:
-        training, path = attempt.start(), attempt.run.path
+        training, path = attempt.start({}), attempt.run.path
         gone = path.with_name("gone")
         if attempt.wait(training):
             path.rename(gone)
         end = training.end()
         if gone.exists():
             gone.rename(path)
-        attempt.judge_failed_saves(end)
+        attempt.judge_failed_saves(end, may_be_gone=True)
         attempt.finish()
 
     def _folder_gone_for_a_while(self, attempt: Attempt) -> None:
-        training, path = attempt.start(), attempt.run.path
+        training, path = attempt.start({}), attempt.run.path
         gone = path.with_name("gone")
         if attempt.wait(training):
             path.chmod(0o500)
-            if os.access(path, os.W_OK):  # root may do all
+            if os.access(path, os.W_OK):  # root may write anywhere
                 path.rename(gone)
             training.sleep(attempt.rng.uniform(0, 0.6 * self.duration))
             if gone.exists():
                 gone.rename(path)
             path.chmod(0o700)
-        attempt.judge_failed_saves(training.end())
+        attempt.judge_failed_saves(training.end(), may_be_gone=True)
         for file in (attempt.run.best, attempt.run.last):
-            remove_leftovers(file)  # of the save that it was taken away from
+            remove_leftovers(file)  # of the save during which it was moved
         attempt.compare() if attempt.saved == STEPS else attempt.finish()
 
     def _folder_replaced(self, attempt: Attempt) -> None:
-        training, path = attempt.start(), attempt.run.path
+        training, path = attempt.start({}), attempt.run.path
         if attempt.wait(training):
             training.process.send_signal(signal.SIGSTOP)
             if Run.load(attempt.run.last).step < SAVES[-3]:  # so it will save again
@@ -557,14 +602,14 @@ class Torture:
             training.process.send_signal(signal.SIGCONT)
         end = training.end()
         attempt.saved = None
-        attempt.judge_failed_saves(end)
+        attempt.judge_failed_saves(end, may_be_gone=True)
         attempt.compare_file("last.h5")
         rows, others = rows_of(attempt.run.metrics), rows_of(self.reference.metrics)
         if not rows or rows != others[-len(rows):]:
-            attempt.differ("metrics.csv does not end as that of the undisturbed run")
+            attempt.differ("metrics.csv does not end as in the undisturbed run")
 
     def reads(self, count: int) -> list[Tally]:
-        """Load ``best.h5`` and ``last.h5`` of ``count`` trainings repeatedly while they are replaced."""
+        """Load ``best.h5`` and ``last.h5`` of ``count`` trainings again and again while they are replaced."""
         tally = Tally("read meanwhile")
         for attempt in self._attempts(tally, count):
             training, steps = attempt.start(), {attempt.run.best: 0, attempt.run.last: 0}
@@ -577,7 +622,7 @@ class Torture:
                         attempt.fail(f"does not load: {error}")
                         break
                     if step < steps[file]:
-                        attempt.fail(f"{file.name} went back from step {steps[file]} to {step}")
+                        attempt.fail(f"{file.name} decreased from step {steps[file]} to {step}")
                     steps[file] = step
             attempt.expect(training.end())
             attempt.compare()
@@ -589,14 +634,14 @@ def train_arguments() -> list[str]:
 
 
 def make_text() -> str:
-    """Return random words: a text for which the best state of these options comes before the last."""
+    """Return a text of a few words, on which these options reach their best state before the last one."""
     rng = random.Random("1 text")
     words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 7))) for _ in range(60)]
     return " ".join(rng.choice(words) for _ in range(CHARACTERS))[:CHARACTERS]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a metrics.csv by column, without the times; none if the file does not exist."""
+    """Return the rows of a metrics.csv by column, without the times; no rows if there is no such file."""
     if not path.exists():
         return []
     with open(path, newline="") as file:
@@ -604,11 +649,11 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 @contextmanager
-def _carried_out(plan: dict[str, Any]) -> Iterator[None]:
-    """Count calls of open, fsync and replace, and do what ``plan`` says at those whose numbers are in its ``at``.
+def _disturbed(plan: dict[str, Any]) -> Iterator[None]:
+    """Inside the ``with`` block, count calls of open, fsync and replace, and disturb those numbered in the plan's ``at``.
 
-    It kills the process, kills it in the middle of its next write of more than ``size`` bytes, interrupts it, or makes the
-    call fail with ``errno``; all except the last before the call, or ``after`` it.
+    The plan says to kill the process, to let it die in the middle of its next write of more than ``size`` bytes, to
+    interrupt it, or to let the call fail with ``errno``. All but the last happen before the call, or ``after`` it.
     """
     count = 0
 
@@ -649,14 +694,16 @@ def _carried_out(plan: dict[str, Any]) -> Iterator[None]:
 
 
 def _child() -> None:
-    """Do what ``charrnn ...`` does for ``torturing.py PLAN ...``, and carry out the plan during the training.
+    """Run ``charrnn ...`` for ``torturing.py PLAN ...``, disturbed as planned while it trains.
 
-    Its steps are reported to the pipe that the plan names, and its files are limited to the plan's ``limit``.
+    It reports its steps to the pipe of the plan, and its files do not grow beyond the ``limit`` of the plan.
     """
     from charrnn.cli import main
+    from charrnn.training import keeper
     from charrnn.training.keeper import Keeper
     from charrnn.training.trainer import Trainer
 
+    keeper._PAUSES = (0.0,) * 2  # type: ignore[assignment]
     plan = json.loads(sys.argv.pop(1))
     if "limit" in plan:
         _limit_files(plan["limit"])
@@ -667,11 +714,11 @@ def _child() -> None:
         os.write(plan["report"], struct.pack("<I", taken.number))
         return taken
 
-    def carried_out(keeper: Any, stop: Any) -> None:
-        with _carried_out(plan):
+    def disturbed(keeper: Any, stop: Any) -> None:
+        with _disturbed(plan):
             train(keeper, stop)
 
-    Trainer.step, Keeper.train = reported, carried_out  # type: ignore[assignment, method-assign]
+    Trainer.step, Keeper.train = reported, disturbed  # type: ignore[assignment, method-assign]
     main()
 
 

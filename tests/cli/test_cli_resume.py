@@ -34,6 +34,10 @@ def test_resume_finishes_the_plan_or_a_longer_one(here: Path, cli: Cli, trained:
 
 
 def test_resuming_an_older_state_needs_a_new_name(here: Path, cli: Cli) -> None:
+    run = Run.load(RUN / "last.h5")
+    run.config = replace(run.config, learning_rate=1000.0)  # from here on it only gets worse
+    run.save(RUN / "last.h5")
+    assert cli("resume", RUN, "--steps", 14).code == 0
     before = files(here)
     shutil.copyfile(RUN / "last.h5", "state.h5")
     for path in (RUN / "best.h5", "state.h5"):
@@ -85,7 +89,7 @@ def test_resume_uses_the_recorded_threads_and_warns_if_others_are_set(here: Path
     assert "Warning" not in cli("resume", RUN, "--steps", 13).err
     answer = cli("resume", RUN, "--steps", 14, "--threads", 2, "--quiet")
     assert len(re.findall("^Warning: .*$", answer.err, re.MULTILINE)) == len(answer.err.splitlines()) == 1
-    assert "threads were 1 and are 2" in answer.err
+    assert "threads from 1 to 2" in answer.err
     assert Run.load(RUN / "last.h5").config.threads == 2
     assert cli("resume", RUN, "--steps", 15, "--threads", 3).code == 0
     assert cli("resume", RUN, "--steps", 16, "--threads", 100, "--quiet").err == ""  # never more than streams: 3 as before
@@ -97,7 +101,7 @@ def test_resume_warns_on_another_machine(here: Path, cli: Cli) -> None:
     run.save(RUN / "last.h5")
     answer = cli("resume", RUN, "--quiet")
     assert answer.code == 0
-    assert re.fullmatch("Warning: numpy was '1.0' and is .*\n", answer.err)
+    assert re.fullmatch("Warning: changed since the last save: numpy from 1.0 to .*\n", answer.err)
 
 
 def test_another_text_is_learned_only_with_fine_tune(here: Path, cli: Cli) -> None:
@@ -109,7 +113,7 @@ def test_another_text_is_learned_only_with_fine_tune(here: Path, cli: Cli) -> No
     answer = cli("resume", RUN, "--fine-tune", "--corpus", "other.txt", "--encoding", "utf-16", "--name", "fine",
                  "--steps", 3)
     assert (answer.code, len(answer.out.splitlines())) == (0, 1)
-    assert "1 get fresh weights: Ω" in answer.err
+    assert "initial weights for 1 new character: Ω" in answer.err
     assert files(here / RUN) == before
     run = Run.load("checkpoints/fine/last.h5")
     assert (run.step, run.source.names, run.model.text_config.encoding) == (3, ("other.txt",), "utf-16")
@@ -134,7 +138,7 @@ def test_a_moved_corpus_is_remembered(here: Path, cli: Cli) -> None:
 
 
 def test_rejects_minutes_that_are_over_and_an_unknown_time(here: Path, cli: Cli) -> None:
-    refused(cli("resume", RUN, "--minutes", 1e-9), "--minutes", "give more")
+    refused(cli("resume", RUN, "--minutes", 1e-9), "--minutes", "choose more")
     shutil.copyfile(RUN / "last.h5", "lone.h5")
     refused(cli("resume", "lone.h5", "--name", "new", "--minutes", 1), "--minutes", "--steps")
 

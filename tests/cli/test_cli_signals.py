@@ -61,7 +61,7 @@ def test_control_c_ends_a_long_training(empty: Path, environment: dict[str, str]
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out) == (130, b"")
-    assert err.decode().splitlines()[-1].endswith(f"Go on with: charrnn resume {RUN}")
+    assert err.decode().splitlines()[-1].endswith(f"Resume with: charrnn resume {RUN}")
     assert Run.load(RUN / "last.h5").step >= 20
 
 

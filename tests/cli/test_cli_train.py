@@ -51,7 +51,7 @@ def test_a_size_is_chosen_and_printed_if_none_is_set(empty: Path, cli: Cli) -> N
     config = Run.load("checkpoints/notes-lstm-32/last.h5").model.network.config
     assert config.dropout > 0
     assert config.weight_drop == 0.25
-    assert f"Chosen for it: --hidden-size 32 --dropout {config.dropout:g}\n" in answer.err
+    assert f"Chosen for this text: --hidden-size 32 --dropout {config.dropout:g}\n" in answer.err
 
 
 def test_nothing_is_chosen_if_a_size_is_set(empty: Path, cli: Cli) -> None:
@@ -109,7 +109,7 @@ def test_a_folder_of_texts_is_one_corpus(empty: Path, cli: Cli, make_text: Calla
 def test_a_short_text_shrinks_the_batch_and_says_so(empty: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--batch-size", 500, "--steps", 1)
     assert answer.code == 0
-    assert "67 streams are read side by side, not 500" in answer.err
+    assert "67 streams in parallel instead of 500" in answer.err
 
 
 def test_training_without_a_new_best_stops_early_and_says_so(empty: Path, cli: Cli) -> None:

@@ -43,6 +43,25 @@ def test_a_symbolic_link_stays_one(path: Path, tmp_path: Path) -> None:
     assert os.listdir(link.parent) == ["latest.h5"]
 
 
+def test_a_missing_folder_is_created_on_request(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        replace_file(tmp_path / "new" / "folder" / "run.h5", [b"new"])
+    assert os.listdir(tmp_path) == []
+    replace_file(tmp_path / "new" / "folder" / "run.h5", [b"new"], create_folder=True)
+    assert (tmp_path / "new" / "folder" / "run.h5").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("parts", [("file", "run.h5"), ("folder",), ("folder", "x" * 300)], ids=str)
+def test_an_error_names_the_path_that_was_given(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    path = tmp_path.joinpath(*parts)
+    with pytest.raises(OSError) as caught:  # noqa: PT011 (which subclass it is depends on the system)
+        replace_file(path, [b"new"])
+    assert caught.value.filename == str(path)
+    assert (os.listdir(tmp_path / "folder"), (tmp_path / "file").read_bytes()) == ([], b"")
+
+
 def test_permissions_are_those_of_any_new_file(path: Path, tmp_path: Path) -> None:
     (tmp_path / "other").touch()
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -17,11 +17,13 @@ import pytest
 import charrnn
 from charrnn import Corpus, LanguageModel, ModelConfig, Run, TrainConfig, Trainer
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, RunError
+from charrnn.nn.kernels import kernels_name
 from charrnn.training.events import (
     BytesRead,
     ModelChosen,
     PlanFixed,
     RunMade,
+    Saved,
     Started,
     StepTaken,
     TextRead,
@@ -33,7 +35,7 @@ SMALL = {"hidden_size": 8, "batch_size": 3, "seq_len": 8, "warmup": 2, "threads"
 
 @pytest.fixture
 def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A text of 400 characters in the working folder, which is empty otherwise."""
+    """A text of 400 characters in the current folder, which is otherwise empty."""
     monkeypatch.chdir(tmp_path)
     path = Path("notes.txt")
     path.write_text(make_text(400), encoding="utf-8")
@@ -47,7 +49,7 @@ def events_of(call: Callable[..., Run], *arguments: Any, **settings: Any) -> tup
 
 
 def kinds(events: list[Any]) -> list[str]:
-    """Return the names of the events, with repetitions only once."""
+    """Return the names of the events, without repetitions."""
     names = [type(event).__name__ for event in events]
     return [name for k, name in enumerate(names) if k == 0 or names[k - 1] != name]
 
@@ -90,7 +92,7 @@ def test_a_source_is_a_file_several_files_or_a_corpus(notes: Path, source: str) 
     assert run.source.names == ("notes.txt",)
 
 
-def test_a_text_is_given_as_a_corpus(notes: Path, make_text: Callable[..., str]) -> None:
+def test_a_source_may_be_a_corpus_of_a_string(notes: Path, make_text: Callable[..., str]) -> None:
     run = charrnn.train(Corpus.from_text(make_text(400), lowercase=True), steps=2, **SMALL)
     assert run.folder == Path("checkpoints/text-lstm-8")
     assert run.model.text_config.lowercase
@@ -98,7 +100,7 @@ def test_a_text_is_given_as_a_corpus(notes: Path, make_text: Callable[..., str])
         charrnn.train("the quick brown fox", steps=2, **SMALL)
 
 
-def test_settings_of_text_model_and_training_are_given_by_name(notes: Path) -> None:
+def test_settings_of_text_model_and_training_are_passed_by_name(notes: Path) -> None:
     run = charrnn.train(notes, lowercase=True, cell="gru", layers=2, steps=3, learning_rate=0.5, test=0.1, **SMALL)
     assert run.model.text_config.lowercase
     assert (run.model.network.config.cell, run.model.network.config.layers) == ("gru", 2)
@@ -106,8 +108,8 @@ def test_settings_of_text_model_and_training_are_given_by_name(notes: Path) -> N
     assert not set(map(str.isupper, run.model.vocabulary.characters)) - {False}
 
 
-def test_the_last_state_and_the_best_one(notes: Path) -> None:
-    """After step 4, the learning rate ruins the model."""
+def test_a_run_has_its_last_and_its_best_state(notes: Path) -> None:
+    """After step 4, the learning rate is so high that the loss only gets worse."""
     def on_event(event: Any) -> None:
         if isinstance(event, StepTaken) and event.step.number == 4:
             event.run.config = replace(event.run.config, learning_rate=1000.0)
@@ -160,7 +162,7 @@ def test_events_come_in_order(notes: Path) -> None:
     assert [step.number for step in steps if step.validation_loss is not None] == [2, 4, 5]
 
 
-def test_the_steps_are_on_disk_when_their_event_comes(notes: Path) -> None:
+def test_a_step_is_saved_before_its_event(notes: Path) -> None:
     saved: list[int] = []
     charrnn.train(notes, steps=4, eval_every=2, on_event=lambda event: isinstance(event, StepTaken) and saved.append(
         Run.load("checkpoints/notes-lstm-8").step), **SMALL)
@@ -176,11 +178,11 @@ def test_a_fault_of_a_step_is_a_warning(notes: Path) -> None:
     events: list[Any] = []
     charrnn.train(notes, steps=4, eval_every=1, on_event=on_event, **SMALL)
     (warning,) = (event for event in events if isinstance(event, Warned))
-    assert "step 3 ends in no numbers" in warning.message
+    assert "step 3: non-finite loss" in warning.message
     assert isinstance(events[events.index(warning) + 1], StepTaken)
 
 
-def test_an_error_of_the_callback_ends_the_training(notes: Path) -> None:
+def test_an_exception_of_the_callback_ends_the_training(notes: Path) -> None:
     def on_event(event: Any) -> None:
         if isinstance(event, StepTaken):
             raise LookupError("mine")
@@ -209,15 +211,104 @@ def test_an_interrupted_run_ends_in_the_same_bytes_when_it_is_resumed(notes: Pat
     assert weights(run.best) == weights(whole.best)
 
 
-def test_a_request_to_terminate_saves_and_ends_the_program(notes: Path) -> None:
-    with pytest.raises(SystemExit) as caught:
-        charrnn.train(notes, steps=9, name="run", on_event=interrupt_at(2, signal.SIGTERM), **SMALL)
-    assert caught.value.code == 128 + signal.SIGTERM
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_terminate_saves_and_ends_the_program(notes: Path, number: int) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            charrnn.train(notes, steps=9, name="run", on_event=interrupt_at(2, number), **SMALL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert caught.value.code == 128 + number
+    assert Run.load("checkpoints/run").step == 2
     assert charrnn.resume("checkpoints/run").step == 9
 
 
-def test_it_can_be_used_in_a_thread(notes: Path) -> None:
-    """Python delivers no signals there; the handlers stay as they are."""
+def test_a_request_to_save_saves_and_training_continues(notes: Path) -> None:
+    events: list[Any] = []
+    saved: list[int] = []
+
+    def on_event(event: Any) -> None:
+        events.append(event)
+        if isinstance(event, StepTaken):
+            saved.append(Run.load("checkpoints/run").step)
+            if event.step.number == 3:
+                signal.raise_signal(signal.SIGUSR1)
+
+    run = charrnn.train(notes, steps=6, eval_every=6, name="run", on_event=on_event, **SMALL)
+    assert run.finished
+    assert saved == [0, 0, 0, 4, 4, 6]
+    assert [event for event in events if isinstance(event, Saved)] == [Saved(4)]
+
+
+@pytest.mark.parametrize("stops", [[], [3], [12], [3, 12]])
+def test_a_longer_plan_with_an_interval_that_is_not_set_resumes_exactly(notes: Path, stops: list[int]) -> None:
+    """The interval is 1 in the first plan and 2 in the second."""
+    settings = {**SMALL, "validation": 0.3, "name": f"run{len(stops)}{sum(stops)}"}
+    run = charrnn.train(notes, steps=8, on_event=interrupt_at(stops[0] if stops else 0), **settings)
+    for k in range(len(stops) + 1):
+        length = {} if run.finished is False and run.step < 8 else {"steps": 40}
+        run = charrnn.resume(run.folder, on_event=interrupt_at(([*stops, 0, 0])[k + 1]), **length)
+    while not run.finished or run.planned < 40:
+        run = charrnn.resume(run.folder, steps=40)
+    assert [record.step for record in run.history] == [*range(1, 9), *range(10, 41, 2)]
+    whole = charrnn.train(notes, steps=8, **{**settings, "name": "whole"})
+    whole = charrnn.resume(whole.folder, steps=40)
+    assert run.to_bytes() == whole.to_bytes()
+    assert run.config.eval_every is None
+
+
+def test_two_trainings_in_one_folder_are_refused(notes: Path) -> None:
+    errors: list[Exception] = []
+
+    def on_event(event: Any) -> None:
+        if isinstance(event, (Started, StepTaken)):
+            calls = [lambda: charrnn.train(notes, steps=2, name="run", overwrite=True, **SMALL),
+                     lambda: charrnn.train(notes, name="run", **SMALL)]
+            if isinstance(event, StepTaken):
+                calls.append(lambda: charrnn.resume("checkpoints/run"))
+                assert charrnn.load("checkpoints/run").sample("the", 3)
+            for call in calls:
+                with pytest.raises(RunError, match=f"checkpoints/run: process {os.getpid()} on .* is training this run"):
+                    call()
+                errors.append(event)
+
+    run = charrnn.train(notes, steps=3, name="run", on_event=on_event, **SMALL)
+    assert len(errors) == 2 + 3 * 3
+    assert sorted(os.listdir(run.folder)) == ["best.h5", "last.h5", "metrics.csv"]
+
+
+def test_the_folder_is_free_again_after_an_error(notes: Path) -> None:
+    def on_event(event: Any) -> None:
+        if isinstance(event, StepTaken):
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError):
+        charrnn.train(notes, steps=3, name="run", on_event=on_event, **SMALL)
+    assert not Path("checkpoints/run/.lock").exists()
+    assert charrnn.resume("checkpoints/run").finished
+
+
+@pytest.mark.skipif(kernels_name("float32") == "reference", reason="nothing is compiled")
+def test_a_compilation_is_an_event_and_a_cached_one_is_not(notes: Path, python: Callable[..., Any]) -> None:
+    program = """
+import os, sys
+os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
+import charrnn
+def show(event): print(type(event).__name__, flush=True)
+charrnn.train("notes.txt", hidden_size=4, batch_size=2, seq_len=8, threads=1, name=sys.argv[2], on_event=show,
+              **{sys.argv[3]: float(sys.argv[4]) if sys.argv[3] == "minutes" else int(sys.argv[4])})
+"""
+    cold = python("-c", program, "cache", "cold", "minutes", "0.0001").out.split()
+    assert cold.count("CompilationStarted") == 1
+    assert cold.index("RunMade") < cold.index("CompilationStarted") < cold.index("PlanFixed")
+    warm = python("-c", program, "cache", "warm", "steps", "2").out.split()
+    assert "CompilationStarted" not in warm
+    assert warm[-1] == "StepTaken"
+
+
+def test_training_works_in_a_thread(notes: Path) -> None:
+    """Python delivers no signals there, and the handlers do not change."""
     runs: list[Run] = []
     handlers: list[Any] = []
     thread = threading.Thread(target=lambda: runs.append(charrnn.train(
@@ -229,7 +320,7 @@ def test_it_can_be_used_in_a_thread(notes: Path) -> None:
     assert runs[0].to_bytes() == charrnn.train(notes, steps=3, name="other", **SMALL).to_bytes()
 
 
-def test_a_finished_run_goes_on_with_a_longer_plan_and_a_new_name(notes: Path) -> None:
+def test_a_finished_run_is_resumed_with_a_longer_plan_or_a_new_name(notes: Path) -> None:
     first = charrnn.train(notes, steps=4, eval_every=2, schedule="constant", **SMALL)
     before = (first.folder / "last.h5").read_bytes()
     again = charrnn.resume(first.folder)
@@ -242,23 +333,23 @@ def test_a_finished_run_goes_on_with_a_longer_plan_and_a_new_name(notes: Path) -
     assert charrnn.resume(first.folder, steps=5, patience=7).config.patience == 7
 
 
-def test_a_text_that_was_moved_is_named(notes: Path, make_text: Callable[..., str]) -> None:
+def test_a_text_that_was_moved_is_passed(notes: Path, make_text: Callable[..., str]) -> None:
     run = charrnn.train(notes, steps=5, on_event=interrupt_at(2), **SMALL)
     notes.rename("moved.txt")
     with pytest.raises(CorpusError, match=r"notes\.txt"):
         charrnn.resume(run.folder)
-    with pytest.raises(RunError, match="not the text this run was trained on"):
-        charrnn.resume(run.folder, source=Corpus.from_text(make_text(300)))
-    assert charrnn.resume(run.folder, source="moved.txt").finished
+    with pytest.raises(RunError, match="is not the text this run was trained on"):
+        charrnn.resume(run.folder, corpus=Corpus.from_text(make_text(300)))
+    assert charrnn.resume(run.folder, corpus="moved.txt").finished
     assert Run.load(run.folder).source.names == ("moved.txt",)
 
 
-def test_a_run_of_a_text_in_no_file_needs_its_corpus(notes: Path, make_text: Callable[..., str]) -> None:
+def test_a_run_of_a_text_that_is_not_in_a_file_needs_its_corpus(notes: Path, make_text: Callable[..., str]) -> None:
     corpus = Corpus.from_text(make_text(400))
     run = charrnn.train(corpus, steps=5, on_event=interrupt_at(2), **SMALL)
     with pytest.raises(RunError, match="in no file"):
         charrnn.resume(run.folder)
-    assert charrnn.resume(run.folder, source=corpus).finished
+    assert charrnn.resume(run.folder, corpus=corpus).finished
 
 
 # What is refused
@@ -267,14 +358,14 @@ def test_a_run_of_a_text_in_no_file_needs_its_corpus(notes: Path, make_text: Cal
     ({"size": 8, "hidden_size": 8, "steps": 1}, TypeError, "'size'"), ({"hidden_size": 0}, ConfigError, "hidden_size"),
     ({"learning_rate": -1.0}, ConfigError, "learning_rate"), ({"encoding": "none"}, ConfigError, "encoding"),
     ({"minutes": 2, "steps": 3}, ConfigError, "minutes"), ({"name": "a/b"}, ConfigError, "name")])
-def test_a_bad_setting_is_named_and_leaves_nothing(
+def test_an_invalid_setting_is_named_and_nothing_is_created(
         notes: Path, settings: dict[str, Any], error: type[Exception], name: str) -> None:
     with pytest.raises(error, match=name):
         charrnn.train(notes, **settings)
     assert os.listdir() == ["notes.txt"]
 
 
-def test_text_settings_do_not_go_with_a_corpus(notes: Path) -> None:
+def test_text_settings_cannot_be_combined_with_a_corpus(notes: Path) -> None:
     with pytest.raises(ConfigError, match="lowercase: belongs to the corpus"):
         charrnn.train(Corpus.read(notes), steps=1, lowercase=True, **SMALL)
 
@@ -286,19 +377,19 @@ def test_a_setting_that_cannot_change_is_named(notes: Path, setting: str) -> Non
         charrnn.resume(run.folder, **{setting: 3})
 
 
-def test_a_run_is_replaced_only_if_that_is_asked_for(notes: Path) -> None:
+def test_a_run_is_replaced_only_on_request(notes: Path) -> None:
     run = charrnn.train(notes, steps=2, **SMALL)
     before = run.to_bytes()
     for name in (None, "notes-lstm-8"):
-        with pytest.raises(RunError, match="--overwrite"):
+        with pytest.raises(RunError, match="overwrite"):
             charrnn.train(notes, steps=3, name=name, **SMALL)
         assert (run.folder / "last.h5").read_bytes() == before
-    with pytest.raises(RunError, match="--overwrite"):
+    with pytest.raises(RunError, match="overwrite"):
         charrnn.resume(run.folder, steps=3, name="notes-lstm-8")
     assert charrnn.train(notes, steps=3, overwrite=True, **SMALL).step == Run.load(run.folder).step == 3
 
 
-def test_best_is_not_another_state_that_the_folder_contains(notes: Path) -> None:
+def test_best_is_not_an_older_state_in_the_folder(notes: Path) -> None:
     run = charrnn.train(notes, **SMALL, steps=4, eval_every=2, name="run")
     corpus = Corpus.read(notes)
     run.plan(40)
@@ -312,7 +403,7 @@ def test_best_is_not_another_state_that_the_folder_contains(notes: Path) -> None
 def test_a_corpus_does_not_change_the_text_settings_of_a_run(notes: Path) -> None:
     run = charrnn.train(notes, **SMALL, steps=2, name="run", lowercase=True)
     lower = Corpus.from_text(notes.read_text().lower())
-    resumed = charrnn.resume(run.folder, source=lower, steps=3)
+    resumed = charrnn.resume(run.folder, corpus=lower, steps=3)
     assert resumed.model.text_config.lowercase
     assert charrnn.load(run.folder).sample("THE", 3, seed=1).startswith("the")
 
@@ -329,7 +420,7 @@ def test_a_split_must_have_the_fractions_of_the_config(notes: Path) -> None:
 
 @pytest.mark.parametrize("call", [lambda: charrnn.load("x" * 5000), lambda: charrnn.resume("x" * 5000),
                                   lambda: charrnn.train([]), lambda: Corpus.read()])
-def test_odd_names_are_errors_of_one_line(call: Callable[[], object]) -> None:
+def test_odd_names_give_errors_of_one_line(call: Callable[[], object]) -> None:
     with pytest.raises(CharRNNError) as error:
         call()
     assert str(error.value).isprintable()

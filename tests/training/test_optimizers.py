@@ -34,7 +34,7 @@ def block(values, dtype=np.float64):
 
 
 def gradients_of(steps, size, seed=3):
-    """Gradients of many magnitudes, so that it shows where an epsilon stands."""
+    """Return gradients of many magnitudes, so that the position of an epsilon matters."""
     rng = np.random.default_rng(seed)
     return [rng.standard_normal(size) * 10.0 ** rng.uniform(-11, 1, size) for _ in range(steps)]
 
@@ -76,7 +76,7 @@ MAKE = {"adam": Adam, "rmsprop": RMSprop, "adagrad": Adagrad, "sgd": lambda p, d
 
 
 def taken(name, w, gradients, rates, dtype=np.float64, weight_decay=0.0):
-    """The optimizer ``name`` after a step for each of ``gradients``, from the weights ``w``."""
+    """Return the optimizer ``name`` after a step for each of ``gradients``, from the weights ``w``."""
     parameters = Parameters(SHAPES, dtype)
     parameters.flat[...] = w
     optimizer = MAKE[name](parameters, weight_decay)
@@ -89,22 +89,22 @@ def taken(name, w, gradients, rates, dtype=np.float64, weight_decay=0.0):
 
 
 @pytest.fixture(scope="module")
-def course():
+def history():
     size = 300 * 230 + 7
     rates = [0.1, 0.1, 0.02, 0.3, 0.001, 0.05]
     return np.random.default_rng(2).standard_normal(size), gradients_of(STEPS, size), rates
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_it_takes_the_steps_of_the_published_formula(name, course):
-    w, gradients, rates = course
+def test_steps_follow_the_published_formula(name, history):
+    w, gradients, rates = history
     expected = FORMULAS[name](w, gradients, rates)
     np.testing.assert_allclose(taken(name, w, gradients, rates).parameters.flat, expected, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_in_float32_it_takes_the_same_steps_as_far_as_float32_goes(name, course):
-    w, gradients, rates = course
+def test_steps_in_float32_are_the_same_to_its_precision(name, history):
+    w, gradients, rates = history
     optimizer = taken(name, w, gradients, rates, np.float32)
     expected = FORMULAS[name](w, gradients, rates)
     assert optimizer.parameters.flat.dtype == np.float32
@@ -112,7 +112,7 @@ def test_in_float32_it_takes_the_same_steps_as_far_as_float32_goes(name, course)
     np.testing.assert_allclose(optimizer.parameters.flat, expected, rtol=2e-5, atol=2e-5)
 
 
-def test_without_momentum_sgd_goes_down_the_gradient():
+def test_sgd_without_momentum_subtracts_the_gradient():
     parameters = block([1.0, 2.0])
     optimizer = SGD(parameters)
     for step in (1, 2):
@@ -121,7 +121,7 @@ def test_without_momentum_sgd_goes_down_the_gradient():
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop", "adagrad", "sgd"])
-def test_where_there_is_no_gradient_nothing_moves(name):
+def test_weights_without_a_gradient_do_not_change(name):
     parameters = block([1.0, 2.0], np.float32)
     optimizer = MAKE[name](parameters)
     for step in (1, 2, 3):
@@ -137,7 +137,7 @@ def test_adam_stays_finite_at_any_step(step):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_weight_decay_takes_its_share_of_each_weight(name):
+def test_weight_decay_subtracts_a_fraction_of_each_weight(name):
     w = np.random.default_rng(5).standard_normal(300 * 230 + 7)
     rates = [0.1, 0.2, 0.3]
     decayed = taken(name, w, [np.zeros_like(w)] * 3, rates, weight_decay=0.5).parameters.flat
@@ -145,8 +145,8 @@ def test_weight_decay_takes_its_share_of_each_weight(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_weight_decay_does_not_enter_the_gradient(name, course):
-    w, gradients, rates = course
+def test_weight_decay_does_not_change_the_slots(name, history):
+    w, gradients, rates = history
     plain = taken(name, w, gradients, rates)
     decayed = taken(name, w, gradients, rates, weight_decay=0.1)
     for slot in plain.slots:
@@ -156,8 +156,8 @@ def test_weight_decay_does_not_enter_the_gradient(name, course):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_slots_are_all_that_it_remembers(name, course):
-    w, gradients, rates = course
+def test_the_slots_are_the_entire_memory_of_an_optimizer(name, history):
+    w, gradients, rates = history
     whole = taken(name, w, gradients, rates, np.float32, 0.01)
     half = taken(name, w, gradients[:3], rates[:3], np.float32, 0.01)
     parameters = Parameters(SHAPES)
@@ -174,7 +174,7 @@ def test_the_slots_are_all_that_it_remembers(name, course):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_slots_are_zeros_like_the_parameters_at_first(name):
+def test_slots_start_as_zeros_with_the_layout_of_the_parameters(name):
     parameters = Parameters(SHAPES)
     optimizer = make_optimizer(TrainConfig(optimizer=name), parameters)
     assert tuple(optimizer.slots) == optimizer.SLOTS
@@ -189,7 +189,7 @@ def test_the_config_names_the_optimizer(name, kind):
     assert getattr(optimizer, "momentum", 0.5) == 0.5
 
 
-def test_every_optimizer_has_a_learning_rate_and_the_other_way_round():
+def test_optimizers_and_learning_rates_have_the_same_names():
     assert set(OPTIMIZERS) == set(LEARNING_RATES) == set(FORMULAS)
 
 
@@ -199,7 +199,7 @@ LIMITS = st.floats(0.001, 50)
 
 @PROPERTY
 @given(FINITE, LIMITS)
-def test_a_gradient_that_is_longer_is_scaled_down_to_the_norm(values, norm):
+def test_a_gradient_with_a_larger_norm_is_scaled_down(values, norm):
     gradients = block(values)
     before = clip(gradients, norm)
     assert before == pytest.approx(np.linalg.norm(values), rel=1e-12)
@@ -212,7 +212,7 @@ def test_a_gradient_that_is_longer_is_scaled_down_to_the_norm(values, norm):
 
 @PROPERTY
 @given(FINITE, LIMITS)
-def test_elements_are_cut_to_the_value(values, value):
+def test_elements_are_clipped_to_the_value(values, value):
     gradients = block(values)
     assert clip(gradients, value=value) == pytest.approx(np.linalg.norm(values), rel=1e-12)
     assert gradients.flat.tolist() == [max(-value, min(value, x)) for x in values.tolist()]
@@ -220,7 +220,7 @@ def test_elements_are_cut_to_the_value(values, value):
 
 @PROPERTY
 @given(FINITE, LIMITS, LIMITS)
-def test_the_value_is_cut_before_the_norm(values, norm, value):
+def test_elements_are_clipped_before_the_norm(values, norm, value):
     gradients = block(values)
     assert clip(gradients, norm, value) == pytest.approx(np.linalg.norm(values), rel=1e-12)
     cut = np.clip(values, -value, value)
@@ -239,14 +239,14 @@ def test_without_limits_nothing_is_clipped(values):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("bad", [[math.nan], [math.inf], [-math.inf], [math.inf, -math.inf], [math.nan, math.inf]])
 @pytest.mark.parametrize("limits", [{"norm": 1.0}, {"value": 1.0}, {"norm": 1.0, "value": 1.0}, {}])
-def test_a_gradient_that_is_not_finite_is_told_and_left_alone(bad, limits, dtype):
+def test_a_gradient_that_is_not_finite_is_reported_and_not_changed(bad, limits, dtype):
     values = np.array([3.0, *bad, -4.0], dtype)
     gradients = block(values, dtype)
     assert not math.isfinite(clip(gradients, **limits))
     np.testing.assert_array_equal(gradients.flat, values)
 
 
-def test_the_norm_goes_over_all_arrays():
+def test_the_norm_is_of_all_arrays():
     gradients = Parameters({"a": (2,), "b": (2, 1)})
     gradients["a"][...] = [1, -5]
     gradients["b"][...] = [[-1], [3]]
@@ -255,13 +255,13 @@ def test_the_norm_goes_over_all_arrays():
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e19, 1e25, 5e37])
-def test_the_norm_of_a_float32_block_is_right_where_its_squares_leave_float32(scale):
+def test_the_norm_of_a_float32_block_is_right_if_its_squares_overflow_or_underflow(scale):
     values = np.array([3, -4, 0], np.float32) * np.float32(scale)
     assert global_norm(block(values, np.float32)) == pytest.approx(5 * scale, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize("size", [1, 2**15 - 1, 2**15, 2**15 + 1, 2**16 + 1])
-def test_the_last_element_counts_whatever_the_size(size):
+def test_the_norm_includes_the_last_element_of_any_size(size):
     last = np.eye(1, size, size - 1)[0]
     assert global_norm(block(5 * last)) == 5
     parameters = block(last)
@@ -286,37 +286,45 @@ def rates(steps, peak=0.5, **settings_):
 
 
 def test_the_rate_rises_linearly_to_its_peak():
-    assert rates(8, schedule="constant", warmup=4) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5])
+    history = rates(80, schedule="constant", warmup=4)
+    assert history == pytest.approx([0.1, 0.2, 0.3, 0.4, *[0.5] * 76])
+
+
+@pytest.mark.parametrize(("steps", "warmup", "rising"), [
+    (20, 50, 2), (9, 50, 0), (1, 50, 0), (100, 10, 10), (100, 11, 10), (500, 50, 50), (499, 50, 49)])
+def test_the_warm_up_takes_at_most_a_tenth_of_the_plan(steps, warmup, rising):
+    expected = [0.5 * min(1, step / (rising + 1)) for step in range(1, steps + 1)]
+    assert rates(steps, schedule="constant", warmup=warmup) == pytest.approx(expected)
 
 
 def test_a_constant_rate_is_the_peak():
     assert rates(100, schedule="constant", warmup=0) == [0.5] * 100
 
 
-def test_the_cosine_falls_from_the_peak_to_two_percent():
-    course = rates(1000, schedule="cosine", warmup=0)
-    assert course[0] == 0.5
-    assert course[-1] == pytest.approx(0.02 * 0.5, rel=1e-3)
-    assert min(course) >= 0.02 * 0.5
-    assert all(after < before for before, after in pairwise(course))
-    assert course == pytest.approx([0.5 * (0.51 + 0.49 * math.cos(math.pi * k / 1000)) for k in range(1000)])
+def test_the_cosine_schedule_falls_from_the_peak_to_two_percent():
+    history = rates(1000, schedule="cosine", warmup=0)
+    assert history[0] == 0.5
+    assert history[-1] == pytest.approx(0.02 * 0.5, rel=1e-3)
+    assert min(history) >= 0.02 * 0.5
+    assert all(after < before for before, after in pairwise(history))
+    assert history == pytest.approx([0.5 * (0.51 + 0.49 * math.cos(math.pi * k / 1000)) for k in range(1000)])
 
 
-def test_the_steps_fall_to_a_tenth_at_sixty_and_again_at_eighty_five_percent():
+def test_the_step_schedule_falls_to_a_tenth_at_sixty_and_again_at_eighty_five_percent():
     assert rates(100, schedule="step", warmup=0) == pytest.approx([0.5] * 60 + [0.05] * 25 + [0.005] * 15)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "step"])
 def test_the_warm_up_multiplies_the_schedule(schedule):
-    plain, warm = rates(20, schedule=schedule, warmup=0), rates(20, schedule=schedule, warmup=9)
+    plain, warm = rates(90, schedule=schedule, warmup=0), rates(90, schedule=schedule, warmup=9)
     assert warm == pytest.approx([rate * min(1, step / 10) for step, rate in enumerate(plain, start=1)])
 
 
-@pytest.mark.parametrize(("schedule", "share"), [("cosine", 0.02), ("step", 0.01), ("constant", 1.0)])
-def test_after_the_plan_the_rate_stays_where_it_ended(schedule, share):
+@pytest.mark.parametrize(("schedule", "fraction"), [("cosine", 0.02), ("step", 0.01), ("constant", 1.0)])
+def test_after_the_plan_the_rate_stays_where_it_ended(schedule, fraction):
     config = TrainConfig(steps=50, learning_rate=0.5, schedule=schedule, warmup=3)
     for step in (51, 52, 500, 10**12):
-        assert learning_rate(config, step) == pytest.approx(0.5 * share)
+        assert learning_rate(config, step) == pytest.approx(0.5 * fraction)
 
 
 CONFIGS = st.builds(TrainConfig, steps=st.integers(1, 10**6), learning_rate=st.floats(1e-6, 10),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ TRAIN = TrainConfig(batch_size=3, seq_len=8, warmup=2, threads=1, steps=6, eval_
 
 @pytest.fixture
 def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A text of 400 characters in the working folder, which is empty otherwise."""
+    """A text of 400 characters in the current folder, which is otherwise empty."""
     monkeypatch.chdir(tmp_path)
     path = Path("notes.txt")
     path.write_text(make_text(400), encoding="utf-8")
@@ -45,17 +46,18 @@ def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.Mon
 
 @pytest.fixture
 def kept(notes: Path) -> Run:
-    """A run after 4 of 6 steps, in checkpoints/old."""
-    run, split, folder = prepare(notes, TextConfig(), {"hidden_size": 8}, replace(TRAIN, steps=4), ignore, name="old")
-    folder.make()
-    Keeper(run, Trainer(run, split), folder, ignore).train(StopSignals())
+    """Return a run after 4 of 6 steps, which is saved in checkpoints/old."""
+    run, split, folder, lock, new = prepare(notes, TextConfig(), {"hidden_size": 8}, replace(TRAIN, steps=4), ignore,
+                                            name="old")
+    with lock:
+        Keeper(run, Trainer(run, split), folder, ignore, new).train(StopSignals())
     run.plan(6)
     run.save(folder.last)
     return run
 
 
 def names(events: list[Any]) -> list[str]:
-    """Return the names of the events that are not about bytes."""
+    """Return the names of all events except ``BytesRead``."""
     return [type(event).__name__ for event in events if not isinstance(event, BytesRead)]
 
 
@@ -68,12 +70,15 @@ def only(kind: type, events: list[Any]) -> Any:
 
 def test_a_job_is_a_run_before_its_first_step_with_its_text_and_its_folder(notes: Path) -> None:
     events: list[Any] = []
-    run, split, folder = prepare(notes, TextConfig(), {"hidden_size": 8, "cell": "gru"}, replace(TRAIN, test=0.1),
-                                 events.append)
+    run, split, folder, lock, new = prepare(notes, TextConfig(), {"hidden_size": 8, "cell": "gru"},
+                                            replace(TRAIN, test=0.1), events.append)
     assert names(events) == ["TextRead", "RunMade"]
     assert (run.step, run.planned, run.folder) == (0, 6, folder.path)
     assert folder.path == Path("checkpoints/notes-gru-8")
     assert [len(part) for part in split.parts] == [320, 40, 40]
+    assert new == (None, None)
+    assert os.listdir(folder.path) == [".lock"]
+    lock.release()
     assert not Path("checkpoints").exists()
 
 
@@ -90,8 +95,72 @@ def test_a_size_is_chosen_unless_it_is_given(notes: Path, settings: dict[str, An
         assert job.run.model.network.config.dropout == settings.get("dropout", event.config.dropout)
 
 
+def test_resuming_is_suggested_only_for_a_run_of_the_same_text(
+        kept: Run, make_text: Callable[..., str]) -> None:
+    resume = "already contains a run; resume it with 'charrnn resume checkpoints/old', choose another name"
+    other = "already contains a run of another text; choose another name"
+    Path("other").mkdir()
+    Path("other/old.txt").write_text(make_text(300), encoding="utf-8")
+    Path("copy").mkdir()
+    Path("copy/old.txt").write_text(make_text(400), encoding="utf-8")
+    Path("checkpoints/old").rename("checkpoints/old-lstm-8")
+    resume, other = (f"checkpoints/old-lstm-8: {text.replace('/old', '/old-lstm-8')}" for text in (resume, other))
+    for source, name, message in (("notes.txt", "old-lstm-8", resume), ("other/old.txt", "old-lstm-8", other),
+                                  ("copy/old.txt", None, resume), ("other/old.txt", None, other)):
+        with pytest.raises(RunError) as caught:
+            prepare(source, TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name=name)
+        assert str(caught.value).startswith(message)
+
+
+def test_resuming_is_not_suggested_for_a_run_that_cannot_be_read(kept: Run) -> None:
+    Path("checkpoints/old/last.h5").write_bytes(b"")
+    with pytest.raises(RunError, match="already contains a run; choose another name"):
+        prepare("notes.txt", TextConfig(), {}, TRAIN, ignore, name="old")
+
+
+def test_the_folder_of_a_job_is_locked_until_it_is_released(notes: Path) -> None:
+    job = prepare(notes, TextConfig(), {"hidden_size": 8}, TRAIN, ignore)
+    for name, overwrite in ((None, False), ("notes-lstm-8", True)):
+        with pytest.raises(RunError, match="is training this run"):
+            prepare(notes, TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name=name, overwrite=overwrite)
+    job.lock.release()
+    prepare(notes, TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name="notes-lstm-8").lock.release()
+
+
+def test_a_saved_run_is_locked_before_it_is_loaded(kept: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Run.load.__func__
+    locked: list[bool] = []
+    monkeypatch.setattr(Run, "load", classmethod(lambda cls, path: (
+        locked.append(Path("checkpoints/old/.lock").exists()), load(cls, path))[1]))
+    job = prepare_resume("checkpoints/old", TrainConfig(), ignore)
+    assert locked == [True]
+    with pytest.raises(RunError, match="is training this run"):
+        prepare_resume("checkpoints/old", TrainConfig(), ignore)
+    prepare_resume("checkpoints/old", TrainConfig(), ignore, name="new").lock.release()
+    job.lock.release()
+
+
+@pytest.mark.parametrize("name", ["run", None])
+def test_a_job_that_cannot_be_prepared_leaves_no_folder_and_no_lock(notes: Path, name: str | None) -> None:
+    for config in (replace(TRAIN, seq_len=1000), replace(TRAIN, validation=0.001)):
+        with pytest.raises(ConfigError):
+            prepare(notes, TextConfig(), {"hidden_size": 8}, config, ignore, name=name)
+    assert os.listdir() == ["notes.txt"]
+
+
+def test_a_folder_without_locks_is_a_warning(kept: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    events: list[Any] = []
+    prepare_resume("checkpoints/old", TrainConfig(), events.append)
+    assert only(Warned, events).message == ("checkpoints/old: cannot be locked on this system; do not train this run in "
+                                            "two processes")
+
+
 def test_a_folder_that_exists_is_refused_before_the_text_is_read(kept: Run) -> None:
-    with pytest.raises(RunError, match="--overwrite"):
+    with pytest.raises(RunError, match="overwrite"):
         prepare("missing.txt", TextConfig(), {}, TRAIN, ignore, name="old")
     assert prepare("notes.txt", TextConfig(), {}, TRAIN, ignore, name="old", overwrite=True).run.step == 0
 
@@ -115,10 +184,10 @@ def test_minutes_become_a_plan(notes: Path, eval_every: int | None) -> None:
         assert (run.config.eval_every, plan.eval_every) == (eval_every, None)
 
 
-@pytest.mark.parametrize(("every", "reported"), [(5, None), (50, 50)])
+@pytest.mark.parametrize(("every", "reported"), [(None, None), (50, 50)])
 def test_an_interval_that_is_not_the_usual_one_is_reported(
-        notes: Path, monkeypatch: pytest.MonkeyPatch, every: int, reported: int | None) -> None:
-    run, split, _ = prepare(notes, TextConfig(), {"hidden_size": 8}, TRAIN, ignore)
+        notes: Path, monkeypatch: pytest.MonkeyPatch, every: int | None, reported: int | None) -> None:
+    run, split, *_ = prepare(notes, TextConfig(), {"hidden_size": 8}, TRAIN, ignore)
     run.config = replace(run.config, steps=None, minutes=3.0, eval_every=None)
     asked: list[Any] = []
     monkeypatch.setattr(prepare_module, "fix_plan", lambda run, text, minutes, spent: (
@@ -137,13 +206,24 @@ def test_a_saved_run_is_ready_for_its_next_step(kept: Run) -> None:
     assert isinstance(job, Job)
     assert job.run.to_bytes() == kept.to_bytes()
     assert (job.run.step, job.folder.path, job.run.folder) == (4, Path("checkpoints/old"), Path("checkpoints/old"))
+    assert job.new is None
+    job.lock.release()
     assert prepare_resume("checkpoints/old/last.h5", TrainConfig(), ignore).run.step == 4
 
 
-def test_another_state_than_the_last_needs_a_name(kept: Run) -> None:
+def test_a_best_state_that_is_the_last_one_is_resumed(kept: Run) -> None:
+    job = prepare_resume("checkpoints/old/best.h5", TrainConfig(), ignore)
+    assert job.run.to_bytes() == kept.to_bytes()
+    assert job.folder.path == Path("checkpoints/old")
+    assert job.new is None
+
+
+def test_another_state_than_the_last_needs_a_name(kept: Run, corpus: Corpus) -> None:
     kept.save("state.h5")
+    Trainer(kept, corpus).step()
+    kept.save("checkpoints/old/last.h5")
     for path in ("checkpoints/old/best.h5", "state.h5"):
-        with pytest.raises(RunError, match="--name NEW"):
+        with pytest.raises(RunError, match="choose a name for a new run"):
             prepare_resume(path, TrainConfig(), ignore)
     job = prepare_resume("checkpoints/old/best.h5", TrainConfig(), ignore, name="new")
     assert job.folder.path == Path("checkpoints/new").resolve()
@@ -157,6 +237,34 @@ def test_the_length_and_the_patience_may_change(kept: Run, length: dict[str, Any
     assert run.planned == steps
     assert run.config.patience == length.get("patience")
     assert run.config.eval_every == 2
+
+
+def test_an_interval_that_is_not_set_follows_a_longer_plan(notes: Path) -> None:
+    for eval_every, later, expected in ((None, None, 50), (2, None, 2), (None, 7, 7), (2, 7, 7)):
+        run, split, folder, lock, new = prepare(notes, TextConfig(), {"hidden_size": 8},
+                                                replace(TRAIN, steps=4, eval_every=eval_every), ignore, name="run",
+                                                overwrite=True)
+        with lock:
+            Keeper(run, Trainer(run, split), folder, ignore, new).train(StopSignals())
+        before = [record.step for record in run.history]
+        assert before == ([2, 4] if eval_every else [1, 2, 3, 4])
+        job = prepare_resume("checkpoints/run", TrainConfig(steps=1000, eval_every=later), ignore)
+        assert job.run.eval_every == expected
+        assert [record.step for record in job.run.history] == before
+        job.lock.release()
+    assert prepare_resume("checkpoints/run", TrainConfig(eval_every=9), ignore).run.eval_every == 9
+
+
+def test_an_encoding_without_a_text_is_refused(kept: Run) -> None:
+    for setting, value in (("encoding", "utf-16"), ("errors", "replace")):
+        with pytest.raises(ConfigError, match=f"{setting}: applies only to a text that is passed as corpus; pass corpus"):
+            prepare_resume("checkpoints/old", TrainConfig(), ignore, **{setting: value})
+
+
+def test_the_hint_about_a_missing_text_is_to_pass_it(kept: Run) -> None:
+    Path("notes.txt").unlink()
+    with pytest.raises(CorpusError, match=r"^notes\.txt: no such file; .*if the text was moved, pass it as corpus$"):
+        prepare_resume("checkpoints/old", TrainConfig(), ignore)
 
 
 def test_minutes_count_from_the_start_of_the_run(kept: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,13 +283,13 @@ def test_minutes_count_from_the_start_of_the_run(kept: Run, monkeypatch: pytest.
         prepare_resume("checkpoints/old", TrainConfig(minutes=1), ignore)
 
 
-def test_whatever_may_change_the_last_bits_is_a_warning(kept: Run) -> None:
+def test_a_change_that_may_affect_the_last_bits_is_a_warning(kept: Run) -> None:
     kept.environment["numpy"] = "1.0"
     kept.save("checkpoints/old/last.h5")
     events: list[Any] = []
     run = prepare_resume("checkpoints/old", TrainConfig(threads=2), events.append).run
     message = only(Warned, events).message
-    assert f"numpy was '1.0' and is {np.__version__!r}, threads were 1 and are 2" in message
+    assert f"changed since the last save: numpy from 1.0 to {np.__version__}, threads from 1 to 2; the result" in message
     assert run.environment["numpy"] == np.__version__
     assert run.config.threads == 2
 
@@ -191,15 +299,15 @@ def test_a_run_that_is_out_of_patience_is_a_warning(kept: Run) -> None:
     kept.save("checkpoints/old/last.h5")
     events: list[Any] = []
     assert prepare_resume("checkpoints/old", TrainConfig(steps=9, patience=1), events.append).run.finished
-    assert "no better than step 2 for 1 evaluations" in only(Warned, events).message
+    assert "out of patience (`patience=1`)" in only(Warned, events).message
 
 
-def test_the_text_must_be_that_of_the_run(kept: Run, make_text: Callable[..., str]) -> None:
+def test_the_text_must_be_the_one_of_the_run(kept: Run, make_text: Callable[..., str]) -> None:
     Path("other.txt").write_text(make_text(300), encoding="utf-8")
     with pytest.raises(RunError, match=r"^other\.txt: .*\(400 characters then, 300 now\)"):
-        prepare_resume("checkpoints/old", TrainConfig(), ignore, source="other.txt")
+        prepare_resume("checkpoints/old", TrainConfig(), ignore, corpus="other.txt")
     Path("copy.txt").write_text(make_text(400), encoding="utf-16")
-    run = prepare_resume("checkpoints/old", TrainConfig(), ignore, source="copy.txt", encoding="utf-16").run
+    run = prepare_resume("checkpoints/old", TrainConfig(), ignore, corpus="copy.txt", encoding="utf-16").run
     assert run.source.names == ("copy.txt",)
     assert run.model.text_config.encoding == "utf-16"
 
@@ -209,8 +317,8 @@ def test_the_text_must_be_that_of_the_run(kept: Run, make_text: Callable[..., st
 def test_fine_tuning_starts_a_new_run_with_the_weights_of_the_old(kept: Run, make_text: Callable[..., str]) -> None:
     Path("other.txt").write_text(make_text(500, seed=2) + "§", encoding="utf-8")
     events: list[Any] = []
-    run, split, folder = prepare_fine_tuning("checkpoints/old", "other.txt", TrainConfig(steps=9), events.append,
-                                             name="new")
+    run, split, folder, *_ = prepare_fine_tuning("checkpoints/old", "other.txt", TrainConfig(steps=9), events.append,
+                                                 name="new")
     assert names(events) == ["TextRead", "VocabularyChanged", "RunMade"]
     change = only(VocabularyChanged, events)
     assert change.new_characters == ["§"]
@@ -218,7 +326,7 @@ def test_fine_tuning_starts_a_new_run_with_the_weights_of_the_old(kept: Run, mak
     assert (run.step, run.planned, len(split.corpus), folder.path) == (0, 9, 501, Path("checkpoints/new").resolve())
     assert np.array_equal(run.model.network.parameters["layer0/w_h"], kept.model.network.parameters["layer0/w_h"])
     assert (run.config.batch_size, run.config.seq_len, run.config.warmup) == (3, 8, 2)
-    with pytest.raises(RunError, match="--overwrite"):
+    with pytest.raises(RunError, match="overwrite"):
         prepare_fine_tuning("checkpoints/old", "other.txt", TrainConfig(steps=9), ignore, name="old")
 
 
@@ -253,7 +361,7 @@ def test_a_text_that_is_much_larger_than_that_of_a_run_is_not_read(notes: Path, 
     assert not counts
 
 
-def test_only_encoding_and_errors_change() -> None:
+def test_only_encoding_and_errors_can_change() -> None:
     config = TextConfig(lowercase=True, encoding="latin-1")
     assert changed(config, None, None) == config
     assert changed(config, "utf-16", "ignore") == TextConfig(lowercase=True, encoding="utf-16", errors="ignore")

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+import charrnn
 from charrnn import Corpus, Run
 from charrnn.config import LEARNING_RATES, TrainConfig
 from charrnn.errors import CheckpointError, ConfigError, RunError
@@ -24,7 +25,7 @@ from charrnn.training.trainer import Trainer
 
 
 def contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the metadata of a checkpoint, as any HDF5 tool reads them."""
+    """Return the arrays and the metadata of a checkpoint, as any HDF5 tool reads them."""
     arrays: dict[str, np.ndarray] = {}
     with h5py.File(path) as file:
         file.visititems(lambda name, place: arrays.update({name: place[...]}) if isinstance(place, h5py.Dataset) else None)
@@ -32,7 +33,7 @@ def contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def assert_same(one: Run, other: Run) -> None:
-    """Every field of two runs is equal, arrays to the last bit."""
+    """Check that every field of two runs is equal, and arrays to the last bit."""
     for field in ("config", "source", "environment", "step", "smoothed_loss", "history", "since"):
         assert getattr(one, field) == getattr(other, field), field
     assert one.model.vocabulary == other.model.vocabulary
@@ -51,10 +52,11 @@ def assert_same(one: Run, other: Run) -> None:
 
 # Start
 
-def test_a_start_fixes_what_was_open(start: Callable[..., Run], corpus: Corpus) -> None:
+def test_a_new_run_resolves_all_defaults(start: Callable[..., Run], corpus: Corpus) -> None:
     run = start(batch_size=4, steps=41, threads=None)
     assert (run.step, run.history, run.smoothed_loss) == (0, [], 0)
-    assert (run.config.steps, run.config.minutes, run.config.epochs, run.config.eval_every) == (41, None, None, 3)
+    assert (run.config.steps, run.config.minutes, run.config.epochs, run.config.eval_every) == (41, None, None, None)
+    assert run.eval_every == 3
     assert run.config.learning_rate == LEARNING_RATES["adam"]
     assert 1 <= (run.config.threads or 0) <= 4
     assert run.source == (("notes.txt",), corpus.fingerprint, 400, 11)
@@ -92,7 +94,7 @@ def test_the_same_seed_gives_the_same_weights(start: Callable[..., Run], to_file
 
 # Plan
 
-def test_a_plan_in_minutes_is_open(start: Callable[..., Run]) -> None:
+def test_a_plan_in_minutes_is_fixed_later(start: Callable[..., Run]) -> None:
     run = start(minutes=3)
     assert (run.config.steps, run.config.minutes) == (None, 3)
     with pytest.raises(ValueError, match="not fixed yet"):
@@ -101,10 +103,17 @@ def test_a_plan_in_minutes_is_open(start: Callable[..., Run]) -> None:
     assert (run.config.steps, run.config.minutes, run.config.eval_every) == (50, None, 7)
 
 
-def test_a_longer_plan_leaves_evaluation_points_where_they_were(start: Callable[..., Run]) -> None:
-    run = start(steps=100)
-    run.plan(1000)
-    assert (run.planned, run.config.eval_every) == (1000, 5)
+def test_an_interval_that_is_not_set_follows_the_plan_and_one_that_is_set_stays(
+        start: Callable[..., Run], tmp_path: Path) -> None:
+    for eval_every, expected in ((None, 50), (7, 7)):
+        run = start(steps=100, eval_every=eval_every)
+        assert run.eval_every == (eval_every or 5)
+        run.save(tmp_path / "run.h5")
+        run = Run.load(tmp_path / "run.h5")
+        run.plan(1000)
+        assert (run.planned, run.config.eval_every, run.eval_every) == (1000, eval_every, expected)
+    run.plan(1000, eval_every=9)
+    assert run.eval_every == 9
 
 
 def test_evaluation_points_are_intervals_and_the_end_of_the_plan(start: Callable[..., Run], take: Callable) -> None:
@@ -122,13 +131,13 @@ def test_without_a_validation_part_nothing_is_evaluated(start: Callable[..., Run
     assert run.best_record is None
 
 
-def test_a_plan_that_is_over_already_is_refused(start: Callable[..., Run], take: Callable) -> None:
+def test_a_plan_that_has_already_ended_is_refused(start: Callable[..., Run], take: Callable) -> None:
     run = start(steps=6)
     take(run, 4)
     before = run.config
-    with pytest.raises(ConfigError, match=r"steps: .*at step 4 already"):
+    with pytest.raises(ConfigError, match=r"steps: .*already at step 4"):
         run.plan(3)
-    with pytest.raises(ConfigError, match=r"steps: .*at step 4 already"):
+    with pytest.raises(ConfigError, match=r"steps: .*already at step 4"):
         run.plan(4)  # it would end without its evaluation
     assert run.config == before
     take(run, 2)
@@ -136,7 +145,7 @@ def test_a_plan_that_is_over_already_is_refused(start: Callable[..., Run], take:
     assert run.finished
 
 
-def test_a_plan_with_more_evaluations_than_a_history_holds_is_refused(start: Callable[..., Run]) -> None:
+def test_a_plan_with_too_many_evaluations_is_refused(start: Callable[..., Run]) -> None:
     with pytest.raises(ConfigError, match="eval_every"):
         start(steps=10**9, eval_every=1)
     start(steps=10**9, eval_every=1, validation=0)
@@ -157,7 +166,7 @@ def test_best_is_the_first_of_the_lowest(start: Callable[..., Run], losses: dict
     assert (found and found.step) == best
 
 
-def test_what_was_evaluated_before_a_new_run_does_not_count_for_the_best(start: Callable[..., Run]) -> None:
+def test_evaluations_before_a_new_run_do_not_count_for_the_best(start: Callable[..., Run]) -> None:
     run = with_history(start(), {1: 1.0, 2: 3.0, 3: 2.0, 4: 2.5})
     assert replace(run, since=1).best_record.step == 3
     assert replace(run, since=4).best_record is None
@@ -182,7 +191,7 @@ def test_patience_of_two_evaluations(start: Callable[..., Run], losses: dict[int
     assert not with_history(run, losses, patience=None).out_of_patience
 
 
-def test_training_stops_when_patience_is_out(start: Callable[..., Run], take: Callable) -> None:
+def test_training_stops_when_it_is_out_of_patience(start: Callable[..., Run], take: Callable) -> None:
     run = start(steps=500, eval_every=1, patience=3, learning_rate=5.0, warmup=0)
     steps = take(run)
     assert run.out_of_patience
@@ -196,7 +205,7 @@ def test_training_stops_when_patience_is_out(start: Callable[..., Run], take: Ca
     {"layers": 2, "embedding_size": 3, "dropout": 0.5, "optimizer": "adagrad"}, {"dtype": "float64", "cell": "gru"},
     {"stateful": False, "seed": 2**63 - 1, "weight_decay": 0.1, "clip_value": 0.1}, {"validation": 0, "test": 0.2},
 ], ids=str)
-def test_what_is_saved_is_loaded(start: Callable[..., Run], take: Callable, to_file: Callable, tmp_path: Path,
+def test_a_loaded_run_equals_the_saved_one(start: Callable[..., Run], take: Callable, to_file: Callable, tmp_path: Path,
                                  values: dict[str, Any]) -> None:
     run = start(**values)
     take(run, 4)
@@ -206,27 +215,38 @@ def test_what_is_saved_is_loaded(start: Callable[..., Run], take: Callable, to_f
     assert to_file(loaded) == to_file(run)
 
 
-def test_a_run_before_its_first_step_is_saved_too(start: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_run_and_a_model_are_saved_in_a_folder_that_does_not_exist(start: Callable[..., Run], tmp_path: Path) -> None:
+    start().save(tmp_path / "new" / "runs" / "run.h5")
+    start().model.save(tmp_path / "other" / "model.h5")
+    assert_same(Run.load(tmp_path / "new" / "runs" / "run.h5"), start())
+    assert charrnn.load(tmp_path / "other" / "model.h5").vocabulary == start().model.vocabulary
+
+
+def test_a_run_before_its_first_step_can_be_saved(start: Callable[..., Run], tmp_path: Path) -> None:
     start().save(tmp_path / "run.h5")
     assert_same(Run.load(tmp_path / "run.h5"), start())
 
 
-def test_a_copy_goes_on_by_itself(start: Callable[..., Run], take: Callable, to_file: Callable) -> None:
+def test_a_copy_is_independent(start: Callable[..., Run], take: Callable, to_file: Callable) -> None:
     run = start()
     take(run, 2)
     before = to_file(run)
     twin = run.copy()
     assert_same(twin, run)
+    assert {name: block.flat.tobytes() for name, block in twin.blocks.items()} == {
+        name: block.flat.tobytes() for name, block in run.blocks.items()}
     assert not any(np.shares_memory(*arrays) for layers in zip(run.state, twin.state) for arrays in zip(*layers))
+    assert not any(np.shares_memory(run.blocks[name].flat, twin.blocks[name].flat) for name in run.blocks)
+    assert twin.rollback.step == 2
     take(twin)
     assert to_file(run) == before
 
 
-# Facts that cannot be
+# Invalid checkpoints
 
 @pytest.fixture(scope="module")
 def saved(start: Callable[..., Run], take: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 6 steps after 4, with 14 windows an epoch and an evaluation after each step."""
+    """Return a file: a run after 4 of 6 steps, with 14 windows per epoch and an evaluation after each step."""
     run, path = start(eval_every=1), tmp_path_factory.mktemp("saved") / "run.h5"
     take(run, 4)
     run.save(path)
@@ -234,7 +254,7 @@ def saved(start: Callable[..., Run], take: Callable, tmp_path_factory: pytest.Te
 
 
 def change(where: str, value: Any) -> Callable[[dict, dict], None]:
-    """Sets a fact; ``train/seed`` is the seed of the training's config."""
+    """Set a value of the metadata; ``train/seed`` is the seed in the config of the training."""
     def apply(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         *above, name = where.split("/")
         for part in above:
@@ -255,7 +275,7 @@ def drop(where: str) -> Callable[[dict, dict], None]:
 
 
 def element(name: str, value: float) -> Callable[[dict, dict], None]:
-    """Sets the last element of an array."""
+    """Set the last element of an array."""
     def apply(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         arrays[name].reshape(-1)[-1] = value
 
@@ -263,7 +283,7 @@ def element(name: str, value: float) -> Callable[[dict, dict], None]:
 
 
 def array(name: str, make: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[dict, dict], None]:
-    """Replaces an array; None takes it away."""
+    """Replace an array; None removes it."""
     def apply(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         made = make(arrays.pop(name, np.zeros(3, "<f4")))
         if made is not None:
@@ -295,7 +315,6 @@ IMPOSSIBLE = {
     "a best that counts from after the step": change("since", 5),
     "a best that counts from before the start": change("since", -1),
     "no steps": change("train/steps", None),
-    "no eval_every": change("train/eval_every", None),
     "no learning rate": change("train/learning_rate", None),
     "no threads": change("train/threads", None),
     "more threads than streams": change("train/threads", 4),
@@ -311,37 +330,37 @@ IMPOSSIBLE = {
     "no hidden units": change("model/config/hidden_size", 0),
     "dropout of 1": change("model/config/dropout", 1.0),
     "a number as text": change("train/clip_norm", "1"),
-    "settings that are none": change("model", None),
+    "settings that are None": change("model", None),
     "another hidden size": change("model/config/hidden_size", 9),
     "another batch size": change("train/batch_size", 2),
     "another cell": change("model/config/cell", "gru"),
     "another optimizer": change("train/optimizer", "sgd"),
     "another dtype": change("model/dtype", "float64"),
     "an unknown dtype": change("model/dtype", "float16"),
-    "an unknown fact": change("colour", 1),
-    "a missing fact": drop("environment"),
-    "a missing fact of the model": drop("model/dtype"),
-    "a kind that is unknown": change("kind", "tokens"),
+    "an unknown key": change("colour", 1),
+    "a missing key": drop("environment"),
+    "a missing key of the model": drop("model/dtype"),
+    "an unknown kind": change("kind", "tokens"),
     "only a model": change("kind", "model"),
     "text settings that are out of range": change("model/text/level", "word"),
     "an unknown character without a place": change("model/text/min_count", 2),
     "weights of half precision": change("model/dtype", "float16"),
     "no loss": change("smoothed_loss", None),
     "a loss that is an int": change("smoothed_loss", 2),
-    "an environment that is no text": change("environment/numpy", 2),
+    "an environment that is not text": change("environment/numpy", 2),
     "a vocabulary of another size": change("model/vocabulary", 5),
     "no vocabulary": change("model/vocabulary", 0),
-    "windows of no size": change("source/windows", 0),
-    "fewer windows than the training part holds": change("source/windows", 13),
-    "windows that the corpus does not hold": change("source/windows", 17),
-    "windows that the training part does not hold": change("train/validation", 0.5),
-    "a corpus of no size": change("source/characters", 0),
-    "corpus names that are no text": change("source/names", [1]),
-    "corpus names that are no list": change("source/names", "notes.txt"),
-    "an unknown fact of the corpus": change("source/colour", 1),
-    "a history that is none": change("history", None),
+    "no windows": change("source/windows", 0),
+    "fewer windows than the training part has": change("source/windows", 13),
+    "windows that the corpus does not have": change("source/windows", 17),
+    "windows that the training part does not have": change("train/validation", 0.5),
+    "an empty corpus": change("source/characters", 0),
+    "corpus names that are not text": change("source/names", [1]),
+    "corpus names that are not a list": change("source/names", "notes.txt"),
+    "an unknown key of the corpus": change("source/colour", 1),
+    "a history that is None": change("history", None),
     "a history out of order": change("history", [[2, 2.0, 2.0], [1, 2.0, 2.0]]),
-    "a step twice in the history": change("history", [[1, 2.0, 2.0], [1, 2.0, 2.0]]),
+    "a duplicate step in the history": change("history", [[1, 2.0, 2.0], [1, 2.0, 2.0]]),
     "a history before the first step": change("history", [[0, 2.0, 2.0]]),
     "a history after the last step": change("history", [[5, 2.0, 2.0]]),
     "a record too short": change("history", [[1, 2.0]]),
@@ -355,9 +374,9 @@ IMPOSSIBLE = {
     "weights of another shape": array("parameters/layer0/w_h", np.transpose),
     "weights of another type": array("parameters/output/b", lambda b: b.astype("<f8")),
     "missing weights": array("parameters/output/b", lambda b: None),
-    "weights of no use": array("parameters/layer1/b", lambda b: b),
+    "unused weights": array("parameters/layer1/b", lambda b: b),
     "an unsorted vocabulary": array("vocabulary/codepoints", lambda codes: codes[::-1].copy()),
-    "a character twice": array("vocabulary/codepoints", lambda codes: np.sort(np.append(codes[1:], codes[-1]))),
+    "a duplicate character": array("vocabulary/codepoints", lambda codes: np.sort(np.append(codes[1:], codes[-1]))),
     "a character that is a surrogate": element("vocabulary/codepoints", 0xD800),
     "a character beyond Unicode": element("vocabulary/codepoints", 0x110000),
 }
@@ -369,7 +388,7 @@ def test_rewriting_the_contents_gives_the_file(saved: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("what", IMPOSSIBLE)
-def test_a_checkpoint_that_cannot_be_is_refused(saved: Path, tmp_path: Path, what: str) -> None:
+def test_an_invalid_checkpoint_is_refused(saved: Path, tmp_path: Path, what: str) -> None:
     path = tmp_path / "run.h5"
     arrays, metadata = contents(saved)
     IMPOSSIBLE[what](arrays, metadata)
@@ -381,7 +400,7 @@ def test_a_checkpoint_that_cannot_be_is_refused(saved: Path, tmp_path: Path, wha
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_rejects_other_kinds_of_file(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("some text")
     for path, error in ((tmp_path / "notes.txt", CheckpointError), (tmp_path / "missing.h5", RunError),
                         (tmp_path, RunError)):
@@ -392,18 +411,18 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
 # Fine-tuning
 
 @pytest.mark.parametrize("embedding_size", [0, 3])
-def test_another_text_keeps_what_belongs_to_each_character(start: Callable[..., Run], embedding_size: int) -> None:
+def test_another_text_keeps_the_weights_of_each_known_character(start: Callable[..., Run], embedding_size: int) -> None:
     old = start(embedding_size=embedding_size)
     old.model.network.parameters.flat[...] = generator(9, "check").standard_normal(old.model.network.parameters.flat.shape)
     text = Corpus.from_text("zab Ωcd ω\n" * 40, ["other.txt"])
-    run, fresh = Run.start_from(old.model, text, TrainConfig(steps=4, batch_size=2, seq_len=8, threads=1))
-    assert fresh == [c for c in "zΩω" if c not in old.model.vocabulary]
-    assert "Ω" in fresh
+    run, new_characters = Run.start_from(old.model, text, TrainConfig(steps=4, batch_size=2, seq_len=8, threads=1))
+    assert new_characters == [c for c in "zΩω" if c not in old.model.vocabulary]
+    assert "Ω" in new_characters
     assert (run.step, run.history, run.model.vocabulary, run.config.steps) == (0, [], text.vocabulary, 4)
     rows = "embedding/w" if embedding_size else "layer0/w_x"
     new, before = run.model.network.parameters, old.model.network.parameters
     for character in run.model.vocabulary.characters:
-        same = character not in fresh
+        same = character not in new_characters
         to, of = run.model.vocabulary.id(character), old.model.vocabulary.id(character) if same else 0
         assert np.array_equal(new[rows][to], before[rows][of]) == same
         assert np.array_equal(new["output/w"][:, to], before["output/w"][:, of]) == same
@@ -412,7 +431,7 @@ def test_another_text_keeps_what_belongs_to_each_character(start: Callable[..., 
     assert not any(slot.flat.any() for slot in run.optimizer.slots.values())
 
 
-def test_a_run_can_be_sent_to_another_process(start: Callable[..., Run], corpus: Corpus) -> None:
+def test_a_run_can_be_pickled(start: Callable[..., Run], corpus: Corpus) -> None:
     run = start(steps=6)
     trainer = Trainer(run, corpus)
     for _ in range(3):

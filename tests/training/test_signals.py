@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,16 +22,26 @@ class TwoRanks:
         return [value, self.other]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture(autouse=True)
+def _default_hangup() -> Iterator[None]:
+    """SIGHUP is not ignored, whatever started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_noted_and_the_handlers_are_restored(number: int) -> None:
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    before = [signal.getsignal(each) for each in numbers]
     with StopSignals() as stop:
         assert not stop.agreed()
         assert stop.received is None
         signal.raise_signal(number)
         assert stop.received == number
         assert stop.agreed()
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+        assert not stop.save_requested()
+    assert [signal.getsignal(each) for each in numbers] == before
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
@@ -43,6 +54,31 @@ def test_a_second_signal_ends_the_program_and_the_handlers_are_restored(second: 
     if second == signal.SIGTERM:
         assert caught.value.code == 143
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGTERM])
+def test_a_hangup_after_another_signal_does_not_end_the_program(first: int) -> None:
+    """A terminal that is closed may send several."""
+    with StopSignals() as stop:
+        signal.raise_signal(first)
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.received == first
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopSignals() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert not stop.agreed()
+
+
+def test_a_save_is_requested_once() -> None:
+    with StopSignals() as stop:
+        signal.raise_signal(signal.SIGUSR1)
+        assert stop.save_requested()
+        assert not stop.save_requested()
+        assert not stop.agreed()
 
 
 def test_in_another_thread_nothing_is_changed() -> None:

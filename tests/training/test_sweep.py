@@ -1,4 +1,4 @@
-"""Sweeps: every combination, each a run like any other; stopped and gone on with; in this process and over ranks."""
+"""Sweeps: every combination is a run like any other; they are stopped and resumed, in one process and on ranks."""
 
 import signal
 import subprocess
@@ -23,7 +23,7 @@ COMMAND = ["sweep", "text.txt", "--grid", "hidden-size=6,7", "--grid", "learning
            "--seq-len", "8", "--threads", "1", "--name", "all"]
 
 
-def test_a_grid_is_read_by_the_kinds_of_its_settings():
+def test_a_grid_is_parsed_by_the_types_of_its_settings():
     assert parse_grid(["hidden-size=8,16", "learning_rate=1e-3", "cell=rnn, gru", "stateful=yes,no"]) == {
         "hidden_size": [8, 16], "learning_rate": [0.001], "cell": ["rnn", "gru"], "stateful": [True, False]}
 
@@ -31,12 +31,24 @@ def test_a_grid_is_read_by_the_kinds_of_its_settings():
 @pytest.mark.parametrize("texts", [["hidden-size"], ["hidden-size="], ["hidden-size=8,x"], ["size=8"], ["=8"],
                                    ["stateful=2"],
                                    ["hidden-size=8", "hidden_size=9"], ["hidden-size=8,8"], ["learning-rate=0.1,1e-1"]])
-def test_what_is_no_grid_is_refused(texts):
+def test_an_invalid_grid_is_refused(texts):
     with pytest.raises(ConfigError, match="grid"):
         parse_grid(texts)
 
 
-def test_every_combination_is_there_once_with_all_other_settings():
+@pytest.mark.parametrize(("text", "message"), [
+    ("cell", "grid: 'cell' has no values; write it as in hidden-size=128,256"),
+    ("size=8", "grid: 'size' is not a setting of a model or of its training; write it as in hidden-size=128,256"),
+    ("hidden-size=8,x", "grid: hidden-size must be a whole number, not 'x'"),
+    ("dropout=x", "grid: dropout must be a number, not 'x'"), ("stateful=2", "grid: stateful must be yes or no, not '2'"),
+    ("hidden-size=8,8", "grid: contains a value of hidden-size twice; remove one of them")])
+def test_an_error_in_a_grid_says_what_is_wrong(text, message):
+    with pytest.raises(ConfigError) as caught:
+        parse_grid([text])
+    assert str(caught.value) == message
+
+
+def test_every_combination_occurs_once_with_all_other_settings():
     todo = combinations({"hidden_size": [8, 16], "learning_rate": [0.1, 0.01, 1e-3]}, MODEL, TRAIN)
     assert [(each.model_config.hidden_size, each.train_config.learning_rate) for each in todo] == [
         (8, 0.1), (8, 0.01), (8, 0.001), (16, 0.1), (16, 0.01), (16, 0.001)]
@@ -45,7 +57,7 @@ def test_every_combination_is_there_once_with_all_other_settings():
 
 
 def numbers_into(numbers):
-    """A callback that notes the number of each step."""
+    """Return a callback that appends the number of each step to ``numbers``."""
     return lambda event: numbers.append(event.step.number) if isinstance(event, StepTaken) else None
 
 
@@ -55,7 +67,7 @@ def test_a_value_out_of_range_is_refused_before_anything_is_trained():
         combinations({"hidden_size": [8, 0]}, MODEL, TRAIN)
 
 
-def test_each_is_the_run_that_it_would_be_alone(tmp_path):
+def test_each_run_of_a_sweep_equals_a_single_run(tmp_path):
     corpus = Corpus.from_text(TEXT)
     todo = combinations({"hidden_size": [5, 6]}, MODEL, TRAIN)
     seen = []
@@ -69,7 +81,7 @@ def test_each_is_the_run_that_it_would_be_alone(tmp_path):
         assert (tmp_path / f"hidden-size={size}" / "last.h5").read_bytes() == run.to_bytes()
 
 
-def test_what_is_finished_is_not_trained_again_and_what_is_not_goes_on(tmp_path):
+def test_finished_runs_are_not_trained_again_and_others_are_resumed(tmp_path):
     corpus = Corpus.from_text(TEXT)
     (only,) = combinations({"hidden_size": [5]}, MODEL, TRAIN)
     whole = train_one(corpus, only, tmp_path / "whole")
@@ -90,21 +102,76 @@ def test_what_is_finished_is_not_trained_again_and_what_is_not_goes_on(tmp_path)
 
 @pytest.mark.parametrize(("text", "change"), [(TEXT[1:], {}), (TEXT, {"seed": 2}), (TEXT, {"steps": 13}),
                                              (TEXT, {"eval_every": 5})])
-def test_another_training_in_the_folder_is_not_taken_for_this_one(text, change, tmp_path):
+def test_a_folder_with_another_run_is_refused(text, change, tmp_path):
     (only,) = combinations({"hidden_size": [5]}, MODEL, TRAIN)
     train_one(Corpus.from_text(TEXT), only, tmp_path)
     (other,) = combinations({"hidden_size": [5]}, MODEL, {**TRAIN, **change})
-    with pytest.raises(RunError, match="other settings or another text"):
+    with pytest.raises(RunError, match="a run with other settings or another text; choose another name for the sweep"):
         train_one(Corpus.from_text(text), other, tmp_path)
 
 
-def test_a_training_that_fails_does_not_end_the_sweep(tmp_path):
+def test_a_run_that_fails_does_not_end_the_sweep(tmp_path):
     settings = {**TRAIN, "optimizer": "sgd", "clip_norm": 0.0, "recover": False}
     todo = combinations({"learning_rate": [1e30, 0.1]}, MODEL, settings)
     failed, good = sweep(Corpus.from_text(TEXT), todo, tmp_path)
-    assert "ends in no numbers" in failed.error
+    assert "non-finite loss" in str(failed.error)
     assert failed.loss is None
     assert good.loss > 0
+
+
+def test_a_setting_that_does_not_fit_the_text_does_not_end_the_sweep(tmp_path):
+    todo = combinations({"seq_len": [10**6, 8]}, MODEL, TRAIN)
+    failed, good = sweep(Corpus.from_text(TEXT), todo, tmp_path)
+    assert str(failed.error).startswith("seq_len: ")
+    assert (failed.steps, failed.planned, failed.loss) == (0, 0, None)
+    assert good.loss > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["seq-len=8"]
+
+
+def test_a_model_that_does_not_fit_into_memory_does_not_end_the_sweep(tmp_path, monkeypatch):
+    right = Run.start.__func__
+
+    def start(cls, split, model_config, train_config):
+        if model_config.hidden_size == 6:
+            raise MemoryError
+        return right(cls, split, model_config, train_config)
+
+    monkeypatch.setattr(Run, "start", classmethod(start))
+    failed, good = sweep(Corpus.from_text(TEXT), combinations({"hidden_size": [6, 5]}, MODEL, TRAIN), tmp_path)
+    assert str(failed.error) == "not enough memory; lower hidden_size or batch_size"
+    assert good.loss > 0
+
+
+def test_two_sweeps_in_one_folder_are_refused(tmp_path):
+    (only,) = combinations({"hidden_size": [5]}, MODEL, TRAIN)
+    errors = []
+
+    def on_event(event):
+        if isinstance(event, StepTaken):
+            with pytest.raises(RunError, match="is training this run"):
+                train_one(Corpus.from_text(TEXT), only, tmp_path)
+            errors.append(event)
+
+    assert train_one(Corpus.from_text(TEXT), only, tmp_path, on_event).loss > 0
+    assert len(errors) == 12
+    assert sorted(path.name for path in (tmp_path / only.name).iterdir()) == ["best.h5", "last.h5", "metrics.csv"]
+
+
+def test_a_combination_that_fails_keeps_its_name_in_the_table_and_the_code_is_1(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    command = ["sweep", "text.txt", "--grid", "seq-len=70000,8", "--hidden-size", "4", "--batch-size", "4", "--steps", "3",
+               "--threads", "1", "--level", "byte", "--name", "all"]
+    result = charrnn(*command, cwd=tmp_path, code=1)
+    header, good, failed = result.stdout.splitlines()
+    assert header.split() == ["seq-len", "steps", "validation", "nats/byte", "bits/byte", "run"]
+    assert good.split()[-1] == "seq-len=8"
+    assert failed.split() == ["70000", "0", "failed", "seq-len=70000"]
+    assert "seq-len=70000: failed: --seq-len: a window of 70,000 needs" in result.stderr
+    assert result.stderr.endswith("Error: 1 of 2 runs failed\n")
+    assert "char" not in result.stderr.replace("characters", "")
+    quiet = charrnn(*command, "--quiet", cwd=tmp_path, code=1)
+    assert quiet.stdout == result.stdout
+    assert [line.partition(" ")[0] for line in quiet.stderr.splitlines()] == ["seq-len=70000:", "Error:"]
 
 
 def charrnn(*arguments, cwd, code=0):
@@ -119,13 +186,13 @@ def files(folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The folder and the table of a sweep that nobody stopped."""
+    """Return the folder and the table of a sweep that was not stopped."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "text.txt").write_text(TEXT)
     return folder, charrnn(*COMMAND, "--steps", "60", cwd=folder).stdout
 
 
-def test_the_table_is_sorted_by_what_was_reached(whole):
+def test_the_table_is_sorted_by_loss(whole):
     folder, table = whole
     header, *rows = table.splitlines()
     assert header.split() == ["hidden-size", "learning-rate", "steps", "validation", "nats/char", "bits/char", "run"]
@@ -148,7 +215,7 @@ def test_the_same_command_again_only_shows_the_table(whole):
     assert files(folder) == before
 
 
-def test_a_killed_sweep_goes_on_where_it_was(whole, tmp_path):
+def test_a_killed_sweep_is_resumed(whole, tmp_path):
     _, table = whole
     (tmp_path / "text.txt").write_text(TEXT)
     command = [sys.executable, "-m", "charrnn", *COMMAND, "--steps", "60", "--checkpoint-every", "7"]
@@ -163,11 +230,12 @@ def test_a_killed_sweep_goes_on_where_it_was(whole, tmp_path):
     assert again.stdout == table, again.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_sweep_with_its_code_and_what_was_done_is_kept(number, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_sweep_with_its_code_and_the_runs_are_saved(number, tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     process = subprocess.Popen([sys.executable, "-m", "charrnn", *COMMAND, "--steps", "100000"], cwd=tmp_path,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     deadline = time.monotonic() + 60
     while not files(tmp_path) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -176,14 +244,14 @@ def test_a_signal_ends_a_sweep_with_its_code_and_what_was_done_is_kept(number, t
     _, errors = process.communicate()
     assert process.returncode == 128 + number, errors
     assert "stopped after step" in errors
-    assert "the same command goes on" in errors
+    assert "the same command resumes this sweep" in errors
     (name,) = files(tmp_path)
     assert 0 < Run.load(tmp_path / "checkpoints" / "all" / name / "last.h5").step < 100000
 
 
 @needs_mpi
 @pytest.mark.parametrize("runner", ["mpi4py", "mpi4py.futures"])
-def test_ranks_take_the_trainings_in_turn(runner, whole, tmp_path):
+def test_ranks_train_the_runs_of_a_sweep(runner, whole, tmp_path):
     folder, table = whole
     (tmp_path / "text.txt").write_text(TEXT)
     result = under_mpi(3, "-m", "charrnn", *COMMAND, "--steps", "60", cwd=tmp_path, runner=runner)
@@ -192,13 +260,13 @@ def test_ranks_take_the_trainings_in_turn(runner, whole, tmp_path):
     assert files(tmp_path) == files(folder)
 
 
-def test_trainings_with_and_without_validation_are_no_sweep():
+def test_runs_with_and_without_validation_cannot_be_combined():
     with pytest.raises(ConfigError, match="cannot be compared"):
         combinations({"validation": [0.0, 0.1]}, MODEL, TRAIN)
     assert len(combinations({"validation": [0.0]}, MODEL, TRAIN)) == 1
 
 
-def test_steps_in_the_grid_stand_in_the_table_once(tmp_path):
+def test_steps_in_the_grid_are_one_column_of_the_table(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     table = charrnn("sweep", "text.txt", "--grid", "steps=3,5", "--hidden-size", "4", "--batch-size", "4", "--seq-len", "8",
                     cwd=tmp_path).stdout
@@ -207,8 +275,9 @@ def test_steps_in_the_grid_stand_in_the_table_once(tmp_path):
     assert {row.split()[0] for row in rows} == {"3", "5"}
 
 
-def test_a_sweep_does_not_go_into_the_folder_of_a_run(tmp_path):
+def test_a_sweep_in_the_folder_of_a_run_is_refused(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     charrnn("train", "text.txt", "--steps", "2", "--hidden-size", "4", "--name", "all", cwd=tmp_path)
     result = charrnn(*COMMAND, "--steps", "2", cwd=tmp_path, code=2)
-    assert result.stderr == "Error: Invalid value for '--name': is that of a run, checkpoints/all; give the sweep another\n"
+    assert result.stderr == ("Error: Invalid value for '--name': is the name of a run, checkpoints/all; choose another "
+                             "name for the sweep\n")

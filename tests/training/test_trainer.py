@@ -18,6 +18,7 @@ from charrnn.config import TextConfig
 from charrnn.cpu import one_blas_thread
 from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.inference.evaluation import evaluate
+from charrnn.mpi import Ranks
 from charrnn.nn.dropout import dropout_masks, weight_masks
 from charrnn.nn.state import next_epoch
 from charrnn.text.windows import Windows
@@ -31,7 +32,7 @@ ToFile = Callable[[Run], bytes]
 
 @st.composite
 def settings(draw: st.DrawFn) -> dict[str, Any]:
-    """Settings of a small run whose epochs have 2 to 16 windows."""
+    """Draw settings of a small run whose epochs have 2 to 16 windows."""
     return draw(st.fixed_dictionaries({
         "steps": st.integers(2, 12), "cell": st.sampled_from(["rnn", "lstm", "gru"]), "layers": st.integers(1, 2),
         "dropout": st.sampled_from([0.0, 0.4]), "weight_drop": st.sampled_from([0.0, 0.5]),
@@ -48,7 +49,7 @@ def settings(draw: st.DrawFn) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def again(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], Run]:
-    """A run, saved and loaded."""
+    """Return a function that saves a run and loads it again."""
     path = tmp_path_factory.mktemp("again") / "run.h5"
 
     def reload(run: Run) -> Run:
@@ -79,10 +80,10 @@ def test_a_run_that_was_stopped_ends_in_the_same_file(
 
 @hypothesis_settings(max_examples=15)
 @given(values=settings(), first=st.integers(1, 12), stop=st.integers(0, 12))
-def test_a_longer_plan_is_as_if_planned_from_the_start(
+def test_a_longer_plan_equals_one_from_the_start(
         start: Start, take: Take, to_file: ToFile, values: dict, first: int, stop: int) -> None:
-    """With a constant schedule, and where the first plan's end was no evaluation point of its own."""
-    values |= {"schedule": "constant", "eval_every": 3}
+    """With a constant schedule and no warm-up, if the first plan does not end between two evaluation points."""
+    values |= {"schedule": "constant", "eval_every": 3, "warmup": 0}
     if stop >= first:
         first, stop = 3 * first, 3 * first  # gone to its end, which is an interval
     run = start(**values | {"steps": first})
@@ -95,7 +96,7 @@ def test_a_longer_plan_is_as_if_planned_from_the_start(
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
-def test_the_schedule_goes_on_as_if_the_longer_plan_had_been_from_the_start(
+def test_the_schedule_of_a_longer_plan_equals_one_from_the_start(
         start: Start, take: Take, schedule: str) -> None:
     run = start(steps=8, schedule=schedule, eval_every=4)
     take(run)
@@ -117,8 +118,8 @@ def test_the_same_run_twice_gives_the_same_file(start: Start, take: Take, to_fil
 
 @hypothesis_settings(max_examples=15)
 @given(values=settings())
-def test_a_step_is_what_the_parts_say(start: Start, take: Take, corpus: Corpus, values: dict) -> None:
-    """Windows in their order, the state carried as configured, masks by step, one update each: as done by hand."""
+def test_a_step_equals_its_parts_done_by_hand(start: Start, take: Take, corpus: Corpus, values: dict) -> None:
+    """Windows in order, the state carried as configured, masks by step, one update for each window."""
     run = start(**values | {"threads": 1, "steps": 9})
     config, model, twin = run.config, run.model.network, run.copy()
     windows = Windows(corpus.split(config.validation).train, config.batch_size, config.seq_len)
@@ -154,7 +155,7 @@ def test_stateless_starts_each_window_from_zero_and_stateful_does_not(start: Sta
     assert take(stateful, 1)[0].loss != take(stateless, 1)[0].loss
 
 
-def test_dropout_masks_are_fresh_in_each_step_and_no_part_of_evaluation(start: Start, corpus: Corpus) -> None:
+def test_dropout_masks_differ_in_each_step_and_evaluation_has_none(start: Start, corpus: Corpus) -> None:
     run = start(dropout=0.5, learning_rate=1e-30, steps=30, stateful=False, batch_size=1, seq_len=179)
     trainer = Trainer(run, corpus)  # two long windows an epoch, weights that stay as they are
     assert trainer.windows.per_epoch == 2
@@ -169,13 +170,13 @@ def test_training_learns(start: Start, take: Take) -> None:
     assert run.best_record.validation_loss < 0.9 * run.history[0].validation_loss
 
 
-def test_the_smoothed_loss_is_at_first_the_mean(start: Start, take: Take) -> None:
+def test_the_smoothed_loss_starts_as_the_mean(start: Start, take: Take) -> None:
     run = start(steps=6)
     steps = take(run)
     assert run.smoothed_loss == pytest.approx(np.mean([step.loss for step in steps]))
 
 
-def test_iterating_takes_what_is_left_of_the_plan(start: Start, take: Take, corpus: Corpus) -> None:
+def test_iterating_takes_the_remaining_steps_of_the_plan(start: Start, take: Take, corpus: Corpus) -> None:
     run = start(steps=6)
     take(run, 2)
     assert [step.number for step in Trainer(run, corpus)] == [3, 4, 5, 6]
@@ -195,7 +196,7 @@ def test_a_run_can_be_left_between_two_steps(start: Start, take: Take, to_file: 
 # Evaluation
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_evaluation_leaves_the_state_of_training_untouched(
+def test_evaluation_does_not_change_the_state_of_training(
         start: Start, to_file: ToFile, corpus: Corpus, threads: int) -> None:
     run, quiet = (start(steps=6, eval_every=100, threads=threads, dropout=0.3) for _ in range(2))
     trainer, other = Trainer(run, corpus), Trainer(quiet, corpus)
@@ -209,7 +210,7 @@ def test_evaluation_leaves_the_state_of_training_untouched(
     assert to_file(run) == to_file(quiet)
 
 
-def test_a_step_at_an_evaluation_point_tells_the_loss_and_whether_it_is_best(start: Start, corpus: Corpus) -> None:
+def test_a_step_with_an_evaluation_has_its_loss_and_whether_it_is_the_best(start: Start, corpus: Corpus) -> None:
     run = start(steps=9, eval_every=2, learning_rate=0.5)
     trainer, best = Trainer(run, corpus), float("inf")
     for step in trainer:
@@ -223,7 +224,7 @@ def test_a_step_at_an_evaluation_point_tells_the_loss_and_whether_it_is_best(sta
     assert run.best_record.validation_loss == best
 
 
-def test_the_test_part_is_never_looked_at(start: Start, take: Take, to_file: ToFile, make_text: Callable) -> None:
+def test_the_test_part_is_never_read(start: Start, take: Take, to_file: ToFile, make_text: Callable) -> None:
     texts = [make_text(400) + end for end in ("the cat" * 20, "sings a" * 20)]
     runs = [start(Corpus.from_text(text), test=140 / 540) for text in texts]
     for run, text in zip(runs, texts):
@@ -244,7 +245,8 @@ def test_another_text_is_refused(start: Start, make_text: Callable[..., str]) ->
         Trainer(start(), Corpus.from_text(make_text(300), ["other.txt"]))
 
 
-def test_the_same_text_under_another_name_is_taken(start: Start, take: Take, to_file: ToFile, make_text: Callable) -> None:
+def test_the_same_text_with_another_name_is_accepted(
+        start: Start, take: Take, to_file: ToFile, make_text: Callable) -> None:
     one, other = start(), start()
     take(one)
     take(other, text=Corpus.from_text(make_text(400), ["moved/notes.txt"]))
@@ -252,7 +254,7 @@ def test_the_same_text_under_another_name_is_taken(start: Start, take: Take, to_
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_loss_that_is_no_number_ends_training_and_leaves_the_run_where_it_was(
+def test_a_loss_that_is_not_finite_ends_training_and_does_not_change_the_run(
         start: Start, corpus: Corpus, value: float) -> None:
     run = start(recover=False)
     trainer = Trainer(run, corpus)
@@ -266,16 +268,16 @@ def test_a_loss_that_is_no_number_ends_training_and_leaves_the_run_where_it_was(
 
 
 @pytest.mark.parametrize(("rate", "validation"), [(1e308, 0.0), (1e308, 0.2), (3e37, 0.2)])
-def test_an_update_that_leaves_no_numbers_ends_training(
+def test_an_update_that_is_not_finite_ends_training(
         start: Start, corpus: Corpus, rate: float, validation: float) -> None:
-    """No numbers in the weights, or none in what they predict for the validation part."""
+    """Either the weights are not finite, or the loss of the validation part."""
     run = start(steps=1, learning_rate=rate, warmup=0, validation=validation, hidden_size=64)
     with pytest.raises(TrainingError):
         Trainer(run, corpus).step()
 
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, at: Callable[[int], bool]) -> None:
-    """Let the gradient of steps that ``at`` names be no number."""
+    """Make the gradient NaN in the steps for which ``at`` is true."""
     right = Trainer._take
 
     def take(self: Trainer, rate: float) -> tuple[float, float, bool]:
@@ -287,7 +289,7 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, at: Callable[[int], bool]) -> None:
     monkeypatch.setattr(Trainer, "_take", take)
 
 
-def test_a_step_that_ends_in_no_numbers_goes_back_to_the_last_good_weights(
+def test_a_step_that_is_not_finite_restores_the_last_finite_weights(
         start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(steps=20, eval_every=3)
     trainer, flats = Trainer(run, corpus), {}
@@ -307,7 +309,8 @@ def test_a_step_that_ends_in_no_numbers_goes_back_to_the_last_good_weights(
     assert step.learning_rate == pytest.approx(learning_rate(run.config, 20) / 4)
 
 
-def test_it_gives_up_after_a_few_tries_in_a_row(start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_gives_up_after_several_rollbacks_in_a_row(
+        start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(steps=40, eval_every=10)
     _spoil(monkeypatch, lambda number: number > 12)
     with pytest.raises(TrainingError, match="5 times in a row"):
@@ -315,7 +318,8 @@ def test_it_gives_up_after_a_few_tries_in_a_row(start: Start, corpus: Corpus, mo
     assert (run.step, run.failures, run.rate_factor) == (17, 5, 1 / 32)
 
 
-def test_tries_do_not_add_up_over_good_points(start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollbacks_are_counted_from_the_last_rollback_point(
+        start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(steps=40, eval_every=4)
     _spoil(monkeypatch, lambda number: number % 4 == 1)
     faults = [step.number for step in Trainer(run, corpus) if step.fault]
@@ -323,9 +327,10 @@ def test_tries_do_not_add_up_over_good_points(start: Start, corpus: Corpus, monk
 
 
 @pytest.mark.parametrize("stop", [5, 6, 7, 9])
-def test_a_run_that_went_back_resumes_exactly(start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-                                              to_file: ToFile, stop: int) -> None:
-    """Also where the good weights lie before the stop and the fault after it: they are in the file."""
+def test_a_run_that_was_rolled_back_resumes_exactly(
+        start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+        to_file: ToFile, stop: int) -> None:
+    """Even if the rollback point is before the stop and the fault is after it: the file contains the finite weights."""
     _spoil(monkeypatch, lambda number: number in (6, 8))
     whole, part = start(steps=12, eval_every=4), start(steps=12, eval_every=4)
     list(Trainer(whole, corpus))
@@ -338,6 +343,60 @@ def test_a_run_that_went_back_resumes_exactly(start: Start, corpus: Corpus, monk
     assert to_file(resumed) == to_file(whole)
 
 
+# Ranks
+
+class Rank(Ranks):
+    """Rank ``number`` of two. ``heard`` are the values of the other rank, in order; ``said`` are its own ones."""
+
+    def __init__(self, number: int, heard: list[Any]) -> None:
+        super().__init__()
+        self.number, self.count = number, 2
+        self.heard, self.said = heard, []
+
+    def all(self, value: Any) -> list[Any]:
+        self.said.append(value)
+        other = self.heard.pop(0)
+        return [value, other] if self.number == 0 else [other, value]
+
+    def first(self, value: Any) -> Any:
+        self.said.append(value.copy())
+        return value if self.number == 0 else self.heard.pop(0)
+
+
+@pytest.mark.parametrize("name", ["parameters", "optimizer/mean"])
+def test_ranks_that_drifted_apart_take_the_weights_of_rank_0(
+        start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    first, second = start(), start()
+    second.blocks[name].flat[3] += np.float32(1e-7)
+    trainers = [Trainer(run, corpus) for run in (first, second)]
+    right = {key: block.flat.copy() for key, block in first.blocks.items()}
+    digests = []
+    for trainer in trainers:
+        trainer.team.ranks = Rank(0, [b"other"])
+        trainer._align_ranks()
+        digests.append(trainer.team.ranks.said[0])
+    assert digests[0] != digests[1]
+    trainers[0].team.ranks = Rank(0, [digests[1]])
+    trainers[1].team.ranks = Rank(1, [digests[0], *right.values()])
+    for trainer in trainers:
+        assert trainer._align_ranks() == "step 0: the weights of rank 1 differed from those of rank 0, which replaced them"
+        assert {key: block.flat.tobytes() for key, block in trainer.run.blocks.items()} == {
+            key: flat.tobytes() for key, flat in right.items()}
+    trainers[0].team.ranks = rank = Rank(0, [digests[0]])
+    assert trainers[0]._align_ranks() is None
+    assert rank.said == [digests[0]]
+
+
+def test_ranks_are_aligned_at_each_rollback_point_and_a_difference_is_reported(
+        start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, steps = start(steps=7, eval_every=3, validation=0), []
+    monkeypatch.setattr(Trainer, "_align_ranks", lambda self: steps.append(self.run.step) or "they differed")
+    faults = [step.fault for step in Trainer(run, corpus)]
+    assert steps == [3, 6]
+    assert faults == [None, None, "they differed"] * 2 + [None]
+    assert run.rollback_step == 6
+
+
 # A plan in minutes
 
 def test_a_plan_in_minutes_becomes_steps(start: Start, corpus: Corpus, to_file: ToFile) -> None:
@@ -345,7 +404,7 @@ def test_a_plan_in_minutes_becomes_steps(start: Start, corpus: Corpus, to_file: 
     fix_plan(run, corpus)
     assert run.config.minutes is None
     assert run.planned >= 1
-    assert run.config.eval_every >= 1
+    assert run.eval_every >= 1
     assert run.step == 0
     same = start(steps=run.planned, eval_every=run.config.eval_every)
     assert to_file(run) == to_file(same)  # nothing was trained, and steps say the same as minutes
@@ -366,10 +425,10 @@ def test_a_plan_in_minutes_keeps_the_other_settings(start: Start, corpus: Corpus
     assert run.config.eval_every == values.get("eval_every", run.config.eval_every)
 
 
-def test_more_minutes_make_the_plan_of_a_run_under_way_longer(start: Start, take: Take, corpus: Corpus) -> None:
+def test_more_minutes_extend_the_plan_of_a_started_run(start: Start, take: Take, corpus: Corpus) -> None:
     run = start(steps=6)
     take(run)
-    with pytest.raises(ConfigError, match=r"minutes: .*0\.50 are over"):
+    with pytest.raises(ConfigError, match=r"minutes: .*0\.50 minutes are over"):
         fix_plan(run, corpus, minutes=0.5, spent=30)
     assert run.planned == 6
     fix_plan(run, corpus, minutes=0.501, spent=30)
@@ -377,7 +436,7 @@ def test_more_minutes_make_the_plan_of_a_run_under_way_longer(start: Start, take
     assert run.step == 6
 
 
-def test_a_validation_loss_that_is_no_number_goes_back_too(
+def test_a_validation_loss_that_is_not_finite_is_rolled_back(
         start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(steps=9, eval_every=3)
     trainer, right = Trainer(run, corpus), Trainer.evaluate
@@ -388,13 +447,13 @@ def test_a_validation_loss_that_is_no_number_goes_back_too(
     monkeypatch.setattr(Trainer, "evaluate", evaluate)
     faults = {step.number: step.fault for step in trainer if step.fault}
     assert faults.keys() == {6}
-    assert "back to the weights of step 3" in faults[6]
+    assert "rolled back to the weights of step 3" in faults[6]
     assert [record.step for record in run.history] == [3, 9]
     assert run.rate_factor == 0.5
 
 
 class Clock:
-    """A clock that stands still between steps: each takes a second, each evaluation ten."""
+    """A clock that only steps and evaluations move: a step takes one second, an evaluation ten."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -417,11 +476,11 @@ def test_steps_and_evaluations_fit_into_the_minutes(
     run = start(minutes=minutes, **values)
     Clock(monkeypatch)
     fix_plan(run, corpus)
-    evaluations = 0 if run.config.validation == 0 else -(-run.planned // run.config.eval_every)
+    evaluations = 0 if run.config.validation == 0 else -(-run.planned // run.eval_every)
     assert run.planned + 10 * evaluations == pytest.approx(60 * minutes, rel=0.06)
 
 
-def test_minutes_that_are_spent_count(start: Start, take: Take, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spent_minutes_count(start: Start, take: Take, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(steps=6, validation=0)
     take(run)
     Clock(monkeypatch)
@@ -429,7 +488,7 @@ def test_minutes_that_are_spent_count(start: Start, take: Take, corpus: Corpus, 
     assert run.planned == 6 + 120
 
 
-def test_a_trainer_begins_every_line_with_a_fresh_state(start: Callable[..., Run], make_text: Callable[..., str]) -> None:
+def test_a_trainer_resets_the_state_at_every_line(start: Callable[..., Run], make_text: Callable[..., str]) -> None:
     corpus = Corpus.from_text(make_text(600).replace(" ", "\n"), text_config=TextConfig(lines=True))
     run = start(corpus)
     trainer, end = Trainer(run, corpus), corpus.vocabulary.id("\n")

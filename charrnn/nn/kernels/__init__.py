@@ -7,6 +7,8 @@ import importlib.metadata
 import importlib.util
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -74,6 +76,27 @@ def _numba_version() -> str:
         return importlib.metadata.version("numba")
     except importlib.metadata.PackageNotFoundError:
         return "(unknown version)"
+@contextmanager
+def reporting_compilation(report: Callable[[], object]) -> Iterator[None]:
+    """Inside the ``with`` block, call ``report`` once when numba starts to compile something that is not in its cache."""
+    if kernels_name(np.float32) == "reference":
+        yield
+        return
+    from numba.core import event
+
+    class Listener(event.Listener):
+        is_first = True
+
+        def on_start(self, _: Any) -> None:
+            if self.is_first:
+                self.is_first = False
+                report()
+
+        def on_end(self, _: Any) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Listener()):
+        yield
 
 
 def describe_kernels(dtype: Any) -> str:
