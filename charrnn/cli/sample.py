@@ -105,10 +105,7 @@ def _training_lines(path: Path, lines: list[str]) -> set[str]:
         source, text_config, train_config = read_source(path)
         text = corpus_of(source, text_config, path, "")
     except CharRNNError:
-        say("The training text is not there, so that lines which stand in it are not marked")
-        return set()
-    if text.fingerprint != source.fingerprint:
-        say("The training text has changed, so that lines which stand in it are not marked")
+        say("Training text not found or changed; lines copied from it will not be marked")
         return set()
     return text.split(train_config.validation, train_config.test).training_lines(lines)
 

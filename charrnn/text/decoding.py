@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
+from charrnn.text.formats import is_binary, recognise
 
 _LONGEST_WORD = 4096
 """How many characters before the end of a block are searched for a place to cut it."""
@@ -16,13 +17,16 @@ _LONGEST_REST = 2**22
 """A block that cannot be cut safely is kept for the next one up to this number of characters."""
 
 
-def decode_blocks(blocks: Iterable[bytes], name: str, text_config: TextConfig) -> Iterator[str]:
+def decode_blocks(blocks: Iterable[bytes], name: str, text_config: TextConfig,
+                  is_cut: Callable[[], bool] = lambda: False) -> Iterator[str]:
     """Decode ``blocks`` of bytes and bring the text into the form that ``text_config`` asks for.
 
-    A leading byte order mark is removed. Line ends stay as they are, unless lines are documents. Raises CorpusError, with
-    ``name`` and the offset, for bytes that are invalid in the encoding.
+    A leading byte order mark is removed. Line ends stay as they are, unless lines are documents. If ``is_cut()`` says at
+    the end that the bytes are only the beginning of a file, an incomplete character at the end is left out. Raises
+    CorpusError, with ``name`` and the offset, for bytes that are invalid in the encoding, and for files of a known format
+    that is not plain text.
     """
-    return normalize_blocks(_decoded(blocks, name, text_config), text_config)
+    return normalize_blocks(_decoded(blocks, name, text_config, is_cut), text_config)
 
 
 def decode(data: bytes, name: str, text_config: TextConfig | None = None) -> str:
@@ -30,7 +34,8 @@ def decode(data: bytes, name: str, text_config: TextConfig | None = None) -> str
     return "".join(decode_blocks([data], name, text_config or TextConfig()))
 
 
-def _decoded(blocks: Iterable[bytes], name: str, text_config: TextConfig) -> Iterator[str]:
+def _decoded(blocks: Iterable[bytes], name: str, text_config: TextConfig, is_cut: Callable[[], bool] = lambda: False
+             ) -> Iterator[str]:
     if text_config.level == "byte":
         yield from (block.decode("latin-1") for block in blocks)
         return
@@ -38,22 +43,39 @@ def _decoded(blocks: Iterable[bytes], name: str, text_config: TextConfig) -> Ite
     count, is_start = 0, True
     try:
         for block in blocks:
-            is_default = (text_config.encoding, text_config.errors) == ("utf-8", "strict")
-            if not count and is_default and (other := _wide_encoding(block)):
-                raise CorpusError(f"{name}: is {other.upper()}, not UTF-8; try --encoding {other}")
+            if not count:
+                _check_start(block, name, text_config)
             count += len(block)
             text = decoder.decode(block)
             if is_start and text:
                 text, is_start = text.removeprefix("\ufeff"), False
             yield text
-        yield decoder.decode(b"", final=True)
+        if text_config.errors != "strict" or not decoder.getstate()[0] or not is_cut():
+            yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:  # error.object is the rest of the last block and this one
-        place = count - len(error.object) + error.start
-        raise CorpusError(
-            f"{name}: not {text_config.encoding.upper()} at byte {place:,} (0x{error.object[error.start]:02x}); try "
-            f"--encoding {'latin-1' if text_config.encoding == 'utf-8' else 'utf-8'}, or --errors replace") from None
+        position = count - len(error.object) + error.start
+        byte = error.object[error.start]
+        raise CorpusError(f"{name}: not {text_config.encoding.upper()} at byte {position:,} (0x{byte:02x})",
+                          _hint_for(text_config.encoding, error.object)) from error
     except UnicodeError as error:
-        raise CorpusError(f"{name}: not {text_config.encoding.upper()} ({error}); try another --encoding") from None
+        raise CorpusError(f"{name}: not {text_config.encoding.upper()} ({error})", "set another `encoding`") from error
+
+
+def _check_start(block: bytes, name: str, text_config: TextConfig) -> None:
+    """Raise CorpusError if the first block of a file shows that it is not plain text, or not in UTF-8."""
+    if found := recognise(block):
+        raise CorpusError(f"{name}: is {found.name}", found.hint)
+    is_default = (text_config.encoding, text_config.errors) == ("utf-8", "strict")
+    if is_default and (wide := _wide_encoding(block)):
+        raise CorpusError(f"{name}: is {wide.upper()}, not UTF-8", f"set `encoding={wide!r}`")
+
+
+def _hint_for(encoding: str, data: bytes) -> str:
+    """Return what to do about a file that is not in ``encoding``."""
+    if is_binary(data):
+        return "pass `level='byte'` to read any file as bytes, or set `encoding` if it is a text"
+    other = "latin-1" if encoding == "utf-8" else "utf-8"
+    return f"set `encoding={other!r}`, or pass `errors='replace'`"
 
 
 def _wide_encoding(head: bytes) -> str | None:

@@ -39,6 +39,7 @@ from charrnn.training.schema import (
     expected_arrays,
     metadata_of,
     source_from,
+    source_of,
 )
 
 EVALUATIONS = 20
@@ -111,7 +112,7 @@ class Run:
         network = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls._of(LanguageModel(network, corpus.vocabulary, corpus.text_config), config,
                       network.initial_state(windows.batch_size),
-                      Source(corpus.sources, corpus.fingerprint, len(corpus), windows.per_epoch), environment(dtype))
+                      source_of(corpus, windows.per_epoch), environment(dtype))
         run.keep_rollback()
         if steps is not None:
             run.plan(steps)
