@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The parts of ``corpus``, in the order of the text; ``validation`` and ``test`` may be empty."""
+    """The parts of ``corpus``, in the order of the text. The validation and the test part may be empty."""
 
     corpus: Corpus
     train: Part
@@ -53,13 +53,13 @@ class Split:
         return self.train, self.validation, self.test
 
     def require(self, validation: float | None, test: float) -> None:
-        """Raise ConfigError unless these fractions give this split."""
+        """Raise ConfigError unless the split was made with these fractions."""
         cuts = split_bounds(len(self.corpus), self.corpus.validation_fraction(validation), test)
         if cuts != (len(self.train), len(self.train) + len(self.validation)):
             raise ConfigError("validation", "differs from the split, or `test` does", "use the same fractions for both")
 
     def training_lines(self, wanted: Collection[str]) -> set[str]:
-        """Return those of the ``wanted`` lines that occur as lines in the training part; empty lines are left out."""
+        """Return the ``wanted`` lines that are lines of the training part; empty lines are left out."""
         found: set[str] = set()
         rest = ""
         for first in range(0, len(self.train), _BLOCK):
@@ -93,7 +93,9 @@ class Corpus:
     @classmethod
     def from_text(cls, text: str, sources: Sequence[str] = (), text_config: TextConfig | None = None,
                   vocabulary: Vocabulary | None = None, **settings: Any) -> Corpus:
-        """Make a corpus of a string; ``sources`` only name it. For the other arguments see ``read``.
+        """Make a corpus of a string; ``sources`` are names for messages. For the other arguments see ``read``.
+
+        A run on it can be resumed only with the text, because it is in no file.
 
         Raises CorpusError if the text cannot be used, VocabularyError for a character that is not in ``vocabulary``.
         """
@@ -218,7 +220,7 @@ class Corpus:
 
     @property
     def name(self) -> str:
-        """A short name: the stem of the first source."""
+        """The stem of the first source, or "text"."""
         if not self.sources or self.sources[0] == STANDARD_INPUT:
             return "text"
         return Path(self.sources[0]).resolve().stem
@@ -243,7 +245,7 @@ class Corpus:
         return Split(self, *parts)
 
     def validation_fraction(self, validation: float | None) -> float:
-        """Return the fraction that is kept for validation: the given one, or the default one of this text."""
+        """Return the fraction that is kept for validation: the given one, or if it is None the default for this text."""
         return validation_fraction(validation, len(self), len(self.vocabulary))
 
     def unknown_fraction(self) -> float:

@@ -11,10 +11,10 @@ from charrnn.errors import CorpusError
 from charrnn.text.formats import is_binary, recognise
 
 _LONGEST_WORD = 4096
-"""How many characters before the end of a block are searched for a place to cut it."""
+"""Number of characters before the end of a block that are searched for an index at which it can be cut."""
 
 _LONGEST_REST = 2**22
-"""A block that cannot be cut safely is kept for the next one up to this number of characters."""
+"""Largest number of characters of a block that are kept for the next one, if it cannot be cut safely."""
 
 
 def decode_blocks(blocks: Iterable[bytes], name: str, text_config: TextConfig,
@@ -98,8 +98,8 @@ def _wide_encoding(head: bytes) -> str | None:
 def normalize_blocks(blocks: Iterable[str], text_config: TextConfig) -> Iterator[str]:
     """Bring a text into its Unicode normal form and into lower case if ``text_config`` says so, block by block.
 
-    If lines are documents, ``\r\n`` becomes ``\n`` and the last line gets an end. Blocks are cut where no character
-    depends on its neighbours, so that the result does not depend on the blocks.
+    If lines are documents, ``\r\n`` becomes ``\n``, and a missing newline is added at the end. Blocks are cut where no
+    character depends on its neighbours, so the result does not depend on the blocks.
     """
     if text_config.normalize == "none" and not text_config.lowercase and not text_config.lines:
         yield from blocks
@@ -122,13 +122,14 @@ def normalize_blocks(blocks: Iterable[str], text_config: TextConfig) -> Iterator
 def normalize(text: str, text_config: TextConfig) -> str:
     """Bring a whole text into the form that ``text_config`` asks for.
 
-    For a model of bytes, each byte becomes the character with its number. No end is added to the last line.
+    For a model of bytes, each byte becomes the character with its number. No newline is added at the end. Raises
+    CorpusError if the text contains surrogates that do not represent bytes.
     """
     if text_config.level == "byte":
         try:
             text = text.encode("utf-8", "surrogateescape").decode("latin-1")
-        except UnicodeEncodeError:
-            raise CorpusError("the text contains surrogates; give a text of Unicode characters") from None
+        except UnicodeEncodeError as error:
+            raise CorpusError("the text contains surrogates", "use a text of Unicode characters") from error
     return _normalized(text, text_config)
 
 
@@ -141,25 +142,25 @@ def _normalized(text: str, text_config: TextConfig) -> str:
 
 
 def _cut(text: str, in_words: bool = False) -> int:
-    """Return an index at which ``text`` can be cut so that its parts are normalized as the whole would be.
+    """Return an index at which ``text`` can be cut so that its parts are normalized as the whole would be; 0 if none.
 
     It is after a newline or before a blank; otherwise before a character that does not compose with the one before it.
     With ``in_words`` that character must not be part of a word either, because a final sigma depends on the word.
     """
-    if place := text.rfind("\n") + 1:
-        return place
-    if (place := text.rfind(" ")) > 0:
-        return place
-    for place in range(len(text) - 1, max(0, len(text) - _LONGEST_WORD), -1):
-        first = unicodedata.normalize("NFKD", text[place])[0]
+    if index := text.rfind("\n") + 1:
+        return index
+    if (index := text.rfind(" ")) > 0:
+        return index
+    for index in range(len(text) - 1, max(0, len(text) - _LONGEST_WORD), -1):
+        first = unicodedata.normalize("NFKD", text[index])[0]
         if unicodedata.category(first)[0] != "M" and not "\u1160" <= first <= "\u11ff" \
-                and not (in_words and (_is_in_words(first) or _is_in_words(text[place]))):  # Hangul parts compose, too
-            return place
+                and not (in_words and (_is_in_words(first) or _is_in_words(text[index]))):  # Hangul parts compose, too
+            return index
     if len(text) <= _LONGEST_REST:
         return 0
     return _cut(text) if in_words else len(text)
 
 
 def _is_in_words(character: str) -> bool:
-    """Return whether a capital sigma before ``character`` can be inside a word, so that it does not become a final one."""
+    """Return whether a capital sigma before ``character`` can be inside a word, where it does not become a final sigma."""
     return f"A\u03a3{character}A".lower()[1] != "\u03c2"

@@ -1,4 +1,4 @@
-"""Reader: files -> blocks of text, read once or twice."""
+"""Reader: files -> blocks of text, for the two passes of ``Tokens``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Token files: the ids of a long text, kept in the user's cache folder and used as memory maps.
 
-A token file has the format of a checkpoint (``charrnn.storage.container``). It is written again whenever it does not
-match: for another source, other options, or damage. Nothing is lost if it is deleted.
+A token file has the format of a checkpoint (``charrnn.storage.container``). It is written again if the text has changed
+or the file is corrupt; other sources or other options have another file. Nothing is lost if it is deleted.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Kept(NamedTuple):
 
 def folder() -> Path:
     """Return the folder of token files: CHARRNN_CACHE, or the cache folder of this system."""
-    if place := os.environ.get("CHARRNN_CACHE"):
-        return Path(place)
+    if chosen := os.environ.get("CHARRNN_CACHE"):
+        return Path(chosen)
     from platformdirs import user_cache_path
 
     return user_cache_path("charrnn", appauthor=False)
@@ -64,10 +64,10 @@ def no_room(error: OSError) -> CorpusError:
 
 
 def path_of(sources: Sequence[str | Path], text_config: TextConfig) -> Path:
-    """The token file of these sources, read in this way."""
-    what = json.dumps([[os.path.abspath(source) for source in sources], to_dict(text_config)], sort_keys=True)
+    """Return the path of the token file of ``sources`` that are read with ``text_config``."""
+    key = json.dumps([[os.path.abspath(source) for source in sources], to_dict(text_config)], sort_keys=True)
     stem = Path(os.path.abspath(sources[0])).stem or "text"
-    return folder() / f"{stem[:40]}-{hashlib.sha256(what.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.h5"
+    return folder() / f"{stem[:40]}-{hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.h5"
 
 
 class Place:
@@ -154,20 +154,20 @@ def load(path: Path, verify: bool = True) -> Kept:
 def _check(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     try:
         vocabulary = Vocabulary(arrays["vocabulary/codepoints"])
-        for block in _read(path, arrays["ids"]):  # not through the map, whose pages would count as memory of this process
+        for block in _read(path, arrays["ids"]):
             if int(block.max()) >= len(vocabulary):
-                raise ValueError("/ids: not less than the size of the vocabulary")
+                raise ValueError("/ids: contains ids outside the vocabulary")
         last = -1
         for block in _read(path, arrays["starts"]):
             if int(block[0]) <= last or np.any(block[1:] <= block[:-1]) or int(block[-1]) >= metadata["characters"]:
-                raise ValueError("/starts: not increasing, or beyond the end")
+                raise ValueError("/starts: not increasing, or outside the text")
             last = int(block[-1])
     except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path}: not a valid token file: {error}") from None
+        raise CheckpointError(f"{path}: not a valid token file: {error}") from error
 
 
 def _read(path: Path, array: np.ndarray) -> Iterator[np.ndarray]:
-    """The values of a memory map, block by block."""
+    """Yield the values of a memory map, block by block, without it: its pages would count as memory of this process."""
     if not isinstance(array, np.memmap):
         return
     with open(path, "rb") as file:
@@ -225,13 +225,12 @@ def metadata_of(path: Path) -> dict[str, Any]:
 
 
 def token_files() -> list[Path]:
-    """The files in the cache folder that are named as token files, sorted; another's files are left alone."""
+    """Return the files in the cache folder that have the name of a token file, sorted."""
     return sorted(path for path in folder().glob("*.h5") if _NAME.fullmatch(path.name) and path.is_file())
 
 
 def abandoned_files() -> list[Path]:
-    """Return the files in the cache folder that killed processes have left: temporary files, and those of a standard
-    input."""
+    """Return the files in the cache folder that killed processes have left: temporary files, and texts that were piped in."""
     found = ((path, _TEMPORARY.fullmatch(path.name)) for path in folder().glob("*"))
     return sorted(path for path, name in found
                   if name and path.is_file() and atomic.is_abandoned(path, name[1], int(name[2])))
@@ -250,6 +249,6 @@ def _expected_arrays(metadata: dict[str, Any]) -> container.Manifest:
     try:
         from_dict(TextConfig, metadata["text"])
     except ConfigError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(str(error)) from error
     dtype = f"<u{np.min_scalar_type(vocabulary - 1).itemsize}"
     return {"ids": (dtype, (size,)), "starts": ("<u8", (starts,)), "vocabulary/codepoints": ("<u4", (vocabulary,))}
