@@ -81,29 +81,28 @@ class Place:
         self.is_required = is_required
         self.warnings: tuple[str, ...] = ()
         self._path = path
-        self._folder: Path | None = None  # the temporary one
+        self._folder: Path | None = None
         self._file: Path | None = None
 
     @property
     def is_temporary(self) -> bool:
         """Whether the file is of no use after the end of this process."""
-        return self._path is None or self._folder is not None
+        return self._path is None or bool(self.warnings)
 
     def folder(self) -> Path:
         """Return the folder, creating it if needed. Raises OSError if that fails."""
-        if self._folder is not None:
-            return self._folder
-        try:
-            folder().mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder()).close()
-        except OSError as error:
-            if self.is_required:
-                raise
-            self._folder = Path(tempfile.mkdtemp(prefix="charrnn-"))
-            self.warnings = (f"{folder()}: not writable ({error.strerror or error}), so the ids of the text are kept in "
-                             f"{self._folder} until the end",)
-            return self._folder
-        return folder()
+        if self._folder is None:
+            try:
+                folder().mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder()).close()  # it is writable
+                self._folder = folder()
+            except OSError as error:
+                if self.is_required:
+                    raise
+                self._folder = Path(tempfile.mkdtemp(prefix="charrnn-"))
+                self.warnings = (f"{folder()}: not writable ({error.strerror or error}), so the ids of the text are kept "
+                                 f"in {self._folder} until the end",)
+        return self._folder
 
     def path(self) -> Path:
         """Return the path of the file, in a folder that exists. Raises OSError if the folder cannot be created."""
@@ -116,7 +115,7 @@ class Place:
 
     def discard(self) -> None:
         """Delete the file if it is temporary."""
-        if self._folder is not None:
+        if self._folder is not None and self.warnings:
             shutil.rmtree(self._folder, ignore_errors=True)
         elif self._file is not None and self.is_temporary:
             self._file.unlink(missing_ok=True)
@@ -230,7 +229,7 @@ def token_files() -> list[Path]:
 
 
 def abandoned_files() -> list[Path]:
-    """Return the files in the cache folder that killed processes have left: temporary files, and texts that were piped in."""
+    """Return the files in the cache folder that killed processes left: temporary files, and texts that were piped in."""
     found = ((path, _TEMPORARY.fullmatch(path.name)) for path in folder().glob("*"))
     return sorted(path for path, name in found
                   if name and path.is_file() and atomic.is_abandoned(path, name[1], int(name[2])))

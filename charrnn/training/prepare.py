@@ -153,7 +153,7 @@ def corpus_of(source: Source, text_config: TextConfig, place: str | Path, advice
     if the text was not in a file, CorpusError, with ``advice``, if it cannot be read or is not the text of the run.
     """
     is_builtin = len(source.names) == 1 and source.names[0] in BUILTIN_TEXTS
-    if STANDARD_INPUT in source.names or not (source.files or is_builtin):
+    if not source.names or STANDARD_INPUT in source.names or not (source.files or is_builtin):
         raise RunError(f"{place}: was trained on a text that is in no file", advice)
     record = TextRecord(source.fingerprint, source.characters, source.files, source.bytes, source.sizes)
     try:

@@ -161,11 +161,12 @@ def test_without_a_corpus_it_trains_on_the_built_in_one_and_says_so(empty: Path,
 
 
 def test_a_folder_of_texts_is_one_corpus(empty: Path, cli: Cli, make_text: Callable[..., str]) -> None:
-    for name in ("b.txt", "a/c.txt", "a/ignored.md"):
+    for seed, name in enumerate(("b.txt", "a/c.txt", "a/ignored.md")):
         (empty / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
-        (empty / "texts" / name).write_text(make_text(150), encoding="utf-8")
-    assert "texts: 300 characters" in cli("train", "texts", *SMALL, "--steps", 1).err
-    assert "texts, notes.txt: 900 characters" in cli("train", "texts", "notes.txt", *SMALL, "--steps", 1, "--overwrite").err
+        (empty / "texts" / name).write_text(make_text(150, seed=seed + 2), encoding="utf-8")
+    assert cli("train", "texts", *SMALL, "--steps", 1).err.startswith("texts (2 files): 300 characters")
+    answer = cli("train", "texts", "notes.txt", *SMALL, "--steps", 1, "--overwrite")
+    assert answer.err.startswith("texts, notes.txt (3 files): 900 characters")
 
 
 def test_a_short_text_shrinks_the_batch_and_says_so(empty: Path, cli: Cli) -> None:
@@ -737,15 +738,27 @@ def test_evaluate_measures_the_test_part_alone_where_there_is_no_other(empty: Pa
 
 # What a checkpoint from anywhere makes the commands read and print
 
-@pytest.mark.parametrize("names", [("-",), (), ("big.txt",) * 4, (".",)])
-def test_a_checkpoint_makes_no_command_read_what_cannot_be_its_corpus(here: Path, cli: Cli, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("names", "fault"), [
+    (("-",), "in no file"), ((), "in no file"), (("big.txt",) * 4, "has more files"), ((".",), "has more files"),
+    (("big.txt",), "has changed since the run was started"), (("folder",), "bytes, but the text of this run had"),
+    (("secret.txt",), "has changed since the run was started"), (("/proc/self/environ",), "has 0 bytes"),
+    (("python-reference",), "has changed since the run was started")], ids=str)
+def test_a_checkpoint_makes_no_command_read_what_cannot_be_its_corpus(
+        here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], fault: str) -> None:
+    """It may name any file or folder; text of another fingerprint is neither kept nor shown."""
+    monkeypatch.setenv("CHARRNN_CACHE", str(here / "cache"))
+    monkeypatch.setattr("charrnn.text.tokens.SMALL", 64)
     with open("big.txt", "wb") as file:
         file.truncate(2**30)
     run = Run.load(RUN / "last.h5")
+    Path("secret.txt").write_text("s" * run.source.bytes)
+    Path("folder").mkdir()
+    Path("folder", "secret.txt").write_text("secret")
     run.source = run.source._replace(names=names)
     run.save("other.h5")
-    refused(cli("evaluate", "other.h5"), "TEXT_FILE" if len(names) < 1 or names == ("-",) else "much larger")
-    refused(cli("resume", "other.h5", "--name", "new"))
+    refused(cli("evaluate", "other.h5"), fault, "TEXT_FILE")
+    refused(cli("resume", "other.h5", "--name", "new"), fault, "--corpus")
+    assert not list(here.glob("cache/*"))
 
 
 def test_what_a_checkpoint_says_does_not_move_the_cursor(here: Path, cli: Cli) -> None:

@@ -18,6 +18,8 @@ from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.corpus import DEFAULT_CORPUS, Corpus
 from charrnn.text.decoding import decode, decode_blocks
 from charrnn.text.files import display_name, read_blocks
+from charrnn.text.record import TextRecord, digest_of_sizes
+from charrnn.text.tokens import Tokens
 
 PROPERTY = settings(max_examples=60)
 BOM = b"\xef\xbb\xbf"
@@ -39,6 +41,13 @@ def write(folder, **files):
         path.write_bytes(data)
         paths.append(path)
     return paths
+
+
+def record_of(source, characters, fingerprint="0" * 64):
+    """The record of a text of so many characters in the files that exist."""
+    files = sorted(source.iterdir()) if source.is_dir() else [source]
+    sizes = [file.stat().st_size for file in files]
+    return TextRecord(fingerprint, characters, len(sizes), sum(sizes), digest_of_sizes(sizes))
 
 
 def error_of(call, *arguments):
@@ -201,17 +210,18 @@ def test_open_takes_the_built_in_corpus_for_its_name(monkeypatch, tmp_path):
     assert Corpus.read(*Corpus.read(DEFAULT_CORPUS).sources).fingerprint == Corpus.read(DEFAULT_CORPUS).fingerprint
 
 
-def test_what_is_much_larger_than_it_should_be_is_refused_unread(tmp_path, monkeypatch):
+def test_a_text_that_is_much_larger_than_recorded_is_refused_unread(tmp_path, monkeypatch):
+    """The record of a hostile checkpoint may have the sizes of any file."""
     with open(tmp_path / "huge.txt", "wb") as file:
         file.truncate(2**40)
-    monkeypatch.setattr("charrnn.text.corpus.read_blocks", None)  # to read it would fail
+    monkeypatch.setattr("charrnn.text.reader.read_blocks", None)  # reading would fail
     for source in (tmp_path, tmp_path / "huge.txt"):
-        with pytest.raises(CorpusError, match="much larger than the 1,000 characters"):
-            Corpus.read(str(source), expected=1000)
+        with pytest.raises(CorpusError, match="much larger than the text of this run"):
+            Corpus.read(str(source), record=record_of(source, 1000))
 
 
 def test_an_empty_name_names_nothing():
-    assert "names no text" in error_of(Corpus.read, "")
+    assert "an empty name is not the name of a text" in error_of(Corpus.read, "")
 
 
 def test_open_takes_a_file_of_that_name_where_there_is_one(monkeypatch, tmp_path):
@@ -311,7 +321,7 @@ def test_faulty_bytes_can_be_replaced_or_left_out(tmp_path, errors, text):
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_wide_encodings_are_recognised_and_named(tmp_path, encoding):
     (path,) = write(tmp_path, notes=("A line of plain text.\n" * 20).encode(encoding))
-    assert error_of(Corpus.read, path) == f"{path}: is {encoding.upper()}, not UTF-8; try --encoding {encoding}"
+    assert error_of(Corpus.read, path) == f"{path}: is {encoding.upper()}, not UTF-8; set encoding='{encoding}'"
 
 
 def test_nul_is_a_character_like_others(tmp_path):
@@ -331,8 +341,8 @@ def test_an_encoding_or_a_rule_that_is_none_is_refused_by_name(tmp_path, encodin
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
 def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert "is no regular file" in error_of(Corpus.read, tmp_path / "pipe")
-    assert "is no regular file" in error_of(Corpus.read, os.devnull)
+    assert "not a regular file" in error_of(Corpus.read, tmp_path / "pipe")
+    assert "not a regular file" in error_of(Corpus.read, os.devnull)
 
 
 # Readings
@@ -340,7 +350,7 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape"])
 def test_half_a_character_in_a_file_is_refused(tmp_path, encoding):
     (path,) = write(tmp_path, notes={"utf-7": b"+2AA-x", "unicode_escape": b"\\ud800"}[encoding])
-    with pytest.raises(CorpusError, match="a vocabulary holds no surrogates"):
+    with pytest.raises(CorpusError, match="contains surrogates"):
         Corpus.read(path, encoding=encoding)
 
 
@@ -409,23 +419,28 @@ def test_all_bytes_are_counted_while_they_are_read(tmp_path, monkeypatch, packed
 
 def test_what_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
     """A small archive may hold a large text."""
-    monkeypatch.setattr("charrnn.text.corpus.SMALL", 1000)
+    monkeypatch.setattr("charrnn.text.reader.SMALL", 1000)
     monkeypatch.setattr("charrnn.text.files._BLOCK", 100)
-    (tmp_path / "bomb.txt.gz").write_bytes(gzip.compress(b"a" * 10**5))
-    monkeypatch.setattr("charrnn.text.tokens.Tokens.ids", None)
-    with pytest.raises(CorpusError, match="is much larger than the 10 characters that were trained on"):
-        Corpus.read(str(tmp_path / "bomb.txt.gz"), expected=10)
-    with pytest.raises(CorpusError, match="is much larger than the 100 characters"):
-        Corpus.read(str(tmp_path / "bomb.txt.gz"), expected=100)
+    path, read = tmp_path / "bomb.txt.gz", []
+    path.write_bytes(gzip.compress(b"a" * 10**5))
+    add = Tokens.add
+    monkeypatch.setattr(Tokens, "add", lambda tokens, text: read.append(text) or add(tokens, text))
+    for characters in (10, 100):
+        read.clear()
+        with pytest.raises(CorpusError, match="much larger than the text of this run"):
+            Corpus.read(str(path), record=record_of(path, characters))
+        assert sum(map(len, read)) <= max(1000, 16 * characters) + 100
 
 
 @pytest.mark.parametrize(("size", "characters", "is_read"), [(1000, 10, True), (1001, 10, False), (1600, 100, True),
                                                              (1601, 100, False)])
 def test_a_text_may_be_sixteen_times_as_large(tmp_path, monkeypatch, size, characters, is_read):
-    monkeypatch.setattr("charrnn.text.corpus.SMALL", 1000)
+    """The fingerprint alone decides then: a text of lines has fewer characters than its file."""
+    monkeypatch.setattr("charrnn.text.reader.SMALL", 1000)
     (path,) = write(tmp_path, notes=b"a" * size)
-    with contextlib.nullcontext() if is_read else pytest.raises(CorpusError):
-        assert len(Corpus.read(str(path), expected=characters)) == size
+    record = record_of(path, characters, Corpus.read(path).fingerprint)
+    with contextlib.nullcontext() if is_read else pytest.raises(CorpusError, match="much larger"):
+        assert len(Corpus.read(str(path), record=record)) == size
 
 
 # Lines and files

@@ -23,9 +23,11 @@ from hypothesis import strategies as st
 
 from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
+from charrnn.inference.locate import BEST, LAST
 from charrnn.text import decoding, files
 from charrnn.text.decoding import decode, decode_blocks, normalize, normalize_blocks
-from charrnn.text.files import display_name, find_files, read_blocks
+from charrnn.text.files import FileDigest, display_name, find_files, join_names, read_blocks
+from charrnn.text.record import TextFile
 
 PROPERTY = settings(max_examples=60)
 PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -169,7 +171,7 @@ def test_the_place_of_a_fault_does_not_hang_on_the_blocks(encoding, before, faul
     except UnicodeDecodeError as error:
         place = error.start + len(data) - len(error.object)
         message = error_of(lambda: list(decode_blocks(cut(data, places), "a.txt", config)))
-        assert message.startswith(f"a.txt: not {config.encoding.upper()} at byte {place:,} (0x{data[place]:02x}); try ")
+        assert message.startswith(f"a.txt: not {config.encoding.upper()} at byte {place:,} (0x{data[place]:02x}); ")
         return
     found = "".join(decode_blocks(cut(data, places), "a.txt", config))
     assert found == expected.removeprefix("\ufeff")
@@ -177,7 +179,8 @@ def test_the_place_of_a_fault_does_not_hang_on_the_blocks(encoding, before, faul
 
 @pytest.mark.parametrize(("encoding", "advice"), [("utf-8", "latin-1"), ("ascii", "utf-8"), ("euc-jp", "utf-8")])
 def test_the_advice_names_another_encoding(encoding, advice):
-    assert f"--encoding {advice}," in error_of(decode, b"\xff", "x", TextConfig(encoding=encoding))
+    assert f"; set encoding='{advice}', or pass errors='replace'" in error_of(
+        decode, b"\xff", "x", TextConfig(encoding=encoding))
 
 
 @pytest.mark.parametrize("places", [[], [1], [1, 2], [3], [4]])
@@ -200,7 +203,7 @@ def test_an_encoding_that_fails_in_its_own_way_is_one_line(encoding, data):
     ("plain".encode("utf-16-be"), "utf-16-be"),
     (("a" * 2000 + "中" * 9000).encode("utf-16-le"), "utf-16-le"), ("of é and ü: latin".encode("utf-16-be"), "utf-16-be")])
 def test_a_wide_encoding_is_recognised_by_its_beginning(data, name):
-    assert error_of(decode, data, "x") == f"x: is {name.upper()}, not UTF-8; try --encoding {name}"
+    assert error_of(decode, data, "x") == f"x: is {name.upper()}, not UTF-8; set encoding='{name}'"
 
 
 @pytest.mark.parametrize("text", ["a\0", "ab\0\0", "\0" * 8, "a\0b\0c", "a\0b\0c\0dddd", "aaaa" + "\0b" * 2])
@@ -227,7 +230,7 @@ def test_a_folder_gives_its_files_sorted_by_path(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "folder.txt").mkdir()
-    wanted = [".hidden.txt", "B.txt", "a/b/c.txt", "a/z.txt", "a.txt", "b.txt", "c.txt.gz", "h.txt.xz", "i.txt.bz2"]
+    wanted = ["B.txt", "a/b/c.txt", "a/z.txt", "a.txt", "b.txt", "c.txt.gz", "h.txt.xz", "i.txt.bz2"]
     assert [str(path) for path in find_files([tmp_path])] == [str(tmp_path / name) for name in wanted]
     assert find_files([tmp_path], "*.md") == [tmp_path / "a" / "notes.md"]
     assert find_files([tmp_path], "b/*") == [tmp_path / "a" / "b" / "c.txt"]
@@ -235,6 +238,72 @@ def test_a_folder_gives_its_files_sorted_by_path(tmp_path):
     assert find_files([tmp_path / "b.txt", str(tmp_path / "a"), "-"], "*.txt") == [
         tmp_path / "b.txt", tmp_path / "a" / "b" / "c.txt", tmp_path / "a" / "z.txt", "-"]
     assert "no *.rst in this folder" in error_of(find_files, [tmp_path], "*.rst")
+
+
+def test_hidden_files_and_folders_are_left_out_unless_they_are_named(tmp_path):
+    for name in ("a.txt", ".hidden.txt", ".venv/lib/b.txt", "c/.git/d.txt", "c/e.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert find_files([tmp_path]) == [tmp_path / "a.txt", tmp_path / "c" / "e.txt"]
+    assert find_files([tmp_path / ".venv"]) == [tmp_path / ".venv" / "lib" / "b.txt"]
+    assert find_files([tmp_path], ".*") == [tmp_path / ".hidden.txt"]
+    assert find_files([tmp_path / ".hidden.txt"]) == [tmp_path / ".hidden.txt"]
+
+
+@pytest.mark.parametrize("name", ["best.h5", "last.h5"])
+def test_folders_of_runs_are_left_out_unless_they_are_named(tmp_path, name):
+    for path in ("a.txt", f"checkpoints/run/{name}", "checkpoints/run/b.txt", "checkpoints/run/more/c.txt",
+                 "checkpoints/notes.txt"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"x")
+    assert find_files([tmp_path]) == [tmp_path / "a.txt", tmp_path / "checkpoints" / "notes.txt"]
+    for folder in (tmp_path / "checkpoints" / "run", f"{tmp_path}/checkpoints/run", f"{tmp_path}/checkpoints/run/"):
+        assert [path.name for path in find_files([folder])] == ["b.txt", "c.txt"]
+
+
+def test_the_files_of_runs_have_the_names_that_runs_use():
+    assert {BEST, LAST} == files.RUN_FILES
+
+
+def test_the_search_ends_if_there_are_more_files_than_expected(tmp_path, monkeypatch):
+    visited = []
+    walk = os.walk
+    monkeypatch.setattr(files.os, "walk", lambda *arguments, **named: (
+        visited.append(each[0]) or each for each in walk(*arguments, **named)))
+    for number in range(20):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "a.txt").touch()
+    assert len(find_files([tmp_path], most=20)) == 20
+    assert len(visited) == 21
+    for most in (0, 3):
+        visited.clear()
+        assert len(find_files([tmp_path, tmp_path], most=most)) == most + 1
+        assert len(visited) == most + 2
+    monkeypatch.setattr(files, "_MOST_ENTRIES", 10)
+    assert len(find_files([tmp_path], most=2)) == 3
+    visited.clear()
+    assert error_of(lambda: find_files([tmp_path], "*.rst", most=1)) == (
+        f"{tmp_path}: has far more entries than a text of 1 file")
+    assert len(visited) < 10
+    assert "no *.rst in this folder" in error_of(find_files, [tmp_path], "*.rst")
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_name_of_a_corpus_that_can_be_downloaded_is_recognised(tmp_path, monkeypatch, exists):
+    monkeypatch.chdir(tmp_path)
+    if exists:
+        (tmp_path / "corpora").mkdir()
+        (tmp_path / "corpora" / "tinyshakespeare.txt").touch()
+    found = error_of(lambda: list(read_blocks("tinyshakespeare")))
+    assert found == "tinyshakespeare: no such file; " + (
+        "use corpora/tinyshakespeare.txt" if exists else
+        "run 'charrnn corpora get tinyshakespeare' and use corpora/tinyshakespeare.txt")
+    assert error_of(lambda: list(read_blocks("shakespeare"))) == "shakespeare: no such file; pass the name of a text file"
+
+
+def test_names_are_joined_for_messages():
+    assert join_names(["a.txt", "-", Path("b")]) == "a.txt, standard input, b"
+    assert join_names(["-", *"abcde"]) == "standard input and 5 more"
 
 
 def test_a_name_of_a_file_is_taken_whatever_the_glob(tmp_path):
@@ -247,10 +316,12 @@ def test_a_name_of_a_file_is_taken_whatever_the_glob(tmp_path):
 @pytest.mark.parametrize("block", [1, 7, 2**20])
 def test_a_packed_file_is_unpacked(tmp_path, monkeypatch, suffix, block):
     monkeypatch.setattr(files, "_BLOCK", block)
-    path, content, digest, counts = tmp_path / f"a.txt{suffix}", "naïve text\r\n" * 9, hashlib.sha256(), []
+    path, content, digest, counts = tmp_path / f"a.txt{suffix}", "naïve text\r\n" * 9, FileDigest(), []
     path.write_bytes(PACKERS[suffix](content.encode()))
     assert b"".join(read_blocks(path, digest, counts.append)).decode() == content
-    assert digest.digest() == hashlib.sha256(path.read_bytes()).digest()
+    assert digest.stored.digest() == hashlib.sha256(path.read_bytes()).digest()
+    assert digest.content == hashlib.sha256(content.encode()).digest()
+    assert digest.size == path.stat().st_size
     assert sum(counts) == path.stat().st_size
     assert b"".join(read_blocks(path, decompress=False)) == path.read_bytes()
     assert read_text(path) == content
@@ -265,10 +336,10 @@ def test_archives_one_after_the_other_are_one_text(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".bz2", ".xz"])
 def test_what_stands_behind_an_archive_is_no_text_but_counts(tmp_path, suffix):
-    path, digest, counts = tmp_path / f"a.txt{suffix}", hashlib.sha256(), []
+    path, digest, counts = tmp_path / f"a.txt{suffix}", FileDigest(), []
     path.write_bytes(PACKERS[suffix](b"text") + b"no archive " * 9999)
     assert b"".join(read_blocks(path, digest, counts.append)) == b"text"
-    assert digest.digest() == hashlib.sha256(path.read_bytes()).digest()
+    assert digest.stored.digest() == hashlib.sha256(path.read_bytes()).digest()
     assert sum(counts) == path.stat().st_size
 
 
@@ -286,28 +357,60 @@ def test_a_damaged_archive_is_one_line(tmp_path, suffix):
     assert "cannot be " in error_of(read_text, path)
 
 
-def test_only_the_end_of_a_name_says_that_a_file_is_packed(tmp_path):
-    data = gzip.compress(b"text")
-    (tmp_path / "a.gz.txt").write_bytes(data)
-    assert b"".join(read_blocks(tmp_path / "a.gz.txt")) == data
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("block", [16, 2**20])
+def test_a_compressed_file_with_another_name_is_decompressed_if_its_content_is_recognised(
+        tmp_path, monkeypatch, suffix, block):
+    monkeypatch.setattr(files, "_BLOCK", block)
+    for text in (b"text " * 99, b""):
+        data, path, digest, counts = PACKERS[suffix](text), tmp_path / "a.gz.txt", FileDigest(), []
+        path.write_bytes(data)
+        assert b"".join(read_blocks(path)) == data
+        assert b"".join(read_blocks(path, digest, counts.append, recognise=True)) == text
+        assert digest.stored.digest() == hashlib.sha256(data).digest()
+        assert digest.content == hashlib.sha256(text).digest()
+        assert sum(counts) == digest.size == len(data)
+        assert b"".join(read_blocks(path, decompress=False, recognise=True)) == data
+
+
+def test_a_plain_file_is_the_same_whether_or_not_its_content_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_BLOCK", 16)
+    for data in (b"", b"short", b"BZhello", bytes(range(100))):
+        (tmp_path / "a.txt").write_bytes(data)
+        digest = FileDigest()
+        assert b"".join(read_blocks(tmp_path / "a.txt", digest, recognise=True)) == data
+        assert digest.content == digest.stored.digest() == hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize("block", [1, 4, 2**20])
+@pytest.mark.parametrize("recognise", [False, True])
+def test_no_more_bytes_are_read_than_the_limit(tmp_path, monkeypatch, block, recognise):
+    monkeypatch.setattr(files, "_BLOCK", block)
+    (tmp_path / "a.txt").write_bytes(b"0123456789")
+    for limit in (0, 1, 9, 10, 11):
+        digest = FileDigest()
+        blocks = read_blocks(tmp_path / "a.txt", digest, recognise=recognise, limit=limit)
+        assert b"".join(blocks) == b"0123456789"[:limit]
+        assert digest.content == hashlib.sha256(b"0123456789"[:limit]).digest()
 
 
 def test_a_library_that_is_not_there_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.xz").write_bytes(lzma.compress(b"text"))
     monkeypatch.setitem(sys.modules, "lzma", None)
-    assert "this Python cannot unpack such files" in error_of(read_text, tmp_path / "a.xz")
+    assert "this Python cannot decompress such files" in error_of(read_text, tmp_path / "a.xz")
 
 
 # Standard input
 
-def test_standard_input_is_read_to_its_end_and_never_unpacked(monkeypatch):
+@pytest.mark.parametrize("recognise", [False, True])
+def test_standard_input_is_read_to_its_end_and_decompressed_only_if_its_content_is_recognised(monkeypatch, recognise):
     data, counts = gzip.compress(b"text"), []
     monkeypatch.setattr(files, "_BLOCK", 5)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    assert b"".join(read_blocks("-", None, counts.append)) == data
+    assert b"".join(read_blocks("-", None, counts.append, recognise=recognise)) == (b"text" if recognise else data)
     assert sum(counts) == len(data)
     assert not sys.stdin.closed
-    assert (display_name("-"), files.file_size("-")) == ("standard input", 0)
+    assert (display_name("-"), TextFile.of("-").size) == ("standard input", None)
 
 
 def test_a_fault_in_standard_input_is_named_so(monkeypatch):
@@ -317,7 +420,11 @@ def test_a_fault_in_standard_input_is_named_so(monkeypatch):
 
 def test_sizes_are_those_of_the_files(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    assert (files.file_size(tmp_path / "a"), files.file_size(tmp_path / "b"), files.file_size("\0")) == (3, 0, 0)
+    (tmp_path / "empty").touch()
+    assert [TextFile.of(name).size for name in (tmp_path / "a", tmp_path / "empty", tmp_path / "b", "\0")] == [
+        3, 0, None, None]
+    assert [TextFile.of(name).limit for name in (tmp_path / "a", tmp_path / "empty", tmp_path / "b", "\0")] == [
+        3, None, None, None]
 
 
 def test_blocks_of_a_file_are_as_large_as_they_say(tmp_path, monkeypatch):
@@ -331,7 +438,7 @@ def test_blocks_of_a_file_are_as_large_as_they_say(tmp_path, monkeypatch):
 def test_what_is_refused_or_left_in_the_middle_is_closed(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"text")
     before = os.listdir("/proc/self/fd")
-    assert "is no regular file" in error_of(lambda: list(read_blocks(os.devnull)))
+    assert "not a regular file" in error_of(lambda: list(read_blocks(os.devnull)))
     config = read_blocks(tmp_path / "a.txt")
     next(config)
     config.close()

@@ -9,10 +9,12 @@ import pickle
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from charrnn.storage import atomic
 from charrnn.storage import container as checkpoint
 from charrnn.text import token_file, tokens
 from charrnn.text.corpus import Corpus
+from charrnn.text.record import Stamps, TextFile
 from charrnn.text.vocabulary import UNKNOWN
 
 TEXT = "The cat sat.\nA naïve 中 dog\r\nran\n" * 20
@@ -61,9 +64,17 @@ def opened(*sources: Path, **config: Any) -> Corpus:
 
 
 def made(path: Path) -> tuple[int, int]:
-    """What changes when a file is made anew."""
+    """Return what changes when a file is written again."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns
+
+
+def without_hashing(source: Path) -> Corpus:
+    """Read a text from its token file; fail if the text itself is read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charrnn.text.reader.read_blocks", None)
+        patch.setattr(token_file, "read_blocks", None)
+        return opened(source)
 
 
 def same(one: Corpus, two: Corpus) -> None:
@@ -136,20 +147,59 @@ def test_the_metadata_says_what_it_is(source):
 def test_it_is_found_again_and_the_text_not_read(source, monkeypatch):
     path = opened(source).path
     before = made(path)
-    monkeypatch.setattr("charrnn.text.corpus.read_blocks", None)
+    monkeypatch.setattr("charrnn.text.reader.read_blocks", None)
     monkeypatch.setattr(token_file, "read_blocks", None)
     monkeypatch.chdir(source.parent)
     assert Corpus.read("novel.txt").path == path
     assert made(path) == before
 
 
-def test_another_time_of_the_same_content_changes_nothing(source):
+@pytest.mark.parametrize("seconds", [500, 2000])
+def test_another_time_of_the_same_content_is_noted(source, monkeypatch, seconds):
+    path = opened(source).path
+    age(source, seconds)
+    monkeypatch.setattr("charrnn.text.reader.read_blocks", None)  # only its digest is compared
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
+    after = made(path)
+    same(without_hashing(source), Corpus.from_text(TEXT, [str(source)]))
+    assert made(path) == after
+    assert token_file.load(path).metadata["sources"] == [str(source)]
+
+
+def test_a_young_file_is_compared_by_its_content_until_enough_time_has_passed(source, monkeypatch):
+    age(source, 1)
     path = opened(source).path
     before = made(path)
-    for seconds in (500, 2000, -1000):
-        age(source, seconds)
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
+    assert made(path) == before
+    now = time.time()
+    monkeypatch.setattr("charrnn.text.record.time.time", lambda: now + 2)
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
+    assert made(path) != before
+    same(without_hashing(source), Corpus.from_text(TEXT, [str(source)]))
+
+
+def test_a_file_of_the_future_stays_young(source):
+    path = opened(source).path
+    before = made(path)
+    age(source, -1000)
+    for _ in range(2):
         same(opened(source), Corpus.from_text(TEXT, [str(source)]))
         assert made(path) == before
+
+
+def test_a_token_file_that_cannot_be_written_again_is_used_as_it_is(source, monkeypatch):
+    path = opened(source).path
+    before = made(path)
+    age(source, 500)
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
+    assert made(path) == before
+    assert os.listdir(path.parent) == [path.name]
 
 
 @pytest.mark.parametrize("text", [TEXT[:-2] + "X\n", TEXT + "more", TEXT[1:]])
@@ -184,9 +234,13 @@ def test_a_young_file_is_looked_into_whatever_its_time(source):
 @pytest.mark.parametrize("seconds", [-100, 0, 1])
 def test_a_file_is_young_for_two_seconds(source, seconds):
     age(source, seconds)
-    assert token_file.Stamps.of([source]).young
+    assert Stamps.of([TextFile.of(source)]).young
     age(source, seconds + 102)
-    assert not token_file.Stamps.of([source]).young
+    assert not Stamps.of([TextFile.of(source)]).young
+
+
+def stamps(*paths: Any) -> Stamps:
+    return Stamps.of([TextFile.of(path) for path in paths])
 
 
 def test_stamps_tell_files_apart_by_name_size_and_time(tmp_path):
@@ -195,14 +249,15 @@ def test_stamps_tell_files_apart_by_name_size_and_time(tmp_path):
     b.write_text("abc")
     for path in (a, b):
         os.utime(path, (10**9, 10**9))
-    one, two = token_file.Stamps.of([a]), token_file.Stamps.of([b])
+    one, two = stamps(a), stamps(b)
     assert (one.times, one.young, two.young) == (two.times, False, False)
     assert one.files != two.files
-    assert token_file.Stamps.of([a, b]).files != token_file.Stamps.of([b, a]).files
-    assert token_file.Stamps.of([a, "-", tmp_path / "missing"]) == one
+    assert stamps(a, b).files != stamps(b, a).files
+    assert stamps(a, "-", tmp_path / "missing") == one
     os.utime(a, ns=(10**18, 10**18 + 1))
-    assert token_file.Stamps.of([a]).times != one.times
-    assert token_file.Stamps.of([a]).files == one.files
+    assert stamps(a).times != one.times
+    assert stamps(a).files == one.files
+    assert Stamps.of([TextFile.of(a)._replace(limit=2)]).files != one.files
 
 
 @pytest.mark.parametrize("change", [{"level": "byte"}, {"min_count": 2}, {"lines": True},
@@ -248,9 +303,9 @@ def test_a_text_that_changes_while_it_is_read_is_refused(source, monkeypatch, ca
         else:
             source.write_text(changing.text, newline="", encoding="utf-8")
 
-    monkeypatch.setattr("charrnn.text.corpus.read_blocks", changing)
-    for changing.text in (None, "short", TEXT + "more"):
-        refused(lambda: opened(source), str(source), "has changed while it was read; try again")
+    monkeypatch.setattr("charrnn.text.reader.read_blocks", changing)
+    for changing.text in (None, "short"):
+        refused(lambda: opened(source), str(source), "changed while it was read; run it again")
     assert not token_file.token_files()
 
 
@@ -394,13 +449,46 @@ def test_a_full_disk_is_one_line(source, cache, limit):
     assert os.listdir(cache) == []
 
 
-def test_a_folder_that_cannot_be_is_one_line_and_short_texts_need_none(source, monkeypatch):
+@pytest.mark.parametrize("settings", [{}, {"lowercase": True}, {"lines": True}], ids=str)
+def test_without_a_cache_folder_a_long_text_is_kept_in_a_temporary_folder(source, monkeypatch, tmp_path, settings):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    whole = opened(source, **settings)
     monkeypatch.setenv("CHARRNN_CACHE", str(source / "cache"))
-    refused(lambda: opened(source), str(source / "cache"), "no token file can be written there (Not a directory)")
+    for _ in range(2):
+        corpus = opened(source, **settings)
+        same(corpus, whole)
+        folder = corpus.path.parent
+        assert folder.parent == tmp_path / "temporary"
+        assert folder.stat().st_mode & 0o077 == 0
+        assert corpus.warnings == (f"{source / 'cache'}: not writable (Not a directory), so the ids of the text are kept "
+                                   f"in {folder} until the end",)
+        ids = corpus.ids
+        del corpus
+        assert not folder.exists()
+        assert ids.tolist() == whole.ids.tolist()  # the map stays valid
+    assert whole.warnings == ()
+
+
+def test_a_temporary_folder_is_removed_if_reading_fails(source, monkeypatch, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("CHARRNN_CACHE", str(source / "cache"))
+    source.write_bytes(b"a" * 999 + b"\xff")
+    refused(lambda: opened(source), "not UTF-8 at byte 999")
+    assert os.listdir(tmp_path / "temporary") == []
+
+
+def test_without_any_folder_the_error_is_one_line_and_short_texts_need_none(source, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setenv("CHARRNN_CACHE", str(source / "cache"))
+    refused(lambda: opened(source), str(source / "cache"), "no token file can be written there (No such file or directory)")
     short = source.with_name("short.txt")
     short.write_text("short")
     assert len(opened(short)) == 5
-    refused(lambda: Corpus.read(str(short), keep=True), "no token file can be written there")
+    assert opened(short).warnings == ()
+    refused(lambda: Corpus.read(str(short), keep=True), str(source / "cache"),
+            "no token file can be written there (Not a directory)")
     assert token_file.token_files() == []
 
 
@@ -555,8 +643,8 @@ def test_a_description_is_complete(source):
 
 def test_a_long_text_that_can_be_read_again_is_not_noted_and_one_that_changes_then_is_refused(source, monkeypatch):
     noted = []
-    monkeypatch.setattr("charrnn.text.tokens.tempfile.TemporaryFile",
-                        lambda **settings: noted.append(settings) or io.BytesIO())
+    monkeypatch.setattr(tokens, "tempfile", SimpleNamespace(
+        TemporaryFile=lambda **settings: noted.append(settings) or io.BytesIO()))
     kept = opened(source)
     assert (noted, kept.vocabulary.decode(kept.ids)) == ([], TEXT)
     opened(source, lowercase=True)
@@ -569,6 +657,6 @@ def test_a_long_text_that_can_be_read_again_is_not_noted_and_one_that_changes_th
         save(*arguments)
 
     monkeypatch.setattr(token_file, "save", change_and_save)
-    with pytest.raises(CorpusError, match="has changed while it was read"):
+    with pytest.raises(CorpusError, match="changed while it was read"):
         opened(source)
     assert not kept.path.exists()

@@ -19,6 +19,7 @@ from charrnn.errors import CheckpointError, ConfigError, RunError
 from charrnn.nn.parallel import environment
 from charrnn.randomness import generator
 from charrnn.storage import container as checkpoint
+from charrnn.text.record import digest_of_sizes
 from charrnn.training.run import Record
 from charrnn.training.trainer import Trainer
 
@@ -57,7 +58,7 @@ def test_a_start_fixes_what_was_open(start: Callable[..., Run], corpus: Corpus) 
     assert (run.config.steps, run.config.minutes, run.config.epochs, run.config.eval_every) == (41, None, None, 3)
     assert run.config.learning_rate == LEARNING_RATES["adam"]
     assert 1 <= (run.config.threads or 0) <= 4
-    assert run.source == (("notes.txt",), corpus.fingerprint, 400, 11)
+    assert run.source == (("notes.txt",), corpus.fingerprint, 400, 11, 0, 0, digest_of_sizes([]))
     assert not any(array.any() for layer in run.state for array in layer)
     assert run.environment == environment()
 
@@ -336,6 +337,9 @@ IMPOSSIBLE = {
     "windows that the corpus does not hold": change("source/windows", 17),
     "windows that the training part does not hold": change("train/validation", 0.5),
     "a corpus of no size": change("source/characters", 0),
+    "a corpus with bytes but no files": change("source/bytes", 5),
+    "a negative number of files": change("source/files", -1),
+    "sizes that are not a digest": change("source/sizes", "0" * 63),
     "corpus names that are no text": change("source/names", [1]),
     "corpus names that are no list": change("source/names", "notes.txt"),
     "an unknown fact of the corpus": change("source/colour", 1),
