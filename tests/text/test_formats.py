@@ -64,7 +64,8 @@ FILES = {
     "an Office document": [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99)], "a PNG image": [b"\x89PNG\r\n\x1a\n" + TEXT],
     "a JPEG image": [b"\xff\xd8\xff\xe0\0\x10JFIF"], "a GIF image": [b"GIF89a\x01\0\x01\0", b"GIF87a\x01\0\x01\0"],
     "a TIFF image": [b"II*\0\x08\0", b"MM\0*\0\0"],
-    "an image, audio or video file": [b"RIFF\x24\x08\0\0WAVEfmt ", b"OggS\0\2", b"fLaC\0\0", b"ID3\3\0\0", b"\x1a\x45\xdf\xa3"],
+    "an image, audio or video file": [b"RIFF\x24\x08\0\0WAVEfmt ", b"OggS\0\2", b"fLaC\0\0", b"ID3\3\0\0",
+                                      b"\x1a\x45\xdf\xa3"],
     "a video file": [b"\0\0\0\x20ftypisom\0\0\2\0"],
     "an executable": [b"\x7fELF\2\1\1\0", b"MZ\x90\0\3", b"\xcf\xfa\xed\xfe\7", b"\xca\xfe\xba\xbe\0\0", b"\0asm\1\0\0\0"],
     "an SQLite database": [b"SQLite format 3\0\x10\0"], "an HDF5 file": [hdf5()], "a NumPy array": [npy()],
@@ -89,8 +90,8 @@ def test_a_database_is_recognised(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [
     b"", b"a", b"MZ is a country code", b"ID3 tags", b"RIFF", b"GIF89a is a format", b"PAR1", b"OggS and fLaC", b"PK",
-    b"....ftyp is a box", b"\xef\xbb\xbftext", b"BZhello", b"%PDF", b"Rar! a bird", b"7z", b"\0" * 600, b"x" * 257 + b"ustar",
-    TEXT, "中文 и ещё\n".encode() * 99])
+    b"....ftyp is a box", b"\xef\xbb\xbftext", b"BZhello", b"%PDF", b"Rar! a bird", b"7z", b"\0" * 600,
+    b"x" * 257 + b"ustar", TEXT, "中文 и ещё\n".encode() * 99])
 def test_a_text_is_not_another_kind_of_file(text: bytes) -> None:
     assert recognise(text) is None
     assert compression(text) == ""
@@ -135,7 +136,8 @@ def test_compressed_data_is_recognised(tmp_path: Path, suffix: str, compress: ob
 
 # Control characters
 
-@pytest.mark.parametrize("data", [bytes(99), random.Random(1).randbytes(5000), bytes(range(256)), "текст".encode("utf-16-le")])
+@pytest.mark.parametrize("data", [bytes(99), random.Random(1).randbytes(5000), bytes(range(256)),
+                                  "текст".encode("utf-16-le")])
 def test_many_control_characters_are_binary(data: bytes) -> None:
     assert is_binary(data)
     assert is_binary(data + TEXT) == (data.count(0) > 50 or len(data) > 4096)

@@ -25,7 +25,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
     Path("folder").mkdir()
-    for name, text in (("a.txt", TEXT), ("folder/b.txt", "one\n" * 30), ("folder/c.txt", ""), ("folder/d.txt", "three\n" * 9)):
+    for name, text in (("a.txt", TEXT), ("folder/b.txt", "one\n" * 30), ("folder/c.txt", ""),
+                       ("folder/d.txt", "three\n" * 9)):
         Path(name).write_text(text)
         os.utime(name, (10**9, 10**9))
     return tmp_path
@@ -92,7 +93,8 @@ def test_files_of_other_sizes_are_not_opened(opened: list[str]) -> None:
     Path("folder/d.txt").write_text("three\n" * 8 + "three")
     assert refused(record, "folder") == "folder: the files have other sizes than those of this run"
     Path("folder/c.txt").unlink()
-    assert refused(record, "folder") == "folder: has 2 files of 174 bytes, but the text of this run had 3 files of 174 bytes"
+    assert refused(record, "folder") == (
+        "folder: has 2 files of 174 bytes, but the text of this run had 3 files of 174 bytes")
     Path("folder/b.txt").unlink()
     assert refused(record, "folder") == "folder: has 53 bytes, but the text of this run had 3 files of 174 bytes"
     for name in "wxyz":
@@ -136,7 +138,8 @@ def test_a_token_file_of_another_text_does_not_count() -> None:
 def test_a_missing_file_is_an_error() -> None:
     record = record_of("a.txt")
     assert refused(record, "missing.txt") == "missing.txt: no such file"
-    assert refused(record, "a.txt", "missing.txt") == "a.txt, missing.txt: has more files than the text of this run, which had 1"
+    assert refused(record, "a.txt", "missing.txt") == (
+        "a.txt, missing.txt: has more files than the text of this run, which had 1")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no files of unknown size here")
