@@ -32,8 +32,8 @@ def command(context: click.Context) -> None:
 @command.command(name="get")
 @click.argument("name", type=click.Choice(corpus_names()), metavar="NAME")
 @click.option("--into", metavar="DIR", default=DEFAULT_FOLDER, show_default=True, type=click.Path(),
-              help="Folder to put the text into.")
-@click.option("--overwrite", is_flag=True, help="Replace a different file of the same name.")
+              help="Folder for the text.")
+@click.option("--overwrite", is_flag=True, help="Replace another file of that name.")
 @quiet
 def _get(name: str, into: str, overwrite: bool, quiet: bool) -> None:
     """Download the corpus NAME into a folder as NAME.txt, and verify it.

@@ -25,9 +25,9 @@ class BuiltinText(NamedTuple):
 def _reference() -> str:
     try:
         from pydoc_data.topics import topics
-    except ImportError:
+    except ImportError as error:
         raise CorpusError("python-reference: this Python comes without its reference",
-                          "pass the name of a text file") from None
+                          "pass the name of a text file") from error
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 

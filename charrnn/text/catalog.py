@@ -108,7 +108,7 @@ def _download(entry: Entry, on_progress: OnProgress, on_warning: OnWarning) -> I
                 yield block
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
         raise DownloadError(f"{entry.address}: not a zip archive that contains {entry.name} ({error})",
-                            "get the text from another place") from error
+                            "get the text from elsewhere") from error
 
 
 def _checked(blocks: Iterable[bytes], path: Path, expected: Digest, on_progress: OnProgress) -> Iterator[bytes]:
@@ -122,4 +122,4 @@ def _checked(blocks: Iterable[bytes], path: Path, expected: Digest, on_progress:
         yield block
         on_progress("writing", size, expected.size)
     if (size, sha256.hexdigest()) != expected:
-        raise DownloadError(f"{path}: not written, because the text has unexpected content", "get it from another place")
+        raise DownloadError(f"{path}: not written, because the text has unexpected content", "get it from elsewhere")

@@ -107,8 +107,8 @@ class Corpus:
                 text = text.encode("utf-8").decode("latin-1")
             for block in normalize_blocks([text], text_config):
                 tokens.add(block)
-        except UnicodeEncodeError:
-            raise _surrogates(name) from None
+        except UnicodeEncodeError as error:
+            raise _surrogates(name) from error
         _refuse_empty(tokens, name)
         return cls._in_memory(tokens, sources, text_config)
 

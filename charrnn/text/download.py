@@ -46,7 +46,7 @@ def download(address: str, expected: Digest, on_bytes: Callable[[int, int], None
             with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
                 if response.length not in (None, size):
                     raise DownloadError(f"{address}: has {response.length:,} bytes, not {size:,}",
-                                        "get the text from another place")
+                                        "get the text from elsewhere")
                 while len(data) < size and (block := response.read1(min(_BLOCK, size - len(data)))):
                     data += block
                     on_bytes(len(data), size)
@@ -54,7 +54,7 @@ def download(address: str, expected: Digest, on_bytes: Callable[[int, int], None
             error.close()
             problem = f"the server answers {error.code} {http.client.responses.get(error.code, '')}".strip()
             if error.code not in _TEMPORARY:
-                raise DownloadError(f"{address}: {problem}", "get the text from another place") from error
+                raise DownloadError(f"{address}: {problem}", "get the text from elsewhere") from error
         except http.client.IncompleteRead:
             pass  # "the connection was cut" says it better
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -70,5 +70,5 @@ def download(address: str, expected: Digest, on_bytes: Callable[[int, int], None
         time.sleep(pause)
     if (found := hashlib.sha256(data).hexdigest()) != expected.sha256:
         raise DownloadError(f"{address}: unexpected content (SHA-256 {found[:12]}, not {expected.sha256[:12]})",
-                            "use another network, or get the text from another place")
+                            "use another network, or get the text from elsewhere")
     return bytes(data)

@@ -73,11 +73,11 @@ class Tokens:
         data, width = (encoded, 1) if text.isascii() else _narrowest(text)
         if self.is_small and self._folder is not None and self._spool.tell() + len(data) > SMALL:
             self.is_small = False
-            folder, held = self._folder(), self._spool
+            folder, memory = self._folder(), self._spool
             self._spool = io.BytesIO()
             if self._again is None:
                 self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (until close)
-                self._spool.write(held.getvalue())  # type: ignore[attr-defined]
+                self._spool.write(memory.getvalue())  # type: ignore[attr-defined]
         if self.is_small or self._again is None:
             self._spool.write(data)
             self._blocks.append((width, len(text)))

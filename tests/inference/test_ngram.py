@@ -242,7 +242,7 @@ def test_the_command_prints_a_line_as_evaluate_does(cli: Callable, notes: str, o
     answer = cli("baseline", "notes.txt", "--validation", 0.2, *options)
     assert (answer.code, answer.out) == (0, Evaluation(expected(notes, order, 0.8, 1), 0).line("validation") + "\n")
     assert re.fullmatch("validation " + FIGURES, answer.out)
-    assert answer.err == "notes.txt: 3,000 characters, 34 different\n"
+    assert answer.err == "notes.txt: 3,000 characters, 34 distinct\n"
     assert cli("baseline", "notes.txt", "--validation", 0.2, *options, "--quiet") == (0, answer.out, "")
 
 
@@ -273,7 +273,7 @@ def test_a_long_text_has_a_bar(cli: Callable, notes: str, monkeypatch: pytest.Mo
     (("notes.txt", "--order", 33), "--order: must be at most 32"),
     (("notes.txt", "--validation", 0), "--validation: leaves nothing to predict"),
     (("notes.txt", "--validation", 1), "--validation"), (("notes.txt", "--test", 0.95), "--test"),
-    (("short.txt",), "--validation: a share of 0.1 of 3 characters leaves"),
+    (("short.txt",), "--validation: 0.1 of 3 characters is 1"),
     (("missing.txt",), "missing.txt: no such file"),
     (("notes.txt", "--encoding", "utf-99"), "--encoding"),
 ], ids=str)
