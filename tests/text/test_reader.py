@@ -162,6 +162,20 @@ def test_a_file_that_becomes_shorter_before_it_is_read_is_refused(monkeypatch: p
         Corpus.read("a.txt", "b.txt")
 
 
+def test_a_file_that_is_shorter_only_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("log.txt", TEXT)
+    read = reader.read_blocks
+
+    def changing(path: Path, *arguments: Any, **named: Any) -> Iterator[bytes]:
+        Path(path).write_text("short")
+        yield from read(path, *arguments, **named)
+        Path(path).write_text(TEXT + "more")
+
+    monkeypatch.setattr(reader, "read_blocks", changing)
+    with pytest.raises(CorpusError, match="changed while it was read"):
+        Corpus.read("log.txt")
+
+
 def test_a_beginning_that_changes_before_the_second_pass_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "SMALL", 64)
     write("log.txt", TEXT)

@@ -171,6 +171,21 @@ def test_of_a_file_that_has_grown_the_recorded_bytes_are_read() -> None:
     assert len(Corpus.read("a.txt")) == 485
 
 
+def test_the_token_file_of_a_file_that_has_grown_is_used_and_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Corpus.read("a.txt", keep=True)
+    assert before.path is not None
+    content = before.path.stat().st_ino
+    record = TextRecord(before.fingerprint, 480, 1, 480, digest_of_sizes([480]))
+    with open("a.txt", "a") as file:
+        file.write("more\n")
+    os.utime("a.txt", (2 * 10**8, 2 * 10**8))
+    monkeypatch.setattr("charrnn.text.reader.read_blocks", None)  # only its digest is compared
+    after = Corpus.read("a.txt", record=record)
+    assert after.vocabulary.decode(after.ids) == TEXT
+    assert after.path is not None
+    assert after.path.stat().st_ino == content
+
+
 def test_a_file_that_has_grown_but_begins_otherwise_is_refused() -> None:
     record = record_of("a.txt")
     Path("a.txt").write_text("X" + TEXT[1:] + "more")
@@ -186,10 +201,11 @@ def test_files_of_a_folder_must_not_have_grown(opened: list[str]) -> None:
     assert opened == []
 
 
-@pytest.mark.parametrize("settings", [{"lines": True}, {"lowercase": True}, {"errors": "replace"}, {"level": "byte"}],
-                         ids=str)
-def test_a_file_that_has_grown_is_read_as_before(settings: dict[str, Any]) -> None:
-    Path("a.txt").write_bytes(TEXT.encode() + b"end")
+@pytest.mark.parametrize(("settings", "end"), [
+    ({"lines": True}, b"end"), ({"lowercase": True}, b"end"), ({"errors": "replace"}, b"en\xc3"),
+    ({"level": "byte"}, b"en\xc3")], ids=str)
+def test_a_file_that_has_grown_is_read_as_before(settings: dict[str, Any], end: bytes) -> None:
+    Path("a.txt").write_bytes(TEXT.encode() + end)
     config = TextConfig(**settings)
     before = Corpus.read("a.txt", text_config=config)
     record = TextRecord(before.fingerprint, len(before), 1, 483, digest_of_sizes([483]))

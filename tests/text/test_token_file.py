@@ -474,8 +474,9 @@ def test_a_temporary_folder_is_removed_if_reading_fails(source, monkeypatch, tmp
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setenv("CHARRNN_CACHE", str(source / "cache"))
-    source.write_bytes(b"a" * 999 + b"\xff")
-    refused(lambda: opened(source), "not UTF-8 at byte 999")
+    wrong = source.with_name("wrong.txt")
+    wrong.write_bytes(b"a" * 999 + b"\xff")
+    refused(lambda: opened(source, wrong), "not UTF-8 at byte 999")
     assert os.listdir(tmp_path / "temporary") == []
 
 
@@ -590,12 +591,17 @@ def test_a_corpus_in_a_token_file_is_pickled_as_its_path(source):
     data = pickle.dumps(corpus)
     assert len(data) < 1000
     same(pickle.loads(data), corpus)
+    assert pickle.loads(data).sizes == corpus.sizes == (source.stat().st_size,)
     assert isinstance(pickle.loads(data).ids, np.memmap)
     corpus.path.unlink()
     refused(lambda: pickle.loads(data), str(corpus.path), "all ranks need this file: set CHARRNN_CACHE")
 
 
-def test_a_corpus_in_memory_is_pickled_with_its_ids():
+def test_a_corpus_in_memory_is_pickled_with_its_ids(source, monkeypatch):
+    monkeypatch.setattr(tokens, "SMALL", 2**20)
+    read = opened(source)
+    assert pickle.loads(pickle.dumps(read)).sizes == read.sizes == (source.stat().st_size,)
+    same(pickle.loads(pickle.dumps(read)), read)
     corpus = Corpus.from_text("short", ["a.txt"], TextConfig(min_count=1, lowercase=True))
     same(pickle.loads(pickle.dumps(corpus)), corpus)
 

@@ -201,6 +201,9 @@ def test_the_text_must_be_that_of_the_run(kept: Run, make_text: Callable[..., st
     Path("copy.txt").write_text(make_text(400), encoding="utf-16")
     run = prepare_resume("checkpoints/old", TrainConfig(), ignore, source="copy.txt", encoding="utf-16").run
     assert run.source.names == ("copy.txt",)
+    assert run.source.bytes == Path("copy.txt").stat().st_size
+    run.save("checkpoints/old/last.h5")
+    assert prepare_resume("checkpoints/old", TrainConfig(), ignore).run.source == run.source
     assert run.model.text_config.encoding == "utf-16"
 
 
