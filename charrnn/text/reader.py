@@ -104,7 +104,7 @@ class Reader:
                 self.warnings.append(f"{file.path}: grew while it was read; only its first {file.limit:,} bytes are used")
 
     def _changed(self) -> CorpusError:
-        return CorpusError(f"{self.name}: changed while it was read", "run it again")
+        return CorpusError(f"{self.name}: changed while it was read", "try again")
 
     def _too_large(self) -> CorpusError:
         return CorpusError(f"{self.name}: much larger than the text of this run")

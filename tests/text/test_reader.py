@@ -149,7 +149,7 @@ def test_a_character_that_is_not_complete_yet_is_left_out(monkeypatch: pytest.Mo
 def test_a_file_that_changes_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch, kept: bool, change: Any) -> None:
     write("log.txt", TEXT)
     growing(monkeypatch, change)
-    with pytest.raises(CorpusError, match=r"^log\.txt: (changed while it was read; run it again|no such file)"):
+    with pytest.raises(CorpusError, match=r"^log\.txt: (changed while it was read; try again|no such file)"):
         Corpus.read("log.txt")
     assert not token_file.token_files()
 

@@ -305,7 +305,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(source, monkeypatch, ca
 
     monkeypatch.setattr("charrnn.text.reader.read_blocks", changing)
     for changing.text in (None, "short"):
-        refused(lambda: opened(source), str(source), "changed while it was read; run it again")
+        refused(lambda: opened(source), str(source), "changed while it was read; try again")
     assert not token_file.token_files()
 
 
