@@ -196,7 +196,8 @@ class TrainConfig:
         unset=f"by optimizer and cell; {LEARNING_RATES['adam']:g} for adam, lstm", above=0)
     schedule: str = _setting(str, "cosine", "Optimization", "How the learning rate falls.",
                              choices=("cosine", "step", "constant"))
-    warmup: int = _setting(int, 50, "Optimization", "Steps in which the learning rate rises to its peak.", least=0)
+    warmup: int = _setting(
+        int, 50, "Optimization", "Steps in which the learning rate rises to its peak; at most a tenth of the plan.", least=0)
     weight_decay: float = _setting(float, 0.0, "Optimization", "Decoupled weight decay.", least=0)
     momentum: float = _setting(float, 0.9, "Optimization", "Momentum of sgd.", least=0, below=1)
     clip_norm: float = _setting(float, 1.0, "Optimization", "Largest norm of the gradient; 0 = off.", least=0)
@@ -214,8 +215,8 @@ class TrainConfig:
     checkpoint_minutes: float = _setting(float, 5.0, "Saving", "Most minutes between saves.", above=0)
     recover: bool = _setting(bool, True, "Optimization", "Roll back and halve the rate after a non-finite loss.")
     seed: int = _setting(int, 1, "Other", "Random seed for initial weights and dropout masks.", least=0)
-    threads: int | None = _setting(int, None, "Other", "Threads, on each MPI rank.", unset="as many as cores",
-                                   least=1, most=1024)
+    threads: int | None = _setting(int, None, "Other", "Threads, on each MPI rank.",
+                                   unset="one per core, with at least 8 streams each", least=1, most=1024)
 
     def __post_init__(self) -> None:
         _check(self)

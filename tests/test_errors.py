@@ -76,6 +76,7 @@ def test_the_library_names_parameters_and_not_options(path: Path) -> None:
 def test_every_parameter_in_a_message_is_an_option_of_a_command() -> None:
     context = click.Context(charrnn)
     commands = [charrnn.get_command(context, name) for name in charrnn.list_commands(context)]
+    commands += [inner for command in commands if isinstance(command, click.Group) for inner in command.commands.values()]
     options = {flag for command in commands for parameter in command.params for flag in parameter.opts}
     named = {name for path in LIBRARY for text in messages(path) for name in re.findall(r"`([a-z_]+)(?:=[^`]*)?`", text)}
     assert named

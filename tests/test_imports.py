@@ -21,8 +21,8 @@ import charrnn.cli
 PACKAGES = {
     "": ("errors", "config", "randomness", "cpu", "mpi"),
     "storage": ("atomic", "metadata", "layout", "container"),
-    "text": ("vocabulary", "files", "decoding", "documents", "tokens", "token_file", "builtin", "corpus", "windows",
-             "download", "catalog"),
+    "text": ("vocabulary", "download", "builtin", "catalog", "formats", "files", "record", "decoding", "documents",
+             "tokens", "reader", "token_file", "corpus", "windows"),
     "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
            "model", "parallel", "gradient_check"),
     "inference": ("locate", "evaluation", "scoring", "ngram", "sampling", "language_model"),

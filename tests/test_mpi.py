@@ -119,7 +119,7 @@ def test_a_run_that_was_trained_under_mpi_is_resumed_without(tmp_path):
 @needs_mpi
 @pytest.mark.parametrize(("arguments", "code", "message"), [
     (["--hidden-size", "0"], 2, "Error: Invalid value for '--hidden-size': must be at least 1, not 0"),
-    (["nothing.txt"], 1, "Error: nothing.txt: no such file; name a text file"),
+    (["nothing.txt"], 1, "Error: nothing.txt: no such file; pass the name of a text file"),
     (["--optimizer", "sgd", "--learning-rate", "1e30", "--clip-norm", "0", "--no-recover", "--hidden-size", "4",
       "--steps", "9"], 1, ": non-finite loss, gradient or weights")])
 def test_an_error_is_printed_once_and_ends_the_job(arguments, code, message, tmp_path):

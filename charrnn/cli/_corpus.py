@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli._console import progress_bar, say
+from charrnn.cli._console import progress_bar, say, warn
 
 if TYPE_CHECKING:
     from charrnn.config import TextConfig
@@ -21,12 +22,20 @@ def read_corpus(sources: Sequence[str], text_config: TextConfig, quiet: bool, **
     from charrnn.text.corpus import Corpus
 
     with reading_progress(quiet) as on_bytes:
-        return Corpus.read(*sources, text_config=text_config, on_bytes=on_bytes, **settings)
+        corpus = Corpus.read(*sources, text_config=text_config, on_bytes=on_bytes, **settings)
+    say_warnings(corpus)
+    return corpus
+
+
+def say_warnings(corpus: Corpus) -> None:
+    """Print the warnings of a corpus."""
+    for warning in corpus.warnings:
+        warn(warning)
 
 
 @contextmanager
 def reading_progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar if reading takes longer than a second; give the function to call with bytes read and in all."""
+    """Show a progress bar if reading takes longer than a second; yield the function to call with bytes read and in all."""
     with progress_bar(quiet, unit="B", unit_scale=True, delay=1, leave=False) as progress:
         def show(count: int, size: int) -> None:
             progress.total = size or None
@@ -36,26 +45,30 @@ def reading_progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 def describe_corpus(corpus: Corpus) -> str:
-    """Return what a corpus is, on one line."""
+    """Return a one-line summary of a corpus."""
     from charrnn.text.builtin import BUILTIN_TEXTS
     from charrnn.text.files import join_names
 
     names = join_names(corpus.sources)
     if names in BUILTIN_TEXTS:
         names += f" ({BUILTIN_TEXTS[names].what})"
+    elif any(map(os.path.isdir, corpus.sources)):
+        names += f" ({len(corpus.sizes):,} file{'s'[:len(corpus.sizes) != 1]})"
     text_config, characters = corpus.text_config, len(corpus.vocabulary) - (corpus.vocabulary.unknown is not None)
-    unit = "characters" if text_config.level == "char" else "bytes"
-    text = f"{names}: {len(corpus):,} {unit}, {characters:,} different"
+    unit = "character" if text_config.level == "char" else "byte"
+    text = f"{names}: {len(corpus):,} {unit}{'s'[:len(corpus) != 1]}, {characters:,} distinct"
     if text_config.min_count > 1:
-        text += f" and {len(corpus.folded):,} rarer ones, taken for one"
+        text += f" and {len(corpus.folded):,} rarer ones, replaced by the unknown character"
     if text_config.lines or text_config.reset_at_files:
-        text += f", {len(corpus.starts):,} {'lines' if text_config.lines else 'files'}"
+        kind = "line" if text_config.lines else "file"
+        text += f", {len(corpus.starts):,} {kind}{'s'[:len(corpus.starts) != 1]}"
     return text
 
 
 def say_folded(characters: str, fraction: float | None = None) -> None:
     """Say which characters of a text were replaced by the unknown one, and which fraction of it they were."""
     if characters:
-        of_it = "" if fraction is None else f" ({100 * fraction:.2g} % of the text)"
+        of_text = "" if fraction is None else f" ({100 * fraction:.2g} % of the text)"
         more = f" and {len(characters) - _NAMED:,} more" if len(characters) > _NAMED else ""
-        say(f"Unknown to the model, and taken for one{of_it}: {', '.join(map(repr, characters[:_NAMED]))}{more}")
+        say(f"Not in the vocabulary, replaced by the unknown character{of_text}: "
+            f"{', '.join(map(repr, characters[:_NAMED]))}{more}")

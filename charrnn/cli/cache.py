@@ -12,9 +12,9 @@ from charrnn.config import TextConfig
 
 
 @click.command(name="cache")
-@click.option("--clear", is_flag=True, help="Remove them; they are made again when they are needed.")
+@click.option("--clear", is_flag=True, help="Remove them. They are written again when they are needed.")
 def command(clear: bool) -> None:
-    """List the token files: what was kept of long texts, in the user's cache folder or where CHARRNN_CACHE says."""
+    """List the token files of long texts, in the user's cache folder or in the folder CHARRNN_CACHE."""
     from charrnn.errors import CorpusError, printable
     from charrnn.text import token_file
 
@@ -26,7 +26,8 @@ def command(clear: bool) -> None:
             try:
                 path.unlink()
             except OSError as error:
-                raise CorpusError(f"{path}: cannot be removed ({error.strerror}); see whose it is") from None
+                raise CorpusError(f"{path}: cannot be removed ({error.strerror})",
+                                  "check its owner and permissions") from error
             continue
         click.echo(f"{_megabytes(path.stat().st_size)}  {printable(path.name)}")
         click.echo(f"              {'left by a process that was killed' if path in left else _described(path)}")
@@ -42,8 +43,8 @@ def _described(path: Path) -> str:
     try:
         metadata = metadata_of(path)
     except CheckpointError:
-        return "damaged, to be made anew"
-    content = f"{join_names(metadata['sources'])}: {metadata['characters']:,} ids of {metadata['vocabulary']:,}"
+        return "corrupt; will be rebuilt"
+    content = f"{join_names(metadata['sources'])}: {metadata['characters']:,} ids, {metadata['vocabulary']:,} distinct"
     return printable(", ".join([content, *_options(metadata["text"])]))
 
 
@@ -52,7 +53,7 @@ def _megabytes(size: int) -> str:
 
 
 def _options(text_config: dict[str, Any]) -> list[str]:
-    """What is not as it is by default, as options."""
+    """Return the settings that differ from their defaults, as options."""
     return [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
             for name, value in text_config.items() if value != {item.name: item.default
                                                             for item in dataclasses.fields(TextConfig)}[name]]

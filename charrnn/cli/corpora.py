@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def command(context: click.Context) -> None:
     """List the available texts; 'charrnn corpora get NAME' downloads one.
 
-    Built-in texts need no download: 'charrnn train python-source'. The others come from the listed addresses, and are
-    kept only if their SHA-256 is the listed one.
+    Built-in texts need no download: 'charrnn train python-source'. The others are downloaded from the listed addresses,
+    and kept only if their SHA-256 is the listed one.
     """
     if context.invoked_subcommand is None:
         _list()
@@ -32,11 +32,11 @@ def command(context: click.Context) -> None:
 @command.command(name="get")
 @click.argument("name", type=click.Choice(corpus_names()), metavar="NAME")
 @click.option("--into", metavar="DIR", default=DEFAULT_FOLDER, show_default=True, type=click.Path(),
-              help="Folder to put the text into.")
-@click.option("--overwrite", is_flag=True, help="Replace a different file of the same name.")
+              help="Folder for the text.")
+@click.option("--overwrite", is_flag=True, help="Replace another file of that name.")
 @quiet
 def _get(name: str, into: str, overwrite: bool, quiet: bool) -> None:
-    """Put the corpus NAME into a folder as NAME.txt, and check it.
+    """Download the corpus NAME into a folder as NAME.txt, and verify it.
 
     If the connection breaks, the download starts again, a few times. If it fails, or Ctrl-C stops it, no partial file
     remains.
@@ -47,7 +47,7 @@ def _get(name: str, into: str, overwrite: bool, quiet: bool) -> None:
         new = fetch(name, into, overwrite, progress.show, progress.warn)
     finally:
         progress.close()
-    click.echo(printable(f"{path}: {path.stat().st_size:,} bytes, checked{'' if new else '; it already exists'}"))
+    click.echo(printable(f"{path}: {path.stat().st_size:,} bytes, verified{'' if new else '; it already exists'}"))
     say(f"Train on it: charrnn train {shlex.quote(str(path))}", quiet)
 
 
@@ -61,9 +61,9 @@ def _list() -> None:
     for name, size, licence, here, what in rows:
         click.echo(f"{name:<{widths[0]}}  {size:>{widths[1]}}  {licence:<{widths[2]}}  {here:<{widths[3]}}  {what}")
     click.echo("\nThe first two come with Python: charrnn train python-source\n"
-               "The others are fetched into corpora/: charrnn corpora get NAME")
+               "The others are downloaded into corpora/: charrnn corpora get NAME")
     for name, entry in CATALOG.items():
-        click.echo(f"\n{name}: {entry.fetched.size:,} bytes to fetch\n  {entry.address}\n"
+        click.echo(f"\n{name}: {entry.fetched.size:,} bytes to download\n  {entry.address}\n"
                    f"  SHA-256 {entry.fetched.sha256}")
 
 
@@ -72,7 +72,7 @@ def _megabytes(size: int) -> str:
 
 
 def _here(entry: Entry) -> str:
-    """Return whether the text is in the default folder, judged by its size."""
+    """Return whether the text is in the default folder; "other" if a file of its name has another size."""
     path = path_of(entry.name)
     if not path.is_file():
         return "no"
@@ -80,7 +80,7 @@ def _here(entry: Entry) -> str:
 
 
 class _Progress:
-    """Shows a progress bar for each action."""
+    """A progress bar for each action."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet

@@ -26,11 +26,10 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     which best.h5 is used, or a checkpoint. Without TEXT_FILE the text is the validation part of the corpus that the model
     was trained on, and the test part if there is one.
     """
-    from charrnn.cli._corpus import read_corpus, reading_progress, say_folded
+    from charrnn.cli._corpus import read_corpus, reading_progress, say_folded, say_warnings
     from charrnn.inference.evaluation import evaluate
     from charrnn.inference.language_model import is_only_a_model, load
     from charrnn.inference.locate import checkpoint_at
-    from charrnn.text.files import join_names
     from charrnn.training.prepare import changed, corpus_of
     from charrnn.training.run import Run
 
@@ -54,9 +53,7 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     text_config = changed(run.model.text_config, encoding, errors)  # validates both, although the text is read as before
     with reading_progress(False) as on_bytes:
         corpus = corpus_of(run.source, run.model.text_config, run_or_checkpoint, "pass a TEXT_FILE", on_bytes)
-    if corpus.fingerprint != run.source.fingerprint:
-        raise CorpusError(f"{join_names(corpus.sources)}: is no longer the text that the model was trained on",
-                          "pass a TEXT_FILE")
+    say_warnings(corpus)
     split = run.split(corpus)
     if not len(split.test) and not len(split.validation):
         raise RunError(f"{run_or_checkpoint}: was trained without a validation part", "pass a TEXT_FILE")

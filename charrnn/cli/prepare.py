@@ -16,20 +16,20 @@ from charrnn.errors import CorpusError
 @settings(TextConfig)
 @quiet
 def command(corpus: tuple[str, ...], quiet: bool, **values: Any) -> None:
-    """Read CORPUS and keep it as a token file, from which a training starts in seconds.
+    """Read CORPUS and keep its ids in a token file, from which training starts in seconds.
 
-    'train' does so by itself for a text of more than 16 MB. A token file lies in the user's cache folder (or where
-    CHARRNN_CACHE says), is found by the same CORPUS and the same options, and is made anew when the text changes.
-    Standard output gets its path.
+    'train' does the same for a text of more than 16 MB. Token files are in the user's cache folder, or in the folder
+    CHARRNN_CACHE. A token file is found by the same CORPUS and the same options, and is written again if the text
+    changes. Prints the path of the token file.
     """
     from charrnn.cli._console import say
     from charrnn.cli._corpus import describe_corpus, read_corpus
     from charrnn.text.files import STANDARD_INPUT
 
     if STANDARD_INPUT in corpus:
-        raise CorpusError("standard input: cannot be found again, so that no token file is kept of it; name a file")
+        raise CorpusError("standard input: cannot be read again, so no token file is kept", "pass the name of a file")
     text = read_corpus(corpus, TextConfig(**values), quiet, keep=True)
     if text.path is None:
-        raise CorpusError(f"{corpus[0]}: comes with Python, so that no token file is kept of it; train on it as it is")
+        raise CorpusError(f"{corpus[0]}: comes with Python, so no token file is kept", "train on it directly")
     say(describe_corpus(text), quiet)
     click.echo(text.path)

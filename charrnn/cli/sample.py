@@ -167,13 +167,10 @@ def _training_split(path: Path) -> Split | None:
 
     try:
         source, text_config, train_config = read_source(path)
-        text = corpus_of(source, text_config, path, "")
-        if text.fingerprint == source.fingerprint:
-            return text.split(train_config.validation, train_config.test)
+        return corpus_of(source, text_config, path, "").split(train_config.validation, train_config.test)
     except CharRNNError:
-        pass
-    say("Training text not found or changed; lines copied from it will not be marked")
-    return None
+        say("Training text not found or changed; lines copied from it will not be marked")
+        return None
 
 
 class _Output:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 OWNER = r"([0-9a-f]{6})-([0-9]{1,10})"
-"""Matches what ``owner`` returns: the host and the process id."""
+"""A pattern for what ``owner`` returns: the host and the process id."""
 
 _DAY = 86_400
 _NAME = re.compile(rf"{OWNER}-[0-9a-f]{{8}}\.tmp")
@@ -87,7 +87,7 @@ def owner() -> str:
 
 
 def is_abandoned(path: Path, host: str, process: int) -> bool:
-    """Whether the process that writes a temporary file is known or assumed to be dead.
+    """Return whether the process that writes a temporary file is known or assumed to be dead.
 
     Machines and containers can share a folder, and process ids mean nothing on another host. So a file of this host is
     abandoned if its process is not running, and a file of another host if it was modified more than a day ago.
@@ -102,7 +102,7 @@ def is_abandoned(path: Path, host: str, process: int) -> bool:
 
 @cache
 def _host() -> str:
-    """Return six hexadecimal digits for this machine, or for this container: what shares process ids with this process."""
+    """Return six hexadecimal digits for this machine, or for this container: wherever process ids mean the same."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -111,7 +111,7 @@ def _host() -> str:
 
 
 def _is_running(process: int) -> bool:
-    """Whether a process with this id exists; True if that is unknown."""
+    """Return whether a process with this id exists; True if that is unknown."""
     if os.name == "nt":  # os.kill would end it
         return True
     try:

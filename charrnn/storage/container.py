@@ -80,8 +80,8 @@ def to_pieces(manifest: Manifest, metadata: Mapping[str, Any], blocks: Mapping[s
               ) -> Iterator[bytes | memoryview]:
     """Yield a file piece by piece, for arrays of any size.
 
-    ``blocks`` contains the values of each array, in blocks of the array's dtype; they are taken one by one, array by
-    array in the order of the offsets. Raises OSError for too much metadata, and ValueError for an unsupported dtype or
+    ``blocks`` contains the values of each array, in blocks of the array's dtype. They are consumed one by one, array by
+    array in the order of the offsets. Raises OSError for too much metadata, ValueError for an unsupported dtype or for
     blocks that do not add up to the size of the array.
     """
     layout = lay_out(manifest, lambda index: _to_json(index, metadata))
@@ -116,7 +116,7 @@ def read(path: str | Path, expected: Expected, largest: int | None = None, parti
 
 def read_metadata(path: str | Path, expected: Expected, largest: int | None = None, partial: bool = False
                   ) -> dict[str, Any]:
-    """Load only the metadata of a file. Validates what ``read`` does, except the SHA-256. Raises CheckpointError."""
+    """Load only the metadata of a file. Validates the same as ``read``, except the SHA-256. Raises CheckpointError."""
     with reported(path), _open(path) as file:
         metadata, _ = _load(file, path, expected, largest, partial, verify=False)
     return metadata
@@ -162,16 +162,16 @@ class _Footer(NamedTuple):
 
 @contextmanager
 def reported(path: str | Path) -> Iterator[None]:
-    """Turn whatever the content of a file can cause into a CheckpointError of one line."""
+    """Turn every error that the content of a file can cause into a CheckpointError."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint: {reason[0].lower()}{reason[1:]}") from None
-    except MemoryError:
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint: out of memory") from None
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint: {reason[0].lower()}{reason[1:]}") from error
+    except MemoryError as error:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint: out of memory") from error
     except (ValueError, ConfigError) as error:
-        raise CheckpointError(f"{path}: not a valid checkpoint: {str(error)[:300]}") from None
+        raise CheckpointError(f"{path}: not a valid checkpoint: {str(error)[:300]}") from error
 
 
 def _open(path: str | Path) -> BufferedReader:
@@ -188,7 +188,7 @@ def _open(path: str | Path) -> BufferedReader:
 
 def _load(file: BufferedReader, path: str | Path, expected: Expected, largest: int | None, partial: bool,
           verify: bool) -> tuple[dict[str, Any], dict[str, Stored]]:
-    """Validate a file step by step. Returns its metadata and its arrays."""
+    """Validate a file step by step; return its metadata and its arrays."""
     footer, digest = _read_footer(file, path, largest or _LARGEST_FILE)
     if verify:
         _check_digest(file, footer.length + _HEAD.size, digest)
@@ -200,7 +200,7 @@ def _load(file: BufferedReader, path: str | Path, expected: Expected, largest: i
         reason = str(error.args[0]) if isinstance(error, KeyError) else str(error)
         writer = f" (written by charrnn {meta['charrnn'][:20]}, this is {__version__})"
         writer = "" if meta["charrnn"] == __version__ else writer
-        raise ValueError(f"{reason[:250]}{writer}") from None
+        raise ValueError(f"{reason[:250]}{writer}") from error
     return meta["metadata"], check_index(meta["arrays"], manifest, partial, footer.length, footer.meta)
 
 
@@ -214,9 +214,8 @@ def _read_footer(file: BufferedReader, path: str | Path, largest: int) -> tuple[
         raise ValueError("invalid footer: the file is truncated, modified or not a checkpoint")
     version = 1 if is_old else int.from_bytes(data[8:12], "little")
     if version != FORMAT_VERSION:
-        advice = "retrain the model" if version < FORMAT_VERSION else "update charrnn"
         raise CheckpointError(f"{path}: unsupported format version {version} (this is charrnn {__version__}, which reads "
-                              f"{FORMAT_VERSION}); {advice}")
+                              f"{FORMAT_VERSION})", "retrain the model" if version < FORMAT_VERSION else "update charrnn")
     _, _, zero, noted_length, meta_offset, meta_length = _HEAD.unpack(data[:_HEAD.size])
     if zero != 0 or noted_length != length:
         raise ValueError("invalid footer: the file is truncated or modified")
@@ -260,9 +259,9 @@ def _parse(text: bytes) -> dict[str, Any]:
     try:
         meta = json.loads(text.decode(), parse_int=to_integer, parse_constant=no_constant, object_pairs_hook=to_dict)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"invalid JSON in the metadata: {error}") from None
+        raise ValueError(f"invalid JSON in the metadata: {error}") from error
     except RecursionError:
-        raise ValueError("nesting too deep in the metadata") from None
+        raise ValueError("nesting too deep in the metadata") from None  # its traceback has a thousand lines
     if not isinstance(meta, dict) or set(meta) != {"format", "format_version", "charrnn", "arrays", "metadata"}:
         raise ValueError("missing or unknown keys in the metadata")
     if meta["format"] != FORMAT or meta["format_version"] != FORMAT_VERSION or type(meta["charrnn"]) is not str:

@@ -20,7 +20,7 @@ Manifest = dict[str, tuple[str, tuple[int, ...]]]
 """The dtype ("<f2", "<f4", "<f8", "<u1", "<u2", "<u4" or "<u8") and the shape of each array."""
 
 META = "meta"
-"""The dataset that contains the text."""
+"""The dataset that contains the metadata as text."""
 
 ALIGNMENT = 8
 """All offsets are multiples of it, in bytes."""
@@ -30,7 +30,7 @@ _PAGE = 4096
 
 
 class Recorder(io.RawIOBase):
-    """A file for HDF5 to write to. Keeps only the pages that are written, so the space of array values costs nothing."""
+    """A file for HDF5 to write to. It keeps only the pages that are written, so the space of array values costs nothing."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -70,7 +70,7 @@ class Recorder(io.RawIOBase):
         return bytes(data)
 
     def _runs(self, size: int) -> Iterator[tuple[bytearray, slice, slice]]:
-        """Move on by ``size`` bytes: yield each page on the way, the bytes in it, and their place in the whole."""
+        """Advance by ``size`` bytes: yield each page on the way, the slice in it, and the slice of all ``size`` bytes."""
         done = 0
         while done < size:
             number, start = divmod(self._position, _PAGE)
@@ -143,7 +143,7 @@ class Stored(NamedTuple):
 
 
 def check_index(index: Any, manifest: Manifest, partial: bool, length: int, meta: tuple[int, int]) -> dict[str, Stored]:
-    """Validate the index of a file of ``length`` bytes whose ``/meta`` has this offset and length. Returns its arrays.
+    """Validate the index of a file of ``length`` bytes whose ``/meta`` has this offset and length; return its arrays.
 
     Raises ValueError unless the index contains the arrays of ``manifest``, and no others unless it is ``partial``, with
     their dtypes and shapes, and each of them is inside the file and overlaps neither another one nor ``/meta``.

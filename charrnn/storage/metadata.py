@@ -1,4 +1,4 @@
-"""Checks of what a file contains, before any of it is used."""
+"""Checks of the content of a file, before any of it is used."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ OnProgress = Callable[[str, int, int], None]
 """Receives the current action, the number of bytes done, and their total."""
 
 OnWarning = Callable[[str], None]
-"""Receives a line for each problem that does not end the download."""
+"""Receives one line for each problem that does not end the download."""
 
 
 class Entry(NamedTuple):
@@ -70,13 +70,13 @@ def path_of(name: str, folder: str | Path = DEFAULT_FOLDER) -> Path:
     return Path(folder, f"{name}.txt")
 
 
-def fetch(name: str, folder: str | Path, overwrite: bool, on_progress: OnProgress, on_warning: OnWarning) -> bool:
-    """Put a corpus into a folder; return False if it already exists there.
+def fetch(name: str, into: str | Path, overwrite: bool, on_progress: OnProgress, on_warning: OnWarning) -> bool:
+    """Put a corpus into the folder ``into``; return False if it already exists there.
 
     The file gets its name only when its size and SHA-256 are right. Raises DownloadError if the text cannot be downloaded
     or written, or if a different file has its name and ``overwrite`` is false.
     """
-    path, entry = path_of(name, folder), CATALOG.get(name)
+    path, entry = path_of(name, into), CATALOG.get(name)
     data = b"" if entry else BUILTIN_TEXTS[name].read().encode()
     expected = entry.text if entry else Digest(len(data), hashlib.sha256(data).hexdigest())
     try:
@@ -84,15 +84,15 @@ def fetch(name: str, folder: str | Path, overwrite: bool, on_progress: OnProgres
             if path.stat().st_size == expected.size and hashlib.sha256(path.read_bytes()).hexdigest() == expected.sha256:
                 return False
             if not overwrite:
-                raise DownloadError(f"{path}: already exists and is not {name}; give --overwrite to replace it, or "
-                                    f"another folder with --into")
+                raise DownloadError(f"{path}: already exists and is not {name}",
+                                    "pass `overwrite=True` to replace it, or set `into` to another folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         blocks = _download(entry, on_progress, on_warning) if entry else [data]
         replace_file(path, _checked(blocks, path, expected, on_progress))
     except OSError as error:  # of the disk: download() turns those of the network into DownloadError
-        place = path if os.path.isdir(path.parent) else path.parent
-        raise DownloadError(f"{place}: cannot be read or written ({error.strerror or error}); free some "
-                            f"disk space or give another folder with --into, then run the command again") from None
+        existing = path if os.path.isdir(path.parent) else path.parent
+        raise DownloadError(f"{existing}: cannot be read or written ({error.strerror or error})",
+                            "free some disk space or set `into` to another folder, then try again") from error
     return True
 
 
@@ -107,12 +107,12 @@ def _download(entry: Entry, on_progress: OnProgress, on_warning: OnWarning) -> I
             while block := member.read(2**20):
                 yield block
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DownloadError(f"{entry.address}: is not a zip archive with {entry.name} in it ({error}); get the text from "
-                            f"elsewhere") from None
+        raise DownloadError(f"{entry.address}: not a zip archive that contains {entry.name} ({error})",
+                            "get the text from elsewhere") from error
 
 
 def _checked(blocks: Iterable[bytes], path: Path, expected: Digest, on_progress: OnProgress) -> Iterator[bytes]:
-    """Yield the blocks, but never more bytes than expected. Raises DownloadError at the end if they are not the text."""
+    """Yield the blocks, but never more bytes than expected. Raises DownloadError at the end if the content is wrong."""
     size, sha256 = 0, hashlib.sha256()
     for block in blocks:
         size += len(block)
@@ -122,4 +122,4 @@ def _checked(blocks: Iterable[bytes], path: Path, expected: Digest, on_progress:
         yield block
         on_progress("writing", size, expected.size)
     if (size, sha256.hexdigest()) != expected:
-        raise DownloadError(f"{path}: was not written, because the text has unexpected content; get it from elsewhere")
+        raise DownloadError(f"{path}: not written, because the text has unexpected content", "get it from elsewhere")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,24 +14,15 @@ from charrnn.config import TextConfig, check_range, from_dict, validation_fracti
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.text import token_file
 from charrnn.text.builtin import BUILTIN_TEXTS
-from charrnn.text.decoding import decode_blocks, normalize_blocks
-from charrnn.text.files import (
-    STANDARD_INPUT,
-    display_name,
-    file_size,
-    find_files,
-    is_compressed,
-    join_names,
-    read_blocks,
-)
-from charrnn.text.tokens import SMALL, Tokens
+from charrnn.text.decoding import normalize_blocks
+from charrnn.text.files import STANDARD_INPUT, find_files, join_names
+from charrnn.text.reader import OnBytes, Reader, warn_of_twins
+from charrnn.text.record import TextFile, TextRecord
+from charrnn.text.tokens import Tokens
 from charrnn.text.vocabulary import Vocabulary
 
 DEFAULT_CORPUS = "python-reference"
 """The default corpus: the language reference that comes with every CPython."""
-
-OnBytes = Callable[[int, int], None]
-"""Called with the number of bytes read since the last call and the number of bytes in all (0 if it is not known)."""
 
 _BLOCK = 2**20
 
@@ -51,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The parts of ``corpus``, in the order of the text; ``validation`` and ``test`` may be empty."""
+    """The parts of ``corpus``, in the order of the text. The validation and the test part may be empty."""
 
     corpus: Corpus
     train: Part
@@ -64,13 +53,13 @@ class Split:
         return self.train, self.validation, self.test
 
     def require(self, validation: float | None, test: float) -> None:
-        """Raise ConfigError unless these fractions give this split."""
+        """Raise ConfigError unless the split was made with these fractions."""
         cuts = split_bounds(len(self.corpus), self.corpus.validation_fraction(validation), test)
         if cuts != (len(self.train), len(self.train) + len(self.validation)):
-            raise ConfigError("validation", "and test are not the fractions of the split; give the same to both")
+            raise ConfigError("validation", "differs from the split, or `test` does", "use the same fractions for both")
 
     def training_lines(self, wanted: Collection[str]) -> set[str]:
-        """Return those of the ``wanted`` lines that occur as lines in the training part; empty lines are left out."""
+        """Return the ``wanted`` lines that are lines of the training part; empty lines are left out."""
         found: set[str] = set()
         rest = ""
         for first in range(0, len(self.train), _BLOCK):
@@ -87,7 +76,7 @@ class Corpus:
     is reset. ``fingerprint`` is the SHA-256 of the text in UTF-8, or of that and of the settings that also shape the ids.
     ``sources`` are the names of the files as given, and ``text_config`` says how they were read. ``folded`` are the
     distinct characters that were replaced by the unknown one. The ids of a long text are memory maps of the token file
-    at ``path``.
+    at ``path``. ``sizes`` are the bytes that were read of each file, and ``warnings`` are lines for the user.
     """
 
     ids: np.ndarray
@@ -98,11 +87,15 @@ class Corpus:
     sources: tuple[str, ...] = ()
     text_config: TextConfig = field(default_factory=TextConfig)
     path: Path | None = None
+    sizes: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def from_text(cls, text: str, sources: Sequence[str] = (), text_config: TextConfig | None = None,
                   vocabulary: Vocabulary | None = None, **settings: Any) -> Corpus:
-        """Make a corpus of a string; ``sources`` only name it. For the other arguments see ``read``.
+        """Make a corpus of a string; ``sources`` are names for messages. For the other arguments see ``read``.
+
+        A run on it can be resumed only with the text, because it is in no file.
 
         Raises CorpusError if the text cannot be used, VocabularyError for a character that is not in ``vocabulary``.
         """
@@ -114,53 +107,81 @@ class Corpus:
                 text = text.encode("utf-8").decode("latin-1")
             for block in normalize_blocks([text], text_config):
                 tokens.add(block)
-        except UnicodeEncodeError:
-            raise _surrogates(name) from None
+        except UnicodeEncodeError as error:
+            raise _surrogates(name) from error
         _refuse_empty(tokens, name)
         return cls._in_memory(tokens, sources, text_config)
 
     @classmethod
     def read(cls, *sources: str | Path, text_config: TextConfig | None = None, vocabulary: Vocabulary | None = None,
-             expected: int | None = None, keep: bool = False, on_bytes: OnBytes | None = None,
+             record: TextRecord | None = None, keep: bool = False, on_bytes: OnBytes | None = None,
              **settings: Any) -> Corpus:
         """Read files, one after the other; of a folder the files in and below it, sorted by path; ``-`` is standard input.
 
-        The name of a built-in corpus selects it, unless there is a file of that name. ``settings`` are those of
-        ``TextConfig``, by name, if no ``text_config`` is given. ``vocabulary`` is the one
-        to use, by default that of the text. If the text should have a certain number of characters, ``expected``, files
-        that are much too large for it are not read to their end. The ids of a long text are kept in a token file, from
-        which the next call reads them; with ``keep`` those of a short text too. Raises CorpusError if the text cannot be
-        read or used, VocabularyError for a character that is not in ``vocabulary``.
+        The name of a built-in corpus selects it, unless a file of that name exists. ``settings`` are those of
+        ``TextConfig``, by name, if no ``text_config`` is given. ``vocabulary`` is the one to use, by default that of the
+        text. If ``record`` says what the text was, no other text is read. The ids of a long text are kept in a token file,
+        from which the next call reads them; with ``keep`` those of a short text too. Raises CorpusError if the text cannot
+        be read or used, VocabularyError for a character that is not in ``vocabulary``.
         """
         text_config = _text_config(text_config, settings)
         names = tuple(map(str, sources))
         if not names:
-            raise CorpusError("no file is named; name a text file")
+            raise CorpusError("no text is named", "pass the name of a text file")
         if vocabulary is None and len(names) == 1 and names[0] in BUILTIN_TEXTS and not Path(names[0]).exists():
-            return cls.from_text(BUILTIN_TEXTS[names[0]].read(), names, text_config)
-        files = find_files(names, text_config.glob)
-        can_be_found_again = vocabulary is None and STANDARD_INPUT not in map(str, files)
+            corpus = cls.from_text(BUILTIN_TEXTS[names[0]].read(), names, text_config)
+            if record is not None:
+                record.require_fingerprint(corpus.fingerprint, names[0])
+            return corpus
+        name, warnings = join_names(names), []
+        files = [TextFile.of(path) for path in find_files(names, text_config.glob, record and record.files)]
+        if record is not None:
+            files = record.require_sizes(files, name)
+            warnings = [f"{file.path}: has grown since the run was started; only its first {file.limit:,} bytes are used"
+                        for file in files if file.is_longer]
+        can_be_found_again = vocabulary is None and all(str(file.path) != STANDARD_INPUT for file in files)
         path = token_file.path_of(names, text_config) if can_be_found_again else None
         if path is not None and (kept := token_file.load_if_current(path, files, text_config)) is not None:
-            return cls._from_token_file(kept, names)
-        source = _Source(files, join_names(names), text_config)
-        tokens = Tokens(text_config, token_file.made_folder, vocabulary, source.name, source.again())
+            if record is not None:
+                record.require_fingerprint(kept.metadata["fingerprint"], name)
+            corpus = cls._from_token_file(kept, names)
+            corpus.sizes = tuple(file.limit or 0 for file in files)
+            twins = kept.metadata["twins"]
+        else:
+            reader = Reader(files, name, text_config)
+            corpus = cls._from_reader(reader, names, vocabulary, record, token_file.Place(path, keep), on_bytes)
+            corpus.sizes = tuple(reader.sizes)
+            warnings += [*reader.warnings, *corpus.warnings]
+            twins = reader.twins
+        corpus.warnings = (*warnings, *([warn_of_twins(*twins)] if twins else []))
+        return corpus
+
+    @classmethod
+    def _from_reader(cls, reader: Reader, names: Sequence[str], vocabulary: Vocabulary | None, record: TextRecord | None,
+                     place: token_file.Place, on_bytes: OnBytes | None) -> Corpus:
+        """Read files; keep the ids in memory if the text is short and need not be kept, otherwise in a token file."""
+        tokens = Tokens(reader.text_config, place.folder, vocabulary, reader.name, reader.again())
         try:
-            content = source.fill(tokens, expected, on_bytes)
-            if tokens.is_small and not keep:
-                return cls._in_memory(tokens, names, text_config)
-            path = path or token_file.temporary_path()
-            token_file.made_folder()
-            token_file.save(path, tokens, names, text_config, source.stamps, content)
-        except UnicodeEncodeError:
-            raise _surrogates(source.name) from None
-        except OSError as error:
-            raise token_file.no_room(error) from None
+            reader.fill(tokens, record, on_bytes)
+            _refuse_empty(tokens, reader.name)
+            if record is not None:
+                record.require_fingerprint(tokens.fingerprint, reader.name)
+            if tokens.is_small and not place.is_required:
+                return cls._in_memory(tokens, names, reader.text_config)
+            token_file.save(place.path(), tokens, names, reader)
+        except BaseException as error:
+            place.discard()
+            if isinstance(error, UnicodeEncodeError):
+                raise _surrogates(reader.name) from error
+            if isinstance(error, OSError):
+                raise token_file.no_room(error) from error
+            raise
         finally:
             tokens.close()
-        corpus = cls._from_token_file(token_file.load(path, verify=False), names)
-        if not can_be_found_again:
-            weakref.finalize(corpus, path.unlink, missing_ok=True)
+        corpus = cls._from_token_file(token_file.load(place.path(), verify=False), names)
+        corpus.warnings = place.warnings
+        if place.is_temporary:
+            weakref.finalize(corpus, place.discard)
         return corpus
 
     @classmethod
@@ -171,24 +192,24 @@ class Corpus:
         return cls(blocks, starts, tokens.vocabulary, tokens.fingerprint, tokens.folded, tuple(sources), text_config)
 
     @classmethod
-    def _from_token_file(cls, kept: token_file.Kept, sources: Sequence[str]) -> Corpus:
+    def _from_token_file(cls, kept: token_file.Kept, sources: Sequence[str], sizes: tuple[int, ...] = ()) -> Corpus:
         return cls(kept.ids, kept.starts, kept.vocabulary, kept.metadata["fingerprint"], kept.metadata["folded"],
-                   tuple(sources), from_dict(TextConfig, kept.metadata["text"]), kept.path)
+                   tuple(sources), from_dict(TextConfig, kept.metadata["text"]), kept.path, sizes)
 
     def __reduce__(self) -> Any:
         """Pickle a corpus in a token file as the path of that file, for other ranks."""
         if self.path is not None:
-            return Corpus._reopen, (self.path, self.sources)
+            return Corpus._reopen, (self.path, self.sources, self.sizes)
         return Corpus, (self.ids, self.starts, self.vocabulary, self.fingerprint, self.folded, self.sources,
-                        self.text_config)
+                        self.text_config, None, self.sizes)
 
     @classmethod
-    def _reopen(cls, path: Path, sources: Sequence[str]) -> Corpus:
+    def _reopen(cls, path: Path, sources: Sequence[str], sizes: tuple[int, ...]) -> Corpus:
         try:
-            return cls._from_token_file(token_file.load(path), sources)
+            return cls._from_token_file(token_file.load(path), sources, sizes)
         except CheckpointError as error:
-            raise CorpusError(f"{error}; all ranks need this file: set CHARRNN_CACHE to a folder that all machines "
-                              f"share") from None
+            raise CorpusError(str(error), "all ranks need this file: set CHARRNN_CACHE to a folder that all machines "
+                                          "share") from error
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -199,7 +220,7 @@ class Corpus:
 
     @property
     def name(self) -> str:
-        """A short name: the stem of the first source."""
+        """The stem of the first source, or "text"."""
         if not self.sources or self.sources[0] == STANDARD_INPUT:
             return "text"
         return Path(self.sources[0]).resolve().stem
@@ -218,13 +239,13 @@ class Corpus:
             starts = self.starts[places[k]:places[k + 1]]
             part = Part(self.ids[cuts[k]:cuts[k + 1]], starts - cuts[k] if cuts[k] else starts)  # the first stays a map
             if fraction and len(part) < 2:
-                raise ConfigError(name, f"a share of {fraction:g} of {len(self):,} characters leaves {len(part)}, and 2 "
-                                        f"are the least; give a larger share, a longer text, or 0 for none")
+                raise ConfigError(name, f"{fraction:g} of {len(self):,} characters is {len(part)}, and 2 are needed",
+                                  "set a larger fraction or 0, or use a longer text")
             parts.append(part)
         return Split(self, *parts)
 
     def validation_fraction(self, validation: float | None) -> float:
-        """Return the fraction that is kept for validation: the given one, or the default one of this text."""
+        """Return the fraction that is kept for validation: the given one, or if it is None the default for this text."""
         return validation_fraction(validation, len(self), len(self.vocabulary))
 
     def unknown_fraction(self) -> float:
@@ -238,7 +259,7 @@ class Corpus:
 
 def _text_config(text_config: TextConfig | None, settings: dict[str, Any]) -> TextConfig:
     if text_config is not None and settings:
-        raise TypeError(f"{next(iter(settings))!r} is given together with a text_config; give one of them")
+        raise TypeError(f"{next(iter(settings))!r} and text_config cannot be combined")
     return text_config or TextConfig(**settings)
 
 
@@ -251,65 +272,10 @@ def split_bounds(characters: int, validation: float, test: float) -> tuple[int, 
     return first, second
 
 
-class _Source:
-    """Files that are read into ``Tokens``, once or twice."""
-
-    def __init__(self, files: Sequence[str | Path], name: str, text_config: TextConfig) -> None:
-        self.files = files
-        self.name = name
-        self.text_config = text_config
-        self.stamps = token_file.Stamps.of(files)
-
-    def fill(self, tokens: Tokens, expected: int | None, on_bytes: OnBytes | None) -> str:
-        """Read the files into ``tokens``; return the SHA-256 of their bytes. See ``Corpus.read``."""
-        size, digest = sum(map(file_size, self.files)), hashlib.sha256()
-        most = math.inf if expected is None else max(16 * expected, SMALL)
-        if size > most:
-            raise self._too_large(expected)
-
-        def count(read: int) -> None:
-            if on_bytes is not None:
-                on_bytes(read, size)
-
-        for file in self.files:
-            tokens.seam()
-            for text in decode_blocks(read_blocks(file, digest, count), display_name(file), self.text_config):
-                tokens.add(text)
-                if tokens.characters > most:
-                    raise self._too_large(expected)
-        _refuse_empty(tokens, self.name)
-        self._refuse_changed()
-        return digest.hexdigest()
-
-    def again(self) -> Callable[[], Iterator[str]] | None:
-        """Return a function that reads the text a second time, or None if it is faster to keep a copy of it.
-
-        That is so for text that is piped in, compressed or normalized.
-        """
-        if any(str(file) == STANDARD_INPUT or is_compressed(file) for file in self.files) or \
-                self.text_config.normalize != "none" or self.text_config.lowercase:
-            return None
-
-        def read() -> Iterator[str]:
-            for file in self.files:
-                yield from decode_blocks(read_blocks(file), display_name(file), self.text_config)
-            self._refuse_changed()
-
-        return read
-
-    def _refuse_changed(self) -> None:
-        if self.stamps[:2] != token_file.Stamps.of(self.files)[:2]:
-            raise CorpusError(f"{self.name}: has changed while it was read; try again")
-
-    def _too_large(self, expected: int | None) -> CorpusError:
-        return CorpusError(f"{self.name}: is much larger than the {expected:,} characters that were trained on; name "
-                           f"the right text")
-
-
 def _refuse_empty(tokens: Tokens, name: str) -> None:
     if not tokens.characters:
-        raise CorpusError(f"{name}: is empty (0 characters); give a text that is not")
+        raise CorpusError(f"{name}: is empty (0 characters)", "use a text with characters in it")
 
 
 def _surrogates(name: str) -> CorpusError:
-    return CorpusError(f"{name}: a vocabulary holds no surrogates; give a text of Unicode characters")
+    return CorpusError(f"{name}: contains surrogates, which are not characters", "use a text of Unicode characters")

@@ -16,12 +16,12 @@ _BLOCK = 2**20
 
 
 class Lines:
-    """The lines of a text that comes in ``blocks`` of ids, in a random order that follows from ``seed``.
+    """The lines of a text that comes in ``blocks`` of ids, in a random order that depends only on ``seed``.
 
     Empty lines are left out. Each line is put on one of several heaps, and then each heap is shuffled. So every order is
     equally likely, and only one heap of about 2**24 characters is in memory at a time. ``spool`` is a file for the heaps,
-    ``sizes`` one for the lengths of the lines, ``end`` the id of the newline, ``characters`` the length of the text. Raises
-    OSError if a file cannot be written.
+    ``sizes`` a file for the lengths of the lines, ``end`` the id of the newline, and ``characters`` the length of the text.
+    Raises OSError if a file cannot be written.
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], end: int, seed: int, characters: int, spool: IO[bytes],
@@ -67,7 +67,7 @@ class Lines:
                 yield _gathered(text, first[start:stop], sizes[start:stop])
 
     def starts(self) -> Iterator[np.ndarray]:
-        """Yield the indices at which lines start: at the newline before each. To be called after ``ids``."""
+        """Yield the indices at which lines start: at the newline before each. Call it after ``ids``."""
         self._sizes.seek(0)
         done = 0
         while data := self._sizes.read(8 * _BLOCK):

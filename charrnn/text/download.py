@@ -19,7 +19,7 @@ PAUSES = (1.0, 2.0, 4.0)
 """Seconds to wait after each failed try, except the last."""
 
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
-"""HTTP status codes of errors that may be gone a moment later."""
+"""HTTP status codes of errors that may be temporary."""
 
 _BLOCK = 2**18
 
@@ -35,7 +35,7 @@ def download(address: str, expected: Digest, on_bytes: Callable[[int, int], None
              on_warning: Callable[[str], None]) -> bytes:
     """Return the content at ``address``, in memory. A broken download starts again from the beginning, a few times.
 
-    ``on_bytes`` receives the number of bytes so far and their total, ``on_warning`` a line after each failed try. Raises
+    ``on_bytes`` receives the number of bytes so far and their total, ``on_warning`` one line after each failed try. Raises
     DownloadError if the content cannot be downloaded or is not the expected one.
     """
     size = expected.size
@@ -45,8 +45,8 @@ def download(address: str, expected: Digest, on_bytes: Callable[[int, int], None
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
                 if response.length not in (None, size):
-                    raise DownloadError(f"{address}: has {response.length:,} bytes, not {size:,}; get the text from "
-                                        f"elsewhere")
+                    raise DownloadError(f"{address}: has {response.length:,} bytes, not {size:,}",
+                                        "get the text from elsewhere")
                 while len(data) < size and (block := response.read1(min(_BLOCK, size - len(data)))):
                     data += block
                     on_bytes(len(data), size)
@@ -54,7 +54,7 @@ def download(address: str, expected: Digest, on_bytes: Callable[[int, int], None
             error.close()
             problem = f"the server answers {error.code} {http.client.responses.get(error.code, '')}".strip()
             if error.code not in _TEMPORARY:
-                raise DownloadError(f"{address}: {problem}; get the text from elsewhere") from None
+                raise DownloadError(f"{address}: {problem}", "get the text from elsewhere") from error
         except http.client.IncompleteRead:
             pass  # "the connection was cut" says it better
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -64,11 +64,11 @@ def download(address: str, expected: Digest, on_bytes: Callable[[int, int], None
             break
         problem += f", at {len(data):,} of {size:,} bytes"
         if pause is None:
-            raise DownloadError(f"{address}: {problem}, in the last of {len(PAUSES) + 1} tries; check the network "
-                                f"connection, or run the command again later")
+            raise DownloadError(f"{address}: {problem}, in the last of {len(PAUSES) + 1} tries",
+                                "check the network connection, or try again later")
         on_warning(f"{problem}; trying again in {pause:g} s")
         time.sleep(pause)
     if (found := hashlib.sha256(data).hexdigest()) != expected.sha256:
-        raise DownloadError(f"{address}: has unexpected content (SHA-256 {found[:12]}, not {expected.sha256[:12]}); try "
-                            f"another network, or get the text from elsewhere")
+        raise DownloadError(f"{address}: unexpected content (SHA-256 {found[:12]}, not {expected.sha256[:12]})",
+                            "use another network, or get the text from elsewhere")
     return bytes(data)

@@ -10,74 +10,139 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
+from charrnn.text.formats import compression
 
 STANDARD_INPUT = "-"
 """Name of the text that is read from standard input."""
 
+RUN_FILES = {"best.h5", "last.h5"}
+"""Files that only the folder of a run contains."""
+
 _BLOCK = 2**20
 _COMPRESSED = (".gz", ".bz2", ".xz")
 _NAMES_SHOWN = 5
+_MOST_ENTRIES = 10_000
+"""Entries of folders, besides 16 for each expected file, that are looked at if the number of files is known."""
 
 
-def find_files(sources: Sequence[str | Path], glob: str = TextConfig.glob) -> list[str | Path]:
+def find_files(sources: Sequence[str | Path], glob: str = TextConfig.glob, most: int | None = None) -> list[str | Path]:
     """Return the files that ``sources`` name, in their order.
 
     A folder gives the files in and below it whose names match ``glob``, sorted by path; a compressed file is matched
-    by its name without .gz, .bz2 or .xz. Raises CorpusError if a folder contains none.
+    by its name without .gz, .bz2 or .xz. Hidden files and folders in it are left out, and so are the folders of runs.
+    With ``most`` the search ends after that number of files and one more. Raises CorpusError if a folder contains none,
+    or if it has far too many entries for ``most`` files.
     """
-    return [file for source in sources for file in _files(source, glob)]
-
-
-def _files(source: str | Path, glob: str) -> list[str | Path]:
-    if not str(source):
-        raise CorpusError("an empty name names no text; name a text file")
-    if str(source) == STANDARD_INPUT or not os.path.isdir(source):
-        return [source]
-
-    def refuse(error: OSError) -> None:
-        raise CorpusError(f"{error.filename}: cannot be read ({error.strerror}); name the files themselves") from None
-
-    found = (Path(folder, name) for folder, _, names in os.walk(source, onerror=refuse) for name in names)
-    files: list[str | Path] = sorted(
-        path for path in found
-        if (path.with_suffix("") if path.suffix in _COMPRESSED else path).match(glob) and os.path.isfile(path))
-    if not files:
-        raise CorpusError(f"{source}: no {glob} in this folder or below it; name a text file, or give another --glob")
+    files: list[str | Path] = []
+    for source in sources:
+        if not str(source):
+            raise CorpusError("an empty name is not the name of a text", "pass the name of a text file")
+        if str(source) == STANDARD_INPUT or not os.path.isdir(source):
+            files.append(source)
+        else:
+            found = sorted(islice(_files_below(source, glob, most), None if most is None else most + 1))
+            if not found:
+                raise CorpusError(f"{source}: no {glob} in this folder or below it",
+                                  "pass the name of a text file, or another `glob`")
+            files += found
+        if most is not None and len(files) > most:
+            break
     return files
 
 
-def read_blocks(path: str | Path, digest: Any = None, on_bytes: Callable[[int], None] | None = None, decompress: bool = True
-           ) -> Iterator[bytes]:
-    """Read the bytes of a file, or of standard input for ``-``, block by block; decompress by the suffix of its name.
+def _files_below(source: str | Path, glob: str, most: int | None) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise CorpusError(f"{error.filename}: cannot be read ({error.strerror})", "pass the names of the files") from error
 
-    ``digest`` is updated with the bytes as the file contains them, and ``on_bytes`` is called with their number. Raises
-    CorpusError if the file does not exist, is not a regular file, cannot be read or is corrupt.
+    with_hidden = PurePath(glob).name.startswith(".")
+    entries = 0
+    for folder, folders, names in os.walk(source, onerror=refuse):
+        entries += len(folders) + len(names)
+        if most is not None and entries > 16 * most + _MOST_ENTRIES:
+            raise CorpusError(f"{source}: has far more entries than a text of {most:,} file{'s'[:most != 1]}")
+        if folder != str(source) and RUN_FILES.intersection(names):
+            folders.clear()
+            continue
+        folders[:] = (name for name in folders if not name.startswith("."))
+        for name in names:
+            path = Path(folder, name)
+            if (with_hidden or not name.startswith(".")) and os.path.isfile(path) and (
+                    path.with_suffix("") if path.suffix in _COMPRESSED else path).match(glob):
+                yield path
+
+
+@dataclass
+class FileDigest:
+    """The bytes that were read of a file, and their SHA-256; also that of the decompressed bytes if it is compressed."""
+
+    size: int = 0
+    stored: Any = field(default_factory=hashlib.sha256)
+    decompressed: Any = None
+
+    @property
+    def content(self) -> bytes:
+        """The digest of the bytes after decompression."""
+        digest: bytes = (self.decompressed or self.stored).digest()
+        return digest
+
+
+def read_blocks(path: str | Path, digest: FileDigest | None = None, on_bytes: Callable[[int], None] | None = None,
+                decompress: bool = True, recognise: bool = False, limit: int | None = None) -> Iterator[bytes]:
+    """Read the bytes of a file, or of standard input for ``-``, block by block.
+
+    A file is decompressed if its name ends in .gz, .bz2 or .xz, and with ``recognise`` also if its first bytes show that
+    it is such a file. ``digest`` is updated with the bytes, and ``on_bytes`` is called with the number of bytes as the
+    file contains them. At most ``limit`` of them are read. Raises CorpusError if the file does not exist, is not a
+    regular file, cannot be read or is corrupt.
     """
+    digest = digest or FileDigest()
     try:
         with _open(path) as raw:
-            digesting = _DigestingFile(raw, digest or hashlib.sha256(), on_bytes or (lambda count: None))
-            suffix = PurePath(path).suffix if decompress and str(path) != STANDARD_INPUT else ""
-            file = _decompressed(digesting, suffix)
+            stored = _StoredFile(raw, digest, on_bytes or (lambda count: None), limit)
+            suffix = PurePath(path).suffix if str(path) != STANDARD_INPUT else ""
+            if recognise and suffix not in _COMPRESSED:
+                suffix = compression(stored.peek())
+            file = _decompressed(stored, suffix if decompress else "")
+            if file is not stored:
+                digest.decompressed = hashlib.sha256()
             while block := file.read(_BLOCK):
+                if digest.decompressed is not None:
+                    digest.decompressed.update(block)
                 yield block
-            while file is not digesting and digesting.read(_BLOCK):  # bytes after the archive belong to the digest
+            while file is not stored and stored.read(_BLOCK):  # bytes after the compressed data belong to the file, too
                 pass
-    except FileNotFoundError:
-        raise CorpusError(f"{display_name(path)}: no such file; name a text file") from None
+    except FileNotFoundError as error:
+        raise CorpusError(f"{display_name(path)}: no such file", _hint_for(str(path))) from error
     except (EOFError, zlib.error) as error:
-        raise CorpusError(f"{path}: cannot be unpacked ({str(error)[:100]}); see that it is whole") from None
-    except ImportError:
-        raise CorpusError(f"{path}: this Python cannot unpack such files; unpack it first") from None
+        raise _corrupt(path, error) from error
+    except ImportError as error:
+        raise CorpusError(f"{path}: this Python cannot decompress such files", "decompress it first") from error
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is None:  # raised by gzip and bz2
-            raise CorpusError(f"{path}: cannot be unpacked ({str(error)[:100]}); see that it is whole") from None
+            raise _corrupt(path, error) from error
         reason = getattr(error, "strerror", None) or error
-        raise CorpusError(f"{display_name(path)}: cannot be read ({reason}); name a text file") from None
+        raise CorpusError(f"{display_name(path)}: cannot be read ({reason})", "pass the name of a text file") from error
+
+
+def _corrupt(path: str | Path, error: Exception) -> CorpusError:
+    return CorpusError(f"{display_name(path)}: cannot be decompressed ({str(error)[:100]})", "check that it is complete")
+
+
+def _hint_for(name: str) -> str:
+    """Return what to do about a file that does not exist, which may be the name of a corpus to download."""
+    from charrnn.text.catalog import CATALOG, path_of
+
+    if name not in CATALOG:
+        return "pass the name of a text file"
+    path = path_of(name)
+    return f"use {path}" if path.exists() else f"run 'charrnn corpora get {name}' and use {path}"
 
 
 def display_name(path: str | Path) -> str:
@@ -88,21 +153,13 @@ def display_name(path: str | Path) -> str:
 def join_names(names: Sequence[str | Path]) -> str:
     """Return names for a message: all if there are few, otherwise the first and the number of the others."""
     if len(names) <= _NAMES_SHOWN:
-        return ", ".join(map(str, names))
-    return f"{names[0]} and {len(names) - 1:,} more"
+        return ", ".join(map(display_name, names))
+    return f"{display_name(names[0])} and {len(names) - 1:,} more"
 
 
 def is_compressed(path: str | Path) -> bool:
     """Return whether the name of a file says that it is compressed."""
     return PurePath(path).suffix in _COMPRESSED
-
-
-def file_size(path: str | Path) -> int:
-    """Return the size of a file in bytes, or 0 if it is not known."""
-    try:
-        return os.stat(path).st_size if str(path) != STANDARD_INPUT else 0
-    except (OSError, ValueError):
-        return 0
 
 
 def _open(path: str | Path) -> AbstractContextManager[Any]:
@@ -111,22 +168,38 @@ def _open(path: str | Path) -> AbstractContextManager[Any]:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise CorpusError(f"{path}: is no regular file; name a text file, or pipe it in with '-' as its name")
+        raise CorpusError(f"{path}: not a regular file", "pass the name of a text file, or pipe the text in as '-'")
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
-class _DigestingFile(io.RawIOBase):
-    """A raw file whose bytes go into a digest and are counted as they are read."""
+class _StoredFile(io.RawIOBase):
+    """At most ``limit`` bytes of a raw file, which are digested and counted as they are read."""
 
-    def __init__(self, raw: BinaryIO, digest: Any, on_bytes: Callable[[int], None]) -> None:
-        self._raw, self._digest, self._on_bytes = raw, digest, on_bytes
+    def __init__(self, raw: BinaryIO, digest: FileDigest, on_bytes: Callable[[int], None], limit: int | None) -> None:
+        self._raw = raw
+        self._digest = digest
+        self._on_bytes = on_bytes
+        self._left = limit
+        self._peeked = b""
 
     def readable(self) -> bool:
         return True
 
+    def peek(self) -> bytes:
+        """Return the first bytes of the file, which are read again later."""
+        self._peeked = self.read(_BLOCK)
+        return self._peeked
+
     def read(self, size: int = -1) -> bytes:
-        data = self._raw.read(_BLOCK if size < 0 else size)
-        self._digest.update(data)
+        size = _BLOCK if size < 0 else size
+        if self._peeked:
+            data, self._peeked = self._peeked[:size], self._peeked[size:]
+            return data
+        data = self._raw.read(size if self._left is None else min(size, self._left))
+        if self._left is not None:
+            self._left -= len(data)
+        self._digest.size += len(data)
+        self._digest.stored.update(data)
         self._on_bytes(len(data))
         return data
 
@@ -151,11 +224,12 @@ class _Lzma:
     """An lzma file that raises EOFError for corrupt data; its own error is not an OSError, unlike that of gzip and bz2."""
 
     def __init__(self, file: Any, error: type[Exception]) -> None:
-        self._file, self._error = file, error
+        self._file = file
+        self._error = error
 
     def read(self, size: int) -> bytes:
         try:
             data: bytes = self._file.read(size)
         except self._error as error:
-            raise EOFError(str(error)) from None
+            raise EOFError(str(error)) from error
         return data

@@ -35,8 +35,8 @@ class Ids(NamedTuple):
 class Tokens:
     """A text that is added block by block (``add``; ``seam`` at the start of each file) and then returned as ids.
 
-    The blocks are kept as code points of 1, 2 or 4 bytes, in memory, or for a long text in a temporary file in
-    ``folder()``, unless ``again()`` yields the same text a second time. ``vocabulary`` is by default that of the text;
+    The blocks are kept as code points of 1, 2 or 4 bytes. A short text is kept in memory, a long one in a temporary file
+    in ``folder()``, unless ``again()`` yields the same text a second time. ``vocabulary`` is by default that of the text;
     ``name`` is for messages.
     """
 
@@ -73,11 +73,11 @@ class Tokens:
         data, width = (encoded, 1) if text.isascii() else _narrowest(text)
         if self.is_small and self._folder is not None and self._spool.tell() + len(data) > SMALL:
             self.is_small = False
-            folder, held = self._folder(), self._spool
+            folder, memory = self._folder(), self._spool
             self._spool = io.BytesIO()
             if self._again is None:
                 self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (until close)
-                self._spool.write(held.getvalue())  # type: ignore[attr-defined]
+                self._spool.write(memory.getvalue())  # type: ignore[attr-defined]
         if self.is_small or self._again is None:
             self._spool.write(data)
             self._blocks.append((width, len(text)))
@@ -99,7 +99,7 @@ class Tokens:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The distinct characters, sorted; those that are too rare become the unknown one."""
+        """The distinct characters, sorted; characters that are too rare are replaced by the unknown one."""
         if self._given is not None:
             return self._given
         present = self._all_present()
@@ -109,8 +109,8 @@ class Tokens:
             present[ord("\n")] = False
         points = np.flatnonzero(present)
         if self._counts is not None and not len(points):
-            raise CorpusError(f"{self._name}: no character stands there {self._config.min_count:,} times; give a lower "
-                              f"--min-count")
+            raise CorpusError(f"{self._name}: no character occurs {self._config.min_count:,} times or more",
+                              "lower `min_count`")
         if self._config.lines:
             points = np.union1d(points, [ord("\n")])
         return Vocabulary(points if self._counts is None else np.append(points, UNKNOWN))
@@ -130,12 +130,12 @@ class Tokens:
 
     @property
     def _starts(self) -> list[int]:
-        """The indices at which files start that are not empty."""
+        """The index at which each file starts that is not empty."""
         return [seam for seam in self._seams if seam < self.characters]
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of the text in UTF-8; if settings shape the ids too, of that digest and these settings."""
+        """The SHA-256 of the text in UTF-8, or if settings also shape the ids, of that digest and these settings."""
         text, text_config = self._digest.hexdigest(), self._config
         more = {"level": text_config.level, "min_count": text_config.min_count,
                 "lines": text_config.shuffle_seed if text_config.lines else None,
@@ -147,14 +147,15 @@ class Tokens:
     def ids(self) -> Ids:
         """Return the text as ids.
 
-        A line is a document that starts with the newline of the line before it and ends with its own. Raises CorpusError
-        if there are no lines, VocabularyError for a character that is not in the given vocabulary, OSError.
+        If lines are documents, each starts with the newline of the line before it and ends with its own. Raises CorpusError
+        if there are no lines, VocabularyError for a character that is not in the given vocabulary, OSError if a temporary
+        file cannot be written.
         """
         if self._config.lines:
             lines = Lines(self._in_order(), self.vocabulary.id("\n"), self._config.shuffle_seed, self.characters,
                           self._file(), self._file())
             if not lines.count:
-                raise CorpusError(f"{self._name}: no line has a character; give a text with a document in each line")
+                raise CorpusError(f"{self._name}: all lines are empty", "use a text with a document in each line")
             return Ids(lines.characters, lines.count, lines.ids(), lines.starts())
         starts = np.array(self._starts if self._config.reset_at_files else [], np.uint64)
         return Ids(self.characters, len(starts), self._in_order(), iter([starts]))

@@ -13,7 +13,7 @@ CODE_POINTS = 0x110000
 """The number of Unicode code points."""
 
 UNKNOWN = CODE_POINTS
-"""The last "code point" of a vocabulary that has an unknown character."""
+"""The last "code point" of a vocabulary with an unknown character."""
 
 REPLACEMENT = "\ufffd"
 """The text of the unknown character."""
@@ -25,7 +25,7 @@ def code_points(text: str) -> np.ndarray:
 
 
 def describe_character(character: str) -> str:
-    """Return a character in words: ``'é' (U+00E9, LATIN SMALL LETTER E WITH ACUTE)``."""
+    """Return a character with its code point and name: ``'é' (U+00E9, LATIN SMALL LETTER E WITH ACUTE)``."""
     name = unicodedata.name(character, "")
     return f"{character!r} (U+{ord(character):04X}{', ' + name if name else ''})"
 
@@ -42,13 +42,13 @@ class Vocabulary:
         if codepoints.ndim != 1 or not len(codepoints):
             raise ValueError("a vocabulary needs at least one character")
         if codepoints.dtype.kind not in "iu" or codepoints.min() < 0 or codepoints.max() > UNKNOWN:
-            raise ValueError("a vocabulary holds Unicode code points")
+            raise ValueError("a vocabulary consists of Unicode code points")
         if codepoints[0] == UNKNOWN:
-            raise ValueError("a vocabulary needs at least one character that is known")
+            raise ValueError("a vocabulary needs at least one known character")
         if np.any((codepoints >= 0xD800) & (codepoints < 0xE000)):
-            raise ValueError("a vocabulary holds no surrogates")
+            raise ValueError("a vocabulary must not contain surrogates")
         if np.any(codepoints[1:] <= codepoints[:-1]):
-            raise ValueError("a vocabulary is sorted and has no character twice")
+            raise ValueError("a vocabulary must be sorted and its characters distinct")
         self.codepoints = codepoints.astype(np.uint32)
         self.unknown = len(codepoints) - 1 if codepoints[-1] == UNKNOWN else None
         self.characters: tuple[str, ...] = tuple(REPLACEMENT if point == UNKNOWN else chr(point)
@@ -56,7 +56,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
-        """Return the vocabulary of a text. Raises ValueError if it is empty."""
+        """Return the vocabulary of a text. Raises ValueError if the text is empty."""
         present = np.zeros(CODE_POINTS, dtype=bool)
         present[code_points(text)] = True
         return cls(np.flatnonzero(present))
@@ -83,7 +83,7 @@ class Vocabulary:
 
     @property
     def start(self) -> int:
-        """The id that a model reads first if there is no prime: that of the newline, or 0 if there is none."""
+        """The id that a model reads first if there is no prime: that of the newline, or 0 if there is no newline."""
         return self._ids.get("\n", 0)
 
     def id(self, character: str) -> int:
@@ -102,19 +102,19 @@ class Vocabulary:
         return self.encode_points(code_points(text))
 
     def encode_known(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids of ``text``, and which of its characters are known, (len(text),) each.
+        """Return the ids of ``text``, and whether each character is known, (len(text),) each.
 
-        An unknown character has the id ``unknown``, or len(self) if there is none.
+        An unknown character has the id ``unknown``, or len(self) if ``unknown`` is None.
         """
         ids = self._table[code_points(text)]
         return ids, ids != (len(self) if self.unknown is None else self.unknown)
 
     def encode_points(self, points: np.ndarray, first: int = 0) -> np.ndarray:
-        """Return the ids of code points (N,), which start at character ``first`` of their text."""
+        """Return the ids of code points (N,). In messages, the first of them is character ``first`` of the text."""
         return self._known(self._table[points], points, first).astype(self.dtype, copy=False)
 
     def encode_latin(self, data: bytes, first: int = 0) -> np.ndarray:
-        """Return the ids of code points below 256, one byte each; this is the fastest way."""
+        """Return the ids of code points below 256, one byte each. This is faster than ``encode_points``."""
         points = np.frombuffer(data, np.uint8)
         if len(self) > 255:
             return self.encode_points(points, first)
@@ -122,28 +122,28 @@ class Vocabulary:
 
     def _known(self, ids: np.ndarray, points: np.ndarray, first: int) -> np.ndarray:
         if self.unknown is None and len(ids) and int(ids.max()) == len(self):
-            place = int(np.argmax(ids == len(self)))
-            character = describe_character(chr(points[place]))
-            raise VocabularyError(f"{character} at character {first + place:,} does not stand in the training text, which "
-                                  f"has {len(self):,} different characters; leave it out or replace it, or train with "
-                                  f"--min-count 2, which knows a place for such")
+            index = int(np.argmax(ids == len(self)))
+            character = describe_character(chr(points[index]))
+            raise VocabularyError(f"{character} at position {first + index:,} is not in the vocabulary of {len(self):,} "
+                                  f"characters",
+                                  "remove or replace it, or train with `min_count=2`, which adds an unknown character")
         return ids
 
     def decode(self, ids: np.ndarray) -> str:
         """Return the text of ``ids``, the inverse of ``encode``. Raises IndexError if an id is out of range."""
         ids = np.asarray(ids)
         if ids.size and int(ids.min()) < 0:
-            raise IndexError(f"an id of {ids.min()}")
+            raise IndexError(f"id {ids.min()} is out of range for a vocabulary of {len(self):,} characters")
         points = self.codepoints if self.unknown is None else np.append(self.codepoints[:-1], ord(REPLACEMENT))
         return bytes(points[ids].astype("<u4")).decode("utf-32-le")
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return {character: place for place, character in enumerate(self.characters) if place != self.unknown}
+        return {character: index for index, character in enumerate(self.characters) if index != self.unknown}
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """Code point -> id, (CODE_POINTS,): for other characters the id of the unknown one, or V."""
+        """The id of each code point, (CODE_POINTS,); for other characters that of the unknown one, or V without one."""
         if self.unknown is not None:
             table = np.full(CODE_POINTS, self.unknown, self.dtype)
             table[self.codepoints[:-1]] = np.arange(self.unknown)

@@ -22,14 +22,14 @@ from charrnn.text.corpus import Part
 class Windows:
     """The windows of a training part, by number.
 
-    ``batch_size`` shrinks until each stream has a window. Raises ConfigError if the part does not fill one window.
+    ``batch_size`` shrinks until each stream has a window. Raises ConfigError if the part is shorter than one window.
     """
 
     def __init__(self, part: Part, batch_size: int, seq_len: int) -> None:
         fitting = (len(part) - 1) // seq_len
         if fitting < 1:
             raise ConfigError("seq_len", f"a window of {seq_len:,} needs a training part of at least {seq_len + 1:,} "
-                                         f"characters, and this one has {len(part):,}; give more text or a shorter window")
+                                         f"characters, and this one has {len(part):,}", "lower it, or use a longer text")
         self.batch_size = min(batch_size, fitting)
         self.seq_len = seq_len
         self.per_epoch = fitting // self.batch_size
@@ -39,16 +39,22 @@ class Windows:
         self._targets = part.ids[1:length + 1].reshape(self.batch_size, -1)
 
     def position(self, step: int) -> tuple[int, int]:
-        """Return the epoch and the window (both from 0) that follow after ``step`` steps."""
+        """Return the epoch and the window, both from 0, that come after ``step`` steps."""
         return divmod(step, self.per_epoch)
 
     def __getitem__(self, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return inputs and targets, views of (T, B) each; every target is the next input. Raises IndexError."""
+        """Return inputs and targets, views of (T, B) each; every target is the next input.
+
+        Raises IndexError if there is no such window.
+        """
         columns = self._columns(window)
         return self._inputs[:, columns].T, self._targets[:, columns].T
 
     def resets(self, window: int) -> np.ndarray | None:
-        """Return where in the inputs documents start, (T, B) of bool, or None if none does. Raises IndexError."""
+        """Return which inputs start a document, (T, B) of bool, or None if none does.
+
+        Raises IndexError if there is no such window.
+        """
         first = np.arange(self.batch_size) * self._inputs.shape[1] + self._columns(window).start
         return resets_in(self._starts, first, self.seq_len)
 
@@ -61,7 +67,7 @@ class Windows:
 def resets_in(starts: np.ndarray | None, first: np.ndarray, length: int) -> np.ndarray | None:
     """Return which of the indices ``first[b] + t``, t < ``length``, are in ``starts``: (T, B) of bool, or None if none.
 
-    ``starts`` are sorted. They may be millions, so only those that are found are looked at.
+    ``starts`` are sorted. There may be millions of them, so the search is binary.
     """
     if starts is None or not len(starts):
         return None

@@ -15,8 +15,11 @@ from charrnn.inference.locate import LAST, checkpoint_at
 from charrnn.mpi import ranks
 from charrnn.nn.kernels import kernels_name, reporting_compilation
 from charrnn.nn.parallel import environment
-from charrnn.text.corpus import Corpus, OnBytes, Split
+from charrnn.text.builtin import BUILTIN_TEXTS
+from charrnn.text.corpus import Corpus, Split
 from charrnn.text.files import STANDARD_INPUT, join_names
+from charrnn.text.reader import OnBytes
+from charrnn.text.record import TextRecord
 from charrnn.training.events import (
     BytesRead,
     CompilationStarted,
@@ -33,7 +36,7 @@ from charrnn.training.recipe import choose_model
 from charrnn.training.run import Run, default_threads, steps_of
 from charrnn.training.run_folder import Inherited, RunFolder, inherit
 from charrnn.training.run_lock import RunLock
-from charrnn.training.schema import Source
+from charrnn.training.schema import Source, source_of
 from charrnn.training.trainer import fix_plan
 
 TextSource = Corpus | str | Path | Sequence[str | Path]
@@ -143,16 +146,24 @@ def prepare_fine_tuning(path: str | Path, source: TextSource, length: TrainConfi
 def read(source: TextSource, text_config: TextConfig, on_event: OnEvent) -> Corpus:
     """Return the corpus that ``source`` is or names."""
     if isinstance(source, Corpus):
-        return source
+        return _warned(source, on_event)
     sources = [source] if isinstance(source, (str, Path)) else source
-    return Corpus.read(*sources, text_config=text_config, on_bytes=_on_bytes(on_event))
+    return _warned(Corpus.read(*sources, text_config=text_config, on_bytes=_on_bytes(on_event)), on_event)
+
+
+def _warned(corpus: Corpus, on_event: OnEvent) -> Corpus:
+    """Pass on the warnings of a corpus; return it."""
+    for warning in corpus.warnings:
+        on_event(Warned(warning))
+    return corpus
 
 
 def _text_of(run: Run, path: Path, source: TextSource | None, text_config: TextConfig, on_event: OnEvent) -> Split:
     """Return the parts of the text of a run, read from ``source`` or from the files that the checkpoint names."""
     if source is None:
         try:
-            corpus = corpus_of(run.source, run.model.text_config, path, "pass it as `corpus`", _on_bytes(on_event))
+            corpus = _warned(corpus_of(run.source, run.model.text_config, path, "pass it as `corpus`", _on_bytes(on_event)),
+                             on_event)
         except CorpusError as error:
             raise CorpusError(error.message, "if the text was moved, pass it as `corpus`") from error
     else:
@@ -161,7 +172,7 @@ def _text_of(run: Run, path: Path, source: TextSource | None, text_config: TextC
         raise RunError(f"{join_names(corpus.sources) or 'the text'}: is not the text this run was trained on "
                        f"({run.source.characters:,} characters then, {len(corpus):,} now)",
                        "pass the right one as `corpus`, or learn this one with `fine_tune=True`")
-    run.source = run.source._replace(names=corpus.sources)
+    run.source = source_of(corpus, run.source.windows)
     if not isinstance(source, Corpus):
         run.model.text_config = corpus.text_config
     return run.split(corpus)
@@ -171,12 +182,17 @@ def corpus_of(source: Source, text_config: TextConfig, place: str | Path, advice
               ) -> Corpus:
     """Read the corpus of a run from where its checkpoint, at ``place``, says that it is.
 
-    The checkpoint may come from anywhere, so nothing is read that cannot be that corpus. Raises RunError, with ``advice``,
-    if the text was not in a file, CorpusError if it cannot be read.
+    The checkpoint may come from anywhere, so only files of the recorded sizes are read. Raises RunError, with ``advice``,
+    if the text was not in a file, CorpusError, with ``advice``, if it cannot be read or is not the text of the run.
     """
-    if not source.names or STANDARD_INPUT in source.names:
-        raise RunError(f"{place}: was trained on a text that is in no file; {advice}")
-    return Corpus.read(*source.names, text_config=text_config, expected=source.characters, on_bytes=on_bytes)
+    is_builtin = len(source.names) == 1 and source.names[0] in BUILTIN_TEXTS
+    if not source.names or STANDARD_INPUT in source.names or not (source.files or is_builtin):
+        raise RunError(f"{place}: was trained on a text that is in no file", advice)
+    record = TextRecord(source.fingerprint, source.characters, source.files, source.bytes, source.sizes)
+    try:
+        return Corpus.read(*source.names, text_config=text_config, record=record, on_bytes=on_bytes)
+    except CorpusError as error:
+        raise CorpusError(error.message, advice) from error
 
 
 def changed(text_config: TextConfig, encoding: str | None, errors: str | None) -> TextConfig:

@@ -30,7 +30,7 @@ from charrnn.text.corpus import Corpus, Split
 from charrnn.text.windows import Windows
 from charrnn.training import schema
 from charrnn.training.optimizers import Optimizer, make_optimizer
-from charrnn.training.schema import Record, Source
+from charrnn.training.schema import Record, Source, source_of
 
 EVALUATIONS = 20
 """Number of evaluations in a plan if no ``eval_every`` is set."""
@@ -106,7 +106,7 @@ class Run:
         network = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls._of(LanguageModel(network, corpus.vocabulary, corpus.text_config), config,
                       network.initial_state(windows.batch_size),
-                      Source(corpus.sources, corpus.fingerprint, len(corpus), windows.per_epoch), environment(dtype))
+                      source_of(corpus, windows.per_epoch), environment(dtype))
         run.keep_rollback()
         if steps is not None:
             run.plan(steps)

@@ -6,6 +6,7 @@ A file may come from anywhere and contain anything, so everything is validated b
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ from charrnn.nn.model import parameter_shapes
 from charrnn.storage import container
 from charrnn.storage.container import Manifest
 from charrnn.storage.metadata import require, require_finite, require_types
-from charrnn.text.corpus import split_bounds
+from charrnn.text.corpus import Corpus, split_bounds
+from charrnn.text.record import digest_of_sizes
 from charrnn.training.optimizers import OPTIMIZERS
 
 _TYPES = {
@@ -28,7 +30,8 @@ _TYPES = {
     "smoothed_loss": float, "rate_factor": float, "failures": int, "rollback_step": int, "history": list, "source": dict,
     "environment": dict,
 }
-_SOURCE_TYPES = {"names": list, "fingerprint": str, "characters": int, "windows": int}
+_SOURCE_TYPES = {"names": list, "fingerprint": str, "characters": int, "windows": int, "files": int, "bytes": int,
+                 "sizes": str}
 
 
 class Record(NamedTuple):
@@ -40,12 +43,25 @@ class Record(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The corpus of a run: names as given, fingerprint, number of characters, windows per epoch."""
+    """The corpus of a run: names as given, fingerprint, number of characters, windows per epoch.
+
+    ``files``, ``bytes`` and ``sizes`` are the number of files, their bytes and a digest of their sizes, as they were read;
+    no other files are read when a run is resumed. A text that was not read from files has no files.
+    """
 
     names: tuple[str, ...]
     fingerprint: str
     characters: int
     windows: int
+    files: int
+    bytes: int
+    sizes: str
+
+
+def source_of(corpus: Corpus, windows: int) -> Source:
+    """Return what a run records of its corpus."""
+    return Source(corpus.sources, corpus.fingerprint, len(corpus), windows, len(corpus.sizes), sum(corpus.sizes),
+                  digest_of_sizes(corpus.sizes))
 
 
 def block_names(config: TrainConfig) -> tuple[str, ...]:
@@ -162,4 +178,6 @@ def source_from(metadata: Mapping[str, Any]) -> Source:
     require(all(type(name) is str and "\0" not in name for name in metadata["names"]),
             "the names of the corpus are invalid")
     require(metadata["characters"] >= 1 and metadata["windows"] >= 1, "the size of the corpus is out of range")
+    require(re.fullmatch("[0-9a-f]{64}", metadata["sizes"]) is not None, "the sizes of the files are invalid")
+    require(metadata["files"] > 0 or metadata["bytes"] == 0, "the corpus has bytes but no files")
     return Source(**{**metadata, "names": tuple(metadata["names"])})

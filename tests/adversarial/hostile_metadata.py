@@ -78,7 +78,7 @@ _METADATA: dict[str, tuple[str, ...]] = {
                    "shuffle_seed"),
     "train": ("batch_size", "clip_norm", "epochs", "eval_every", "learning_rate", "minutes", "optimizer", "patience",
               "recover", "schedule", "seed", "seq_len", "stateful", "steps", "threads", "validation", "warmup"),
-    "source": ("characters", "fingerprint", "names", "windows"),
+    "source": ("bytes", "characters", "files", "fingerprint", "names", "sizes", "windows"),
 }
 _SETTINGS = ("model.config", "model.text", "train")
 """The parts in which a missing setting takes its default."""
@@ -168,6 +168,9 @@ _IMPOSSIBLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a loss of text": _set("", "smoothed_loss", "nan"),
     "a loss that is true": _set("", "smoothed_loss", True),
     "no windows": _set("source", "windows", 0),
+    "bytes in no files": _set("source", "bytes", 1),
+    "a negative number of files": _set("source", "files", -1),
+    "sizes that are not a digest": _set("source", "sizes", "../notes.txt"),
     "no characters": _set("source", "characters", 0),
     "more windows than text": _set("source", "windows", 10**6),
     "a step beyond the plan": _set("", "step", 101),

@@ -99,11 +99,12 @@ def test_train_uses_the_built_in_corpus_by_default_and_says_so(empty: Path, cli:
 
 
 def test_a_folder_of_texts_is_one_corpus(empty: Path, cli: Cli, make_text: Callable[..., str]) -> None:
-    for name in ("b.txt", "a/c.txt", "a/ignored.md"):
+    for seed, name in enumerate(("b.txt", "a/c.txt", "a/ignored.md")):
         (empty / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
-        (empty / "texts" / name).write_text(make_text(150), encoding="utf-8")
-    assert "texts: 300 characters" in cli("train", "texts", *SMALL, "--steps", 1).err
-    assert "texts, notes.txt: 900 characters" in cli("train", "texts", "notes.txt", *SMALL, "--steps", 1, "--overwrite").err
+        (empty / "texts" / name).write_text(make_text(150, seed=seed + 2), encoding="utf-8")
+    assert cli("train", "texts", *SMALL, "--steps", 1).err.startswith("texts (2 files): 300 characters")
+    answer = cli("train", "texts", "notes.txt", *SMALL, "--steps", 1, "--overwrite")
+    assert answer.err.startswith("texts, notes.txt (3 files): 900 characters")
 
 
 def test_a_short_text_shrinks_the_batch_and_says_so(empty: Path, cli: Cli) -> None:

@@ -97,15 +97,27 @@ def test_rejects_a_damaged_checkpoint(here: Path, cli: Cli, command: str) -> Non
     assert files(here) == before
 
 
-@pytest.mark.parametrize("names", [("-",), (), ("big.txt",) * 4, (".",)])
-def test_a_checkpoint_cannot_make_a_command_read_another_text(here: Path, cli: Cli, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("names", "fault"), [
+    (("-",), "in no file"), ((), "in no file"), (("big.txt",) * 4, "has more files"), ((".",), "has more files"),
+    (("big.txt",), "has changed since the run was started"), (("folder",), "bytes, but the text of this run had"),
+    (("secret.txt",), "has changed since the run was started"), (("/proc/self/environ",), "has 0 bytes"),
+    (("python-reference",), "has changed since the run was started")], ids=str)
+def test_a_checkpoint_cannot_make_a_command_read_another_text(
+        here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], fault: str) -> None:
+    """It may name any file or folder; text of another fingerprint is neither kept nor shown."""
+    monkeypatch.setenv("CHARRNN_CACHE", str(here / "cache"))
+    monkeypatch.setattr("charrnn.text.tokens.SMALL", 64)
     with open("big.txt", "wb") as file:
         file.truncate(2**30)
     run = Run.load(RUN / "last.h5")
+    Path("secret.txt").write_text("s" * run.source.bytes)
+    Path("folder").mkdir()
+    Path("folder", "secret.txt").write_text("secret")
     run.source = run.source._replace(names=names)
     run.save("other.h5")
-    refused(cli("evaluate", "other.h5"), "TEXT_FILE" if len(names) < 1 or names == ("-",) else "much larger")
-    refused(cli("resume", "other.h5", "--name", "new"))
+    refused(cli("evaluate", "other.h5"), fault, "TEXT_FILE")
+    refused(cli("resume", "other.h5", "--name", "new"), fault, "--corpus")
+    assert not list(here.glob("cache/*"))
 
 
 def test_control_characters_in_a_checkpoint_are_escaped(here: Path, cli: Cli) -> None:

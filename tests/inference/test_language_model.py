@@ -161,7 +161,7 @@ def test_an_evaluation_predicts_all_characters_except_the_first(model: LanguageM
 
 def test_an_evaluation_uses_the_vocabulary_and_the_text_settings_of_the_model(tmp_path: Path) -> None:
     assert MODEL.evaluate("fed").nats == pytest.approx(MODEL.evaluate(MODEL.vocabulary.encode("fed")).nats)
-    with pytest.raises(VocabularyError, match=r"'x' .* at character 2 "):
+    with pytest.raises(VocabularyError, match=r"'x' .* at position 2 "):
         MODEL.evaluate("abx")
     model = make_model(lowercase=True)
     assert model.evaluate("Fade") == model.evaluate("fade")

@@ -253,7 +253,7 @@ def test_the_command_prints_a_line_as_evaluate_does(cli: Callable, notes: str, o
     answer = cli("baseline", "notes.txt", "--validation", 0.2, *options)
     assert (answer.code, answer.out) == (0, Evaluation(expected(notes, order, 0.8, 1), 0).line("validation") + "\n")
     assert re.fullmatch("validation " + FIGURES, answer.out)
-    assert answer.err == "notes.txt: 3,000 characters, 34 different\n"
+    assert answer.err == "notes.txt: 3,000 characters, 34 distinct\n"
     assert cli("baseline", "notes.txt", "--validation", 0.2, *options, "--quiet") == (0, answer.out, "")
 
 

@@ -397,10 +397,10 @@ def test_rejects_an_integer_too_large_for_a_float_by_name(name, value):
 
 
 @pytest.mark.parametrize(("prime", "place"), [("x", 0), ("abx", 2), ("ab\n", 2), ("abc\udcff", 3)])
-def test_rejects_a_prime_with_an_unknown_character(prime, place):
-    with pytest.raises(VocabularyError, match=f"at character {place} "):
+def test_a_prime_with_an_unknown_character_is_refused(prime, place):
+    with pytest.raises(VocabularyError, match=f"at position {place} "):
         generate(FIXED, LETTERS, 1, prime=prime, length=3)
-    with pytest.raises(VocabularyError, match=f"at character {place} "):
+    with pytest.raises(VocabularyError, match=f"at position {place} "):
         next(sample(FIXED, LETTERS, prime=prime, length=3))
 
 

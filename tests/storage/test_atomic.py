@@ -33,7 +33,7 @@ def test_a_file_contains_the_pieces(path: Path) -> None:
     assert path.read_bytes() == b""
 
 
-def test_a_symbolic_link_stays_one(path: Path, tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_a_link(path: Path, tmp_path: Path) -> None:
     link = tmp_path / "links" / "latest.h5"
     link.parent.mkdir()
     link.symlink_to(path)
@@ -134,7 +134,7 @@ def process() -> Iterator[subprocess.Popen]:
         yield process
 
 
-def test_what_a_living_process_writes_is_kept_until_it_is_dead(path: Path, process: subprocess.Popen) -> None:
+def test_the_temporary_file_of_a_living_process_is_kept(path: Path, process: subprocess.Popen) -> None:
     leftover = path.with_name(f".{path.name}.{HOST}-{process.pid}-0123abcd.tmp")
     leftover.touch()
     os.utime(leftover, (0, 0))
@@ -146,8 +146,8 @@ def test_what_a_living_process_writes_is_kept_until_it_is_dead(path: Path, proce
 
 
 @pytest.mark.parametrize(("age", "is_kept"), [(0, True), (23.9, True), (24.1, False), (-1000, True)])
-def test_what_another_host_writes_is_kept_for_a_day(path: Path, age: float, is_kept: bool) -> None:
-    """Its process id means nothing here: neither a living process nor this one."""
+def test_the_temporary_file_of_another_host_is_kept_for_a_day(path: Path, age: float, is_kept: bool) -> None:
+    """Its process id says nothing about the processes of this host."""
     for process in (999_999_999, os.getpid()):
         leftover = path.with_name(f".{path.name}.{OTHER}-{process}-0123abcd.tmp")
         leftover.touch()
@@ -166,7 +166,7 @@ def test_two_writes_in_one_process_leave_each_other_alone(path: Path) -> None:
     assert path.read_bytes() == b"outer"
 
 
-def test_what_an_earlier_process_with_this_id_left_is_removed(path: Path) -> None:
+def test_a_leftover_of_an_earlier_process_with_this_id_is_removed(path: Path) -> None:
     leftover = path.with_name(f".{path.name}.{atomic.owner()}-0123abcd.tmp")
     leftover.touch()
     replace_file(path, [b"new"])
@@ -191,7 +191,7 @@ def test_a_name_that_looks_like_a_pattern_matches_only_itself(tmp_path: Path) ->
     assert [(tmp_path / name).exists() for name in names] == [True, False]
 
 
-def test_the_host_is_that_of_all_processes_on_it_and_of_no_other(python: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_host_identifier_is_shared_by_its_processes_only(python: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     owners = python("-c", "import os; from charrnn.storage import atomic; print(atomic.owner(), os.getpid())").out.split()
     assert owners == [f"{HOST}-{owners[1]}", owners[1]]
     found = set()

@@ -41,7 +41,7 @@ def read(path: Path, manifest: checkpoint.Manifest = MANIFEST, **options: Any
 
 
 def refusal(path: Path, data: bytes | None = None, manifest: checkpoint.Manifest = MANIFEST, **options: Any) -> str:
-    """Return the line with which a file is refused."""
+    """Return the error message for a file."""
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(CheckpointError) as error:
@@ -71,7 +71,7 @@ def to_values(arrays: dict[str, np.ndarray]) -> dict[str, tuple[str, tuple[int, 
 
 # Saving and loading
 
-def test_what_is_written_is_read_back(path: Path) -> None:
+def test_saved_arrays_and_metadata_are_loaded_again(path: Path) -> None:
     arrays, metadata = read(path)
     assert metadata == METADATA
     assert to_values(arrays) == to_values(ARRAYS)
@@ -215,7 +215,7 @@ def test_nothing_can_be_cut_off(path: Path) -> None:
 
 @hypothesis_settings(max_examples=100)
 @given(data=st.data())
-def test_nothing_can_be_added_taken_out_or_swapped(scratch: Path, data: st.DataObject) -> None:
+def test_nothing_can_be_added_removed_or_swapped(scratch: Path, data: st.DataObject) -> None:
     first, last = sorted(data.draw(st.lists(st.integers(0, len(DATA)), min_size=2, max_size=2, unique=True)))
     start, middle, end = DATA[:first], DATA[first:last], DATA[last:]
     damaged = data.draw(st.sampled_from([start + data.draw(st.binary(min_size=1, max_size=99)) + middle + end, start + end,
@@ -227,7 +227,7 @@ def test_nothing_can_be_added_taken_out_or_swapped(scratch: Path, data: st.DataO
         refusal(scratch)
 
 
-def test_the_digest_is_compared_unless_it_need_not_be(path: Path) -> None:
+def test_the_digest_is_compared_unless_verification_is_off(path: Path) -> None:
     place = DATA.index(ARRAYS["parameters/w"].tobytes())
     damaged = DATA[:place] + b"x" + DATA[place + 1:]
     assert refusal(path, damaged).endswith("SHA-256 mismatch: the file is damaged")

@@ -37,7 +37,7 @@ def text_of(index: dict[str, list[Any]]) -> bytes:
 
 @hypothesis_settings(max_examples=50)
 @given(manifest=MANIFESTS, rng=st.randoms(use_true_random=False))
-def test_h5py_finds_what_the_index_says(manifest: Manifest, rng: Random) -> None:
+def test_h5py_finds_the_arrays_where_the_index_says(manifest: Manifest, rng: Random) -> None:
     layout = lay_out(manifest, text_of)
     index = eval(layout.text)
     assert index.keys() == manifest.keys()

@@ -13,7 +13,7 @@ TYPES = {"name": str, "count": int, "loss": float}
 VALID = {"name": "x", "count": 0, "loss": 1.0}
 
 
-def test_values_of_the_right_types_are_taken() -> None:
+def test_values_of_the_right_types_are_accepted() -> None:
     require_types(VALID, TYPES, "the metadata")
     require_types({**VALID, "count": 2**63 - 1}, TYPES, "the metadata")
     require_types({}, {}, "the metadata")

@@ -19,7 +19,7 @@ SOURCE = BUILTIN_TEXTS["python-source"]
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands in for the standard library."""
+    """A folder that replaces the standard library."""
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
     return tmp_path
 
@@ -31,7 +31,7 @@ def put(folder: Path, **files: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", BUILTIN_TEXTS)
-def test_a_built_in_text_is_about_as_large_as_is_said_and_the_same_each_time(name: str) -> None:
+def test_a_builtin_text_has_about_the_listed_size_and_is_the_same_each_time(name: str) -> None:
     text = BUILTIN_TEXTS[name].read()
     assert 0.5 < len(text.encode()) / BUILTIN_TEXTS[name].size < 2
     assert BUILTIN_TEXTS[name].read() == text
@@ -40,12 +40,12 @@ def test_a_built_in_text_is_about_as_large_as_is_said_and_the_same_each_time(nam
 def test_the_source_is_that_of_the_running_interpreter() -> None:
     text = SOURCE.read()
     assert Path(json.__file__).read_text(encoding="utf-8") in text
-    assert "class TestCase" in text  # unittest is of the library, and its own tests are not
+    assert "class TestCase" in text  # unittest is part of the library, and its own tests are not
     assert "def test_support" not in text
     assert Path(pytest.__file__).read_text(encoding="utf-8") not in text
 
 
-def test_the_source_is_in_the_order_of_paths_without_tests_and_without_what_was_installed(library: Path) -> None:
+def test_the_source_is_sorted_by_path_without_tests_and_installed_packages(library: Path) -> None:
     put(library, b=b"b\n", a=b"# caf\xc3\xa9\n", empty=b"", latin=b"# caf\xe9\n")
     put(library / "a", z=b"a/z\n")
     put(library / "test_of_something", y=b"y\n")
@@ -55,15 +55,15 @@ def test_the_source_is_in_the_order_of_paths_without_tests_and_without_what_was_
     assert SOURCE.read() == "# café\n\na/z\n\nb\n\ny\n"
 
 
-def test_a_python_without_its_texts_says_so_in_a_line(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_builtin_text_is_an_error_of_one_line(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CorpusError, match="python-source: no source of the standard library in"):
         SOURCE.read()
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(CorpusError, match="python-reference: this Python does not carry"):
+    with pytest.raises(CorpusError, match="python-reference: this Python comes without its reference"):
         Corpus.read("python-reference")
 
 
-def test_the_source_is_a_corpus_by_its_name_alone(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_source_is_a_corpus_only_if_it_is_the_only_name(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(library, a=b"import this\n")
     monkeypatch.chdir(library)
     corpus = Corpus.read("python-source")
@@ -74,7 +74,7 @@ def test_the_source_is_a_corpus_by_its_name_alone(library: Path, monkeypatch: py
     assert len(Corpus.read("python-source")) == 4
 
 
-def test_a_run_on_the_source_says_so_and_goes_on_with_it(library: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_on_the_source_says_so_and_can_be_resumed(library: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(library, a=b"import this\n" * 100)
     monkeypatch.chdir(library)
     small = ("--hidden-size", 8, "--batch-size", 2, "--seq-len", 8, "--threads", 1)

@@ -18,6 +18,8 @@ from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.corpus import DEFAULT_CORPUS, Corpus
 from charrnn.text.decoding import decode, decode_blocks
 from charrnn.text.files import display_name, read_blocks
+from charrnn.text.record import TextRecord, digest_of_sizes
+from charrnn.text.tokens import Tokens
 
 PROPERTY = settings(max_examples=60)
 BOM = b"\xef\xbb\xbf"
@@ -32,13 +34,20 @@ def text_of(corpus):
 
 
 def write(folder, **files):
-    """Files of bytes in ``folder``, named by the keywords with .txt; their paths."""
+    """Write files of bytes in ``folder``, named by the keywords with .txt; return their paths."""
     paths = []
     for name, data in files.items():
         path = folder / f"{name}.txt"
         path.write_bytes(data)
         paths.append(path)
     return paths
+
+
+def record_of(source, characters, fingerprint="0" * 64):
+    """Return the record of a text of ``characters`` in the files that exist."""
+    files = sorted(source.iterdir()) if source.is_dir() else [source]
+    sizes = [file.stat().st_size for file in files]
+    return TextRecord(fingerprint, characters, len(sizes), sum(sizes), digest_of_sizes(sizes))
 
 
 def error_of(call, *arguments):
@@ -65,12 +74,12 @@ def test_a_file_is_read_as_it_is(tmp_path, text):
     assert read_text(path) == text
 
 
-def test_a_byte_order_mark_is_left_out_at_the_start_of_each_file(tmp_path):
+def test_the_byte_order_mark_of_each_file_is_left_out(tmp_path):
     paths = write(tmp_path, one=BOM + b"one ", two=BOM + b"two" + BOM)
     assert text_of(Corpus.read(*paths)) == "one two\ufeff"
 
 
-def test_several_files_follow_each_other_in_the_order_given(tmp_path):
+def test_several_files_are_read_in_the_given_order(tmp_path):
     a, b = write(tmp_path, a=b"first", b=b"second")
     assert text_of(Corpus.read(b, a, str(b))) == "secondfirstsecond"
     assert Corpus.read(b, a).sources == (str(b), str(a))
@@ -90,7 +99,7 @@ def test_a_folder_is_read_recursively_and_sorted_by_path(tmp_path):
     assert Corpus.read(str(tmp_path)).sources == (str(tmp_path),)
 
 
-def test_a_folder_and_a_file_go_together(tmp_path):
+def test_a_folder_and_a_file_can_be_combined(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     write(folder, a=b"a", b=b"b")
@@ -116,7 +125,7 @@ def test_a_folder_without_texts_is_refused(tmp_path):
     (b"ab\xed\xa0\x80", "2", "0xed"),
     (b"ab\xc0\x80", "2", "0xc0"),
     (b"ab\xf4\x90\x80\x80", "2", "0xf4")])
-def test_what_is_not_utf8_is_refused_with_its_first_byte(tmp_path, data, offset, byte):
+def test_invalid_utf8_is_refused_with_its_first_invalid_byte(tmp_path, data, offset, byte):
     (path,) = write(tmp_path, notes=data)
     assert error_of(Corpus.read, path).startswith(f"{path}: not UTF-8 at byte {offset} ({byte})")
     assert error_of(decode, data, "standard input").startswith(f"standard input: not UTF-8 at byte {offset} ({byte})")
@@ -124,9 +133,9 @@ def test_what_is_not_utf8_is_refused_with_its_first_byte(tmp_path, data, offset,
 
 @PROPERTY
 @given(st.text(max_size=40), st.binary(max_size=3))
-def test_the_offset_is_that_of_the_first_byte_that_is_no_utf8(before, after):
+def test_the_offset_is_that_of_the_first_invalid_byte(before, after):
     start = before.encode()
-    assume(start or not after.startswith(b"\xfe"))  # which would be the mark of UTF-16
+    assume(start or not after.startswith(b"\xfe"))  # it would be the byte order mark of UTF-16
     assert f"at byte {len(start):,} (0xff)" in error_of(decode, start + b"\xff" + after, "x")
 
 
@@ -138,11 +147,11 @@ def test_an_empty_file_is_refused(tmp_path, data):
     assert "empty" in message
 
 
-def test_an_empty_file_beside_others_does_no_harm(tmp_path):
+def test_an_empty_file_among_others_does_no_harm(tmp_path):
     assert text_of(Corpus.read(*write(tmp_path, a=b"", b=b"text", c=BOM))) == "text"
 
 
-def test_no_text_is_refused():
+def test_reading_without_a_name_is_refused():
     assert "empty" in error_of(Corpus.from_text, "")
 
 
@@ -158,7 +167,7 @@ def test_a_path_through_a_file_is_refused(tmp_path):
     assert error_of(Corpus.read, path / "below").startswith(f"{path / 'below'}: ")
 
 
-def test_a_path_that_no_file_can_have_is_refused():
+def test_an_impossible_path_is_refused():
     assert "notes" in error_of(Corpus.read, "notes\x00.txt")
 
 
@@ -167,7 +176,7 @@ def test_a_text_with_surrogates_is_refused():
         Corpus.from_text("text with \udcff")
 
 
-def test_the_built_in_corpus_needs_no_file_and_no_network(monkeypatch, tmp_path):
+def test_the_builtin_corpus_needs_no_file_and_no_network(monkeypatch, tmp_path):
     def refuse(*_, **__):
         raise AssertionError("a socket was opened")
 
@@ -181,7 +190,7 @@ def test_the_built_in_corpus_needs_no_file_and_no_network(monkeypatch, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_built_in_corpus_is_the_reference_topic_by_topic():
+def test_the_builtin_corpus_contains_the_topics_of_the_reference():
     from pydoc_data.topics import topics
 
     text = text_of(Corpus.read(DEFAULT_CORPUS))
@@ -190,37 +199,38 @@ def test_the_built_in_corpus_is_the_reference_topic_by_topic():
     assert Corpus.read(DEFAULT_CORPUS).fingerprint == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_the_built_in_corpus_has_its_topics_in_the_order_of_their_names(monkeypatch):
+def test_the_topics_of_the_builtin_corpus_are_sorted_by_name(monkeypatch):
     monkeypatch.setattr("pydoc_data.topics.topics", {"while": "third", "assert": "first", "for": "second"})
     assert text_of(Corpus.read(DEFAULT_CORPUS)) == "first\n\nsecond\n\nthird"
 
 
-def test_open_takes_the_built_in_corpus_for_its_name(monkeypatch, tmp_path):
+def test_the_builtin_corpus_is_found_by_its_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert Corpus.read(DEFAULT_CORPUS).sources == (DEFAULT_CORPUS,)
     assert Corpus.read(*Corpus.read(DEFAULT_CORPUS).sources).fingerprint == Corpus.read(DEFAULT_CORPUS).fingerprint
 
 
-def test_what_is_much_larger_than_it_should_be_is_refused_unread(tmp_path, monkeypatch):
+def test_a_text_that_is_much_larger_than_recorded_is_refused_unread(tmp_path, monkeypatch):
+    """The record of a hostile checkpoint may have the sizes of any file."""
     with open(tmp_path / "huge.txt", "wb") as file:
         file.truncate(2**40)
-    monkeypatch.setattr("charrnn.text.corpus.read_blocks", None)  # to read it would fail
+    monkeypatch.setattr("charrnn.text.reader.read_blocks", None)  # reading would fail
     for source in (tmp_path, tmp_path / "huge.txt"):
-        with pytest.raises(CorpusError, match="much larger than the 1,000 characters"):
-            Corpus.read(str(source), expected=1000)
+        with pytest.raises(CorpusError, match="much larger than the text of this run"):
+            Corpus.read(str(source), record=record_of(source, 1000))
 
 
-def test_an_empty_name_names_nothing():
-    assert "names no text" in error_of(Corpus.read, "")
+def test_an_empty_name_is_refused():
+    assert "an empty name is not the name of a text" in error_of(Corpus.read, "")
 
 
-def test_open_takes_a_file_of_that_name_where_there_is_one(monkeypatch, tmp_path):
+def test_a_file_with_the_name_of_a_builtin_corpus_is_read_instead(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / DEFAULT_CORPUS).write_bytes(b"mine")
     assert text_of(Corpus.read(DEFAULT_CORPUS)) == "mine"
 
 
-def test_open_reads_the_files_it_is_given(tmp_path):
+def test_the_given_files_are_read(tmp_path):
     a, b = write(tmp_path, a=b"a", b=b"b")
     assert text_of(Corpus.read(str(a), str(b))) == "ab"
 
@@ -237,18 +247,18 @@ def test_the_fingerprint_does_not_depend_on_how_the_text_is_stored(tmp_path):
 
 
 @pytest.mark.parametrize(("source", "name"), [("a/novel.txt", "novel"), ("notes", "notes"), ("x.tar.gz", "x.tar")])
-def test_its_name_is_the_stem_of_the_first_source(source, name):
+def test_the_name_is_the_stem_of_the_first_source(source, name):
     assert Corpus.from_text("text", [source, "other.txt"]).name == name
     assert Corpus.from_text("text").name == "text"
 
 
-@pytest.mark.parametrize(("length", "shares", "sizes"), [
+@pytest.mark.parametrize(("length", "fractions", "sizes"), [
     (1000, (), (900, 100, 0)), (1000, (0.1, 0.0), (900, 100, 0)), (1000, (0.1, 0.05), (850, 100, 50)),
     (1000, (0.0, 0.0), (1000, 0, 0)), (1000, (0.0, 0.25), (750, 0, 250)), (1000, (0.5, 0.25), (250, 500, 250)),
     (20, (0.1, 0.1), (16, 2, 2))])
-def test_the_parts_have_their_shares(length, shares, sizes):
+def test_the_parts_have_the_sizes_of_their_fractions(length, fractions, sizes):
     corpus = Corpus.from_text("ab" * (length // 2))
-    assert tuple(map(len, corpus.split(*shares).parts)) == sizes
+    assert tuple(map(len, corpus.split(*fractions).parts)) == sizes
 
 
 @PROPERTY
@@ -259,8 +269,8 @@ def test_the_parts_follow_each_other_and_cover_the_text(length, validation, test
     try:
         parts = corpus.split(validation, test)
     except ConfigError as error:
-        share = {"validation": validation, "test": test}[error.field]
-        assert 0 < share * length < 3
+        fraction = {"validation": validation, "test": test}[error.field]
+        assert 0 < fraction * length < 3
         return
     assert np.array_equal(np.concatenate([part.ids for part in parts.parts]), corpus.ids)
     assert all(np.shares_memory(part.ids, corpus.ids) for part in parts.parts if len(part))
@@ -270,26 +280,26 @@ def test_the_parts_follow_each_other_and_cover_the_text(length, validation, test
     assert len(parts.test) > 0 or not test
 
 
-@pytest.mark.parametrize(("length", "shares", "field"), [
+@pytest.mark.parametrize(("length", "fractions", "field"), [
     (10, (0.1, 0.0), "validation"), (15, (0.1, 0.05), "test"), (10, (0.0, 0.1), "test"), (10, (0.5, 0.1), "test"),
     (1, (0.1, 0.0), "validation"), (1000, (0.0001, 0.0), "validation")])
-def test_a_part_with_nothing_to_predict_is_refused(length, shares, field):
+def test_a_part_with_nothing_to_predict_is_refused(length, fractions, field):
     with pytest.raises(ConfigError) as caught:
-        Corpus.from_text("x" * length).split(*shares)
+        Corpus.from_text("x" * length).split(*fractions)
     assert caught.value.field == field
     assert f"{length:,} characters" in str(caught.value)
 
 
-@pytest.mark.parametrize(("shares", "field"), [
+@pytest.mark.parametrize(("fractions", "field"), [
     ((1.0, 0.0), "validation"), ((1.5, 0.0), "validation"), ((-0.5, 0.0), "validation"), ((math.nan, 0.0), "validation"),
     ((0.1, 1.5), "test"), ((0.1, -0.5), "test"), ((0.1, math.nan), "test"), ((0.6, 0.6), "test"), ((0.5, 0.5), "test")])
-def test_shares_out_of_range_are_refused_by_name(shares, field):
+def test_fractions_out_of_range_are_refused_by_name(fractions, field):
     with pytest.raises(ConfigError) as caught:
-        Corpus.from_text("ab" * 50).split(*shares)
+        Corpus.from_text("ab" * 50).split(*fractions)
     assert caught.value.field == field
 
 
-# Encodings and what is no text
+# Encodings and invalid texts
 
 @pytest.mark.parametrize(("encoding", "text"), [("latin-1", "café"), ("utf-16", "a héron"), ("utf-16-le", "a héron"),
                                                 ("cp1251", "слово"), ("shift-jis", "日本語")])
@@ -302,7 +312,7 @@ def test_a_text_in_another_encoding_is_read(tmp_path, encoding, text):
 
 
 @pytest.mark.parametrize(("errors", "text"), [("replace", "a\ufffdb\ufffd"), ("ignore", "ab")])
-def test_faulty_bytes_can_be_replaced_or_left_out(tmp_path, errors, text):
+def test_invalid_bytes_can_be_replaced_or_left_out(tmp_path, errors, text):
     (path,) = write(tmp_path, notes=b"a\xffb\xfe")
     corpus = Corpus.read(path, errors=errors)
     assert corpus.vocabulary.decode(corpus.ids) == text
@@ -311,17 +321,17 @@ def test_faulty_bytes_can_be_replaced_or_left_out(tmp_path, errors, text):
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_wide_encodings_are_recognised_and_named(tmp_path, encoding):
     (path,) = write(tmp_path, notes=("A line of plain text.\n" * 20).encode(encoding))
-    assert error_of(Corpus.read, path) == f"{path}: is {encoding.upper()}, not UTF-8; try --encoding {encoding}"
+    assert error_of(Corpus.read, path) == f"{path}: is {encoding.upper()}, not UTF-8; set encoding='{encoding}'"
 
 
-def test_nul_is_a_character_like_others(tmp_path):
+def test_nul_is_an_ordinary_character(tmp_path):
     (path,) = write(tmp_path, notes=b"ab\0cd\0\r\n\r" * 50)
     assert Corpus.read(path).vocabulary.characters == ("\0", "\n", "\r", "a", "b", "c", "d")
 
 
 @pytest.mark.parametrize(("encoding", "errors"), [("no-such", "strict"), ("utf-8", "surrogateescape"), ("rot13", "strict"),
                                                   ("zlib", "strict"), ("utf-8\0", "strict")])
-def test_an_encoding_or_a_rule_that_is_none_is_refused_by_name(tmp_path, encoding, errors):
+def test_an_invalid_encoding_or_error_handler_is_refused_by_name(tmp_path, encoding, errors):
     (path,) = write(tmp_path, notes=b"abc")
     with pytest.raises(ConfigError) as caught:
         Corpus.read(path, encoding=encoding, errors=errors)
@@ -329,23 +339,23 @@ def test_an_encoding_or_a_rule_that_is_none_is_refused_by_name(tmp_path, encodin
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
-def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
+def test_a_file_that_is_not_regular_is_refused_and_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert "is no regular file" in error_of(Corpus.read, tmp_path / "pipe")
-    assert "is no regular file" in error_of(Corpus.read, os.devnull)
+    assert "not a regular file" in error_of(Corpus.read, tmp_path / "pipe")
+    assert "not a regular file" in error_of(Corpus.read, os.devnull)
 
 
-# Readings
+# Kinds of texts
 
 @pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape"])
-def test_half_a_character_in_a_file_is_refused(tmp_path, encoding):
+def test_a_surrogate_in_a_file_is_refused(tmp_path, encoding):
     (path,) = write(tmp_path, notes={"utf-7": b"+2AA-x", "unicode_escape": b"\\ud800"}[encoding])
-    with pytest.raises(CorpusError, match="a vocabulary holds no surrogates"):
+    with pytest.raises(CorpusError, match="contains surrogates"):
         Corpus.read(path, encoding=encoding)
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_an_empty_text_is_called_so_whether_or_not_it_is_kept(tmp_path, monkeypatch, keep):
+def test_an_empty_text_is_refused_whether_or_not_it_is_kept(tmp_path, monkeypatch, keep):
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
     (path,) = write(tmp_path, nothing=b"")
     with pytest.raises(CorpusError, match=r"nothing.txt: is empty \(0 characters\)"):
@@ -355,7 +365,7 @@ def test_an_empty_text_is_called_so_whether_or_not_it_is_kept(tmp_path, monkeypa
 @pytest.mark.parametrize("config", [
     TextConfig(), TextConfig(level="byte"), TextConfig(lines=True), TextConfig(normalize="NFC", lowercase=True),
     TextConfig(min_count=2), TextConfig(level="byte", lines=True)], ids=str)
-def test_a_text_and_a_file_of_it_are_the_same(tmp_path, config):
+def test_a_string_and_a_file_give_the_same_corpus(tmp_path, config):
     text = "Cafe\u0301 one\r\ntwo two\r\n\r\nA \U0001f600"
     (path,) = write(tmp_path, notes=text.encode())
     one, two = Corpus.from_text(text, [str(path)], config), Corpus.read(str(path), text_config=config)
@@ -375,7 +385,7 @@ def test_bytes_are_read_as_they_are(tmp_path):
     assert corpus.fingerprint != Corpus.from_text(data.decode("latin-1")).fingerprint
 
 
-def test_packed_files_in_a_folder_are_read(tmp_path):
+def test_compressed_files_in_a_folder_are_read(tmp_path):
     for name, data in (("a.txt.gz", gzip.compress(b"1")), ("b.txt", b"2"), ("c.txt.xz", lzma.compress(b"3")),
                        ("d.py.bz2", bz2.compress(b"4"))):
         (tmp_path / name).write_bytes(data)
@@ -384,11 +394,11 @@ def test_packed_files_in_a_folder_are_read(tmp_path):
     assert text_of(Corpus.read(tmp_path, glob="*")) == "1234"
 
 
-def test_its_name_is_text_for_standard_input():
+def test_the_name_of_standard_input_is_text():
     assert Corpus.from_text("text", ["-"]).name == Corpus.from_text("text", ["-", "a.txt"]).name == "text"
 
 
-def test_reading_from_standard_input(monkeypatch):
+def test_standard_input_is_read(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped")))
     assert text_of(Corpus.read("-")) == "piped"
 
@@ -407,30 +417,35 @@ def test_all_bytes_are_counted_while_they_are_read(tmp_path, monkeypatch, packed
     assert len(calls) > 5
 
 
-def test_what_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
-    """A small archive may hold a large text."""
-    monkeypatch.setattr("charrnn.text.corpus.SMALL", 1000)
+def test_a_text_that_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
+    """A small compressed file may contain a large text."""
+    monkeypatch.setattr("charrnn.text.reader.SMALL", 1000)
     monkeypatch.setattr("charrnn.text.files._BLOCK", 100)
-    (tmp_path / "bomb.txt.gz").write_bytes(gzip.compress(b"a" * 10**5))
-    monkeypatch.setattr("charrnn.text.tokens.Tokens.ids", None)
-    with pytest.raises(CorpusError, match="is much larger than the 10 characters that were trained on"):
-        Corpus.read(str(tmp_path / "bomb.txt.gz"), expected=10)
-    with pytest.raises(CorpusError, match="is much larger than the 100 characters"):
-        Corpus.read(str(tmp_path / "bomb.txt.gz"), expected=100)
+    path, read = tmp_path / "bomb.txt.gz", []
+    path.write_bytes(gzip.compress(b"a" * 10**5))
+    add = Tokens.add
+    monkeypatch.setattr(Tokens, "add", lambda tokens, text: read.append(text) or add(tokens, text))
+    for characters in (10, 100):
+        read.clear()
+        with pytest.raises(CorpusError, match="much larger than the text of this run"):
+            Corpus.read(str(path), record=record_of(path, characters))
+        assert sum(map(len, read)) <= max(1000, 16 * characters) + 100
 
 
 @pytest.mark.parametrize(("size", "characters", "is_read"), [(1000, 10, True), (1001, 10, False), (1600, 100, True),
                                                              (1601, 100, False)])
-def test_a_text_may_be_sixteen_times_as_large(tmp_path, monkeypatch, size, characters, is_read):
-    monkeypatch.setattr("charrnn.text.corpus.SMALL", 1000)
+def test_a_text_may_be_sixteen_times_as_large_as_recorded(tmp_path, monkeypatch, size, characters, is_read):
+    """The fingerprint alone decides then: a text of lines has fewer characters than its file."""
+    monkeypatch.setattr("charrnn.text.reader.SMALL", 1000)
     (path,) = write(tmp_path, notes=b"a" * size)
-    with contextlib.nullcontext() if is_read else pytest.raises(CorpusError):
-        assert len(Corpus.read(str(path), expected=characters)) == size
+    record = record_of(path, characters, Corpus.read(path).fingerprint)
+    with contextlib.nullcontext() if is_read else pytest.raises(CorpusError, match="much larger"):
+        assert len(Corpus.read(str(path), record=record)) == size
 
 
 # Lines and files
 
-def test_starts_are_shared_out_with_the_parts(tmp_path):
+def test_each_part_has_its_starts(tmp_path):
     corpus = Corpus.from_text("".join(f"{number:03}\n" for number in range(100)), text_config=TextConfig(lines=True))
     assert corpus.starts.tolist() == [4 * number for number in range(100)]
     split = corpus.split(0.2, 0.1)
@@ -442,14 +457,14 @@ def test_starts_are_shared_out_with_the_parts(tmp_path):
     assert split.validation.starts[0] == -len(split.train) % 4
 
 
-def test_a_start_where_a_part_begins_is_in_it_alone():
+def test_a_start_at_the_beginning_of_a_part_is_only_in_that_part():
     corpus = Corpus.from_text("x" * 100)
     corpus.starts = np.array([0, 79, 80, 90, 99])
     assert [part.starts.tolist() for part in corpus.split(0.1, 0.1).parts] == [[0, 79], [0], [0, 9]]
     assert [part.starts.tolist() for part in corpus.split(0.0, 0.0).parts] == [[0, 79, 80, 90, 99], [], []]
 
 
-def test_files_are_documents_where_that_is_asked_for(tmp_path):
+def test_files_are_documents_if_requested(tmp_path):
     paths = write(tmp_path, a=b"one", b=b"", c=b"three", d=b"")
     assert Corpus.read(*paths, reset_at_files=True).starts.tolist() == [0, 3]
     assert Corpus.read(*paths).starts.tolist() == []
@@ -470,7 +485,7 @@ def test_lines_of_the_training_part_are_found(monkeypatch, block, level):
     assert corpus.split(0.25, 0.25).training_lines(wanted) == whole == set(order[:len(whole)])
 
 
-# Shares
+# Default fractions
 
 @pytest.mark.parametrize(("size", "validation"), [(1000, 100), (9_999_960, 999_996), (10**7, 10**6), (2 * 10**7, 10**6)])
 def test_validation_takes_a_tenth_and_at_most_a_million_characters_by_default(size, validation):

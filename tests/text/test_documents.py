@@ -41,7 +41,7 @@ def test_lines_are_the_same_however_the_text_is_cut(lines, places, heap, dtype):
     assert sorted(ids[first + 1:last].tolist() for first, last in pairwise(ends)) == sorted(filter(None, lines))
 
 
-def test_no_heap_is_much_larger_than_it_should_be(monkeypatch):
+def test_no_heap_is_much_larger_than_planned(monkeypatch):
     monkeypatch.setattr("charrnn.text.documents._HEAP", 500)
     text = np.tile(np.array([1, 2, 3, 4, END], np.uint8), 2000)
     lines, read = shuffled([text], len(text)), []

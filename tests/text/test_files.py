@@ -23,18 +23,20 @@ from hypothesis import strategies as st
 
 from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
+from charrnn.inference.locate import BEST, LAST
 from charrnn.text import decoding, files
 from charrnn.text.decoding import decode, decode_blocks, normalize, normalize_blocks
-from charrnn.text.files import display_name, find_files, read_blocks
+from charrnn.text.files import FileDigest, display_name, find_files, join_names, read_blocks
+from charrnn.text.record import TextFile
 
 PROPERTY = settings(max_examples=60)
-PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+COMPRESSORS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
-# Letters whose small or composed form hangs on what stands beside them, and what may stand there.
+# Letters whose lower case or composed form depends on their neighbours, and such neighbours.
 TRICKY = ("aA\u0301\u0323\u0327\u212b\u03a3\u0391.\u00a8' \n\r\u1100\u1161\u11a8\uac00\u3131\uff76\uff9e\ufb01\u0130,"
           "\u4e2d\U0001d6ba")
 TRICKY_TEXTS = st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=30)
-SHAPES = st.builds(lambda normalize, lowercase, lines: TextConfig(normalize=normalize, lowercase=lowercase, lines=lines),
+CONFIGS = st.builds(lambda normalize, lowercase, lines: TextConfig(normalize=normalize, lowercase=lowercase, lines=lines),
                    st.sampled_from(["none", "NFC", "NFKC"]), st.booleans(), st.booleans())
 
 
@@ -42,14 +44,14 @@ def read_text(path):
     return "".join(decode_blocks(read_blocks(path), display_name(path), TextConfig()))
 
 
-def cut(data, places):
-    """``data`` in pieces, cut at these places."""
-    bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+def cut(data, cuts):
+    """Return ``data`` in pieces, cut at these indices."""
+    bounds = [0, *sorted(place % (len(data) + 1) for place in cuts), len(data)]
     return [data[first:last] for first, last in pairwise(bounds)]
 
 
 def whole(text: str, config: TextConfig) -> str:
-    """What becomes of a text, by definition."""
+    """Return the normalized text, by definition."""
     if config.lines:
         text = text.replace("\r\n", "\n")
         text += "\n" if text and not text.endswith("\n") else ""
@@ -65,10 +67,10 @@ def error_of(call: Callable, *arguments) -> str:
     return str(caught.value)
 
 
-# Shaping
+# Normal forms
 
 @settings(max_examples=300)
-@given(TRICKY_TEXTS, SHAPES, st.lists(st.integers(0, 40), max_size=30))
+@given(TRICKY_TEXTS, CONFIGS, st.lists(st.integers(0, 40), max_size=30))
 @example("a\u0301", TextConfig(normalize="NFC"), [1])
 @example("\u1100\u1161\u11a8", TextConfig(normalize="NFC"), [1, 2])
 @example("\uac00\u11a8", TextConfig(normalize="NFC"), [1])
@@ -81,19 +83,19 @@ def error_of(call: Callable, *arguments) -> str:
 @example("\r\n", TextConfig(lines=True), [1])
 @example("a b\r", TextConfig(lines=True), [3])
 @example("a\n", TextConfig(lines=True), [1])
-def test_text_in_blocks_is_shaped_as_the_whole(text, config, places):
-    assert "".join(normalize_blocks(cut(text, places), config)) == whole(text, config)
+def test_blocks_are_normalized_as_the_whole_text(text, config, cuts):
+    assert "".join(normalize_blocks(cut(text, cuts), config)) == whole(text, config)
 
 
-@given(TRICKY_TEXTS, SHAPES)
+@given(TRICKY_TEXTS, CONFIGS)
 @PROPERTY
 @example("a\r", TextConfig(lines=True))
-def test_a_text_by_itself_is_shaped_as_one_in_a_file_but_for_the_last_lines_end(text, config):
+def test_a_string_is_normalized_as_a_file_without_its_last_newline(text, config):
     ends = text.replace("\r\n", "\n") if config.lines else text
     assert normalize(text, config) == whole(ends, replace(config, lines=False))
 
 
-def test_no_text_is_cut_before_what_composes_with_what_stands_before_it():
+def test_no_text_is_cut_before_a_character_that_composes_with_the_previous_one():
     seconds = set()
     for point in range(sys.maxunicode + 1):
         parts = unicodedata.decomposition(chr(point)).split()
@@ -108,7 +110,7 @@ def test_no_text_is_cut_before_what_composes_with_what_stands_before_it():
 
 
 @pytest.mark.parametrize("form", ["none", "NFC", "NFKC"])
-def test_no_word_is_cut_where_a_sigma_could_be_the_last_letter(form):
+def test_no_word_is_cut_if_a_sigma_could_become_its_last_letter(form):
     config = TextConfig(normalize=form, lowercase=True)
     points = [point for point in range(0x30000) if unicodedata.category(chr(point)) not in ("Cn", "Co", "Cs", "Lo")]
     for character in map(chr, points):
@@ -118,7 +120,7 @@ def test_no_word_is_cut_where_a_sigma_could_be_the_last_letter(form):
             assert whole("A", config) + whole(character + "\u03a3 ", config) == whole(f"A{character}\u03a3 ", config)
 
 
-def test_where_a_long_text_can_be_cut_nowhere_it_is_cut_all_the_same(monkeypatch):
+def test_a_long_text_is_cut_even_if_no_index_is_safe(monkeypatch):
     monkeypatch.setattr(decoding, "_LONGEST_REST", 40)
     marks = ["\u0301" * 30] * 5
     pieces = list(normalize_blocks(marks, TextConfig(normalize="NFC")))
@@ -127,7 +129,7 @@ def test_where_a_long_text_can_be_cut_nowhere_it_is_cut_all_the_same(monkeypatch
 
 
 @pytest.mark.parametrize("lowercase", [False, True])
-def test_long_words_are_given_out_before_the_end(monkeypatch, lowercase):
+def test_long_words_are_yielded_before_the_end(monkeypatch, lowercase):
     monkeypatch.setattr(decoding, "_LONGEST_REST", 40)
     config = TextConfig(normalize="NFC", lowercase=lowercase)
     pieces = [piece for piece in normalize_blocks(["ab" * 15] * 5, config) if piece]
@@ -135,10 +137,10 @@ def test_long_words_are_given_out_before_the_end(monkeypatch, lowercase):
     assert len(pieces) > 2
 
 
-def test_bytes_are_the_characters_that_stand_for_them():
+def test_bytes_become_the_characters_that_represent_them():
     config = TextConfig(level="byte")
     assert normalize("é\n", config) == "\xc3\xa9\n"
-    assert normalize("\udcff", config) == "\xff"  # how Python hands on a byte of the command line that is no UTF-8
+    assert normalize("\udcff", config) == "\xff"  # how Python represents a byte of the command line that is not UTF-8
     assert "".join(decode_blocks([b"\xef\xbb\xbf\xff\r\n"], "x", config)) == "\xef\xbb\xbf\xff\r\n"
 
 
@@ -151,44 +153,45 @@ ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-7", "sh
 @settings(max_examples=200)
 @given(st.sampled_from(ENCODINGS), st.text("aé я日本\U0001f600\n+~\\", max_size=20),
        st.lists(st.integers(0, 99), max_size=20))
-def test_characters_may_be_cut_anywhere(encoding, text, places):
+def test_blocks_may_end_within_a_character(encoding, text, cuts):
     data = text.encode(encoding, "ignore")
     text = data.decode(encoding)
-    assert "".join(decode_blocks(cut(data, places), "x", TextConfig(encoding=encoding))) == text
+    assert "".join(decode_blocks(cut(data, cuts), "x", TextConfig(encoding=encoding))) == text
 
 
 @settings(max_examples=200)
 @given(st.sampled_from(["utf-8", "utf-8-sig", "shift-jis", "gb18030", "euc-jp", "ascii", "utf-16-le", "utf-32-be"]),
        st.text("aé日\U0001f600", max_size=8), st.binary(min_size=1, max_size=4), st.lists(st.integers(0, 40), max_size=9))
-def test_the_place_of_a_fault_does_not_hang_on_the_blocks(encoding, before, fault, places):
+def test_the_offset_of_an_invalid_byte_does_not_depend_on_the_blocks(encoding, before, fault, cuts):
     data = before.encode(encoding, "ignore") + fault
     config = TextConfig(encoding=encoding)
-    assume(not (encoding == "utf-8" and any(decoding._wide_encoding(piece) for piece in [data, *cut(data, places)])))
+    assume(not (encoding == "utf-8" and any(decoding._wide_encoding(piece) for piece in [data, *cut(data, cuts)])))
     try:
         expected = data.decode(encoding)
     except UnicodeDecodeError as error:
         place = error.start + len(data) - len(error.object)
-        message = error_of(lambda: list(decode_blocks(cut(data, places), "a.txt", config)))
-        assert message.startswith(f"a.txt: not {config.encoding.upper()} at byte {place:,} (0x{data[place]:02x}); try ")
+        message = error_of(lambda: list(decode_blocks(cut(data, cuts), "a.txt", config)))
+        assert message.startswith(f"a.txt: not {config.encoding.upper()} at byte {place:,} (0x{data[place]:02x}); ")
         return
-    found = "".join(decode_blocks(cut(data, places), "a.txt", config))
+    found = "".join(decode_blocks(cut(data, cuts), "a.txt", config))
     assert found == expected.removeprefix("\ufeff")
 
 
 @pytest.mark.parametrize(("encoding", "advice"), [("utf-8", "latin-1"), ("ascii", "utf-8"), ("euc-jp", "utf-8")])
-def test_the_advice_names_another_encoding(encoding, advice):
-    assert f"--encoding {advice}," in error_of(decode, b"\xff", "x", TextConfig(encoding=encoding))
+def test_the_hint_names_another_encoding(encoding, advice):
+    assert f"; set encoding='{advice}', or pass errors='replace'" in error_of(
+        decode, b"\xff", "x", TextConfig(encoding=encoding))
 
 
-@pytest.mark.parametrize("places", [[], [1], [1, 2], [3], [4]])
+@pytest.mark.parametrize("cuts", [[], [1], [1, 2], [3], [4]])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32-be"])
-def test_one_mark_is_left_out_wherever_the_first_block_ends(encoding, places):
+def test_one_byte_order_mark_is_left_out_wherever_the_first_block_ends(encoding, cuts):
     data = "\ufeff\ufeffa".encode(encoding)
-    assert "".join(decode_blocks(cut(data, places), "x", TextConfig(encoding=encoding, errors="ignore"))) == "\ufeffa"
+    assert "".join(decode_blocks(cut(data, cuts), "x", TextConfig(encoding=encoding, errors="ignore"))) == "\ufeffa"
 
 
 @pytest.mark.parametrize(("encoding", "data"), [("idna", b"xn--a..b"), ("punycode", b"ab--!!")])
-def test_an_encoding_that_fails_in_its_own_way_is_one_line(encoding, data):
+def test_an_unusual_decoding_error_is_one_line(encoding, data):
     assert f"not {encoding.upper()} (" in error_of(decode, data, "x", TextConfig(encoding=encoding))
 
 
@@ -200,22 +203,22 @@ def test_an_encoding_that_fails_in_its_own_way_is_one_line(encoding, data):
     ("plain".encode("utf-16-be"), "utf-16-be"),
     (("a" * 2000 + "中" * 9000).encode("utf-16-le"), "utf-16-le"), ("of é and ü: latin".encode("utf-16-be"), "utf-16-be")])
 def test_a_wide_encoding_is_recognised_by_its_beginning(data, name):
-    assert error_of(decode, data, "x") == f"x: is {name.upper()}, not UTF-8; try --encoding {name}"
+    assert error_of(decode, data, "x") == f"x: is {name.upper()}, not UTF-8; set encoding='{name}'"
 
 
 @pytest.mark.parametrize("text", ["a\0", "ab\0\0", "\0" * 8, "a\0b\0c", "a\0b\0c\0dddd", "aaaa" + "\0b" * 2])
-def test_a_text_with_nuls_is_no_wide_one(text):
+def test_a_text_with_nuls_is_not_a_wide_encoding(text):
     assert decode(text.encode(), "x") == text
 
 
-def test_a_wide_encoding_is_not_looked_for_where_one_is_named_or_faults_are_replaced():
+def test_wide_encodings_are_recognised_only_with_the_default_settings():
     data = "plain".encode("utf-16-le")
     assert decode(data, "x", TextConfig(encoding="utf-16-le")) == "plain"
     assert decode(data, "x", TextConfig(encoding="latin-1")) == "p\0l\0a\0i\0n\0"
     assert decode(data, "x", TextConfig(errors="replace")) == "p\0l\0a\0i\0n\0"
 
 
-def test_only_the_beginning_of_a_text_is_taken_for_a_wide_encoding():
+def test_wide_encodings_are_recognised_only_at_the_beginning():
     assert "".join(decode_blocks([b"text ", b"a\0b\0c\0d\0"], "x", TextConfig())) == "text a\0b\0c\0d\0"
 
 
@@ -227,7 +230,7 @@ def test_a_folder_gives_its_files_sorted_by_path(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "folder.txt").mkdir()
-    wanted = [".hidden.txt", "B.txt", "a/b/c.txt", "a/z.txt", "a.txt", "b.txt", "c.txt.gz", "h.txt.xz", "i.txt.bz2"]
+    wanted = ["B.txt", "a/b/c.txt", "a/z.txt", "a.txt", "b.txt", "c.txt.gz", "h.txt.xz", "i.txt.bz2"]
     assert [str(path) for path in find_files([tmp_path])] == [str(tmp_path / name) for name in wanted]
     assert find_files([tmp_path], "*.md") == [tmp_path / "a" / "notes.md"]
     assert find_files([tmp_path], "b/*") == [tmp_path / "a" / "b" / "c.txt"]
@@ -237,90 +240,194 @@ def test_a_folder_gives_its_files_sorted_by_path(tmp_path):
     assert "no *.rst in this folder" in error_of(find_files, [tmp_path], "*.rst")
 
 
-def test_a_name_of_a_file_is_taken_whatever_the_glob(tmp_path):
+def test_hidden_files_and_folders_are_left_out_unless_they_are_named(tmp_path):
+    for name in ("a.txt", ".hidden.txt", ".venv/lib/b.txt", "c/.git/d.txt", "c/e.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert find_files([tmp_path]) == [tmp_path / "a.txt", tmp_path / "c" / "e.txt"]
+    assert find_files([tmp_path / ".venv"]) == [tmp_path / ".venv" / "lib" / "b.txt"]
+    assert find_files([tmp_path], ".*") == [tmp_path / ".hidden.txt"]
+    assert find_files([tmp_path / ".hidden.txt"]) == [tmp_path / ".hidden.txt"]
+
+
+@pytest.mark.parametrize("name", ["best.h5", "last.h5"])
+def test_folders_of_runs_are_left_out_unless_they_are_named(tmp_path, name):
+    for path in ("a.txt", f"checkpoints/run/{name}", "checkpoints/run/b.txt", "checkpoints/run/more/c.txt",
+                 "checkpoints/notes.txt"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"x")
+    assert find_files([tmp_path]) == [tmp_path / "a.txt", tmp_path / "checkpoints" / "notes.txt"]
+    for folder in (tmp_path / "checkpoints" / "run", f"{tmp_path}/checkpoints/run", f"{tmp_path}/checkpoints/run/"):
+        assert [path.name for path in find_files([folder])] == ["b.txt", "c.txt"]
+
+
+def test_the_files_of_runs_have_the_names_that_runs_use():
+    assert {BEST, LAST} == files.RUN_FILES
+
+
+def test_the_search_ends_if_there_are_more_files_than_expected(tmp_path, monkeypatch):
+    visited = []
+    walk = os.walk
+    monkeypatch.setattr(files.os, "walk", lambda *arguments, **named: (
+        visited.append(each[0]) or each for each in walk(*arguments, **named)))
+    for number in range(20):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "a.txt").touch()
+    assert len(find_files([tmp_path], most=20)) == 20
+    assert len(visited) == 21
+    for most in (0, 3):
+        visited.clear()
+        assert len(find_files([tmp_path, tmp_path], most=most)) == most + 1
+        assert len(visited) == most + 2
+    monkeypatch.setattr(files, "_MOST_ENTRIES", 10)
+    assert len(find_files([tmp_path], most=2)) == 3
+    visited.clear()
+    assert error_of(lambda: find_files([tmp_path], "*.rst", most=1)) == (
+        f"{tmp_path}: has far more entries than a text of 1 file")
+    assert len(visited) < 10
+    assert "no *.rst in this folder" in error_of(find_files, [tmp_path], "*.rst")
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_name_of_a_corpus_that_can_be_downloaded_is_recognised(tmp_path, monkeypatch, exists):
+    monkeypatch.chdir(tmp_path)
+    if exists:
+        (tmp_path / "corpora").mkdir()
+        (tmp_path / "corpora" / "tinyshakespeare.txt").touch()
+    found = error_of(lambda: list(read_blocks("tinyshakespeare")))
+    assert found == "tinyshakespeare: no such file; " + (
+        "use corpora/tinyshakespeare.txt" if exists else
+        "run 'charrnn corpora get tinyshakespeare' and use corpora/tinyshakespeare.txt")
+    assert error_of(lambda: list(read_blocks("shakespeare"))) == "shakespeare: no such file; pass the name of a text file"
+
+
+def test_names_are_joined_for_messages():
+    assert join_names(["a.txt", "-", Path("b")]) == "a.txt, standard input, b"
+    assert join_names(["-", *"abcde"]) == "standard input and 5 more"
+
+
+def test_a_named_file_is_read_whatever_the_glob(tmp_path):
     assert find_files([tmp_path / "notes.md", "missing"], "*.txt") == [tmp_path / "notes.md", "missing"]
 
 
-# Archives
+# Compressed files
 
-@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("suffix", COMPRESSORS)
 @pytest.mark.parametrize("block", [1, 7, 2**20])
-def test_a_packed_file_is_unpacked(tmp_path, monkeypatch, suffix, block):
+def test_a_compressed_file_is_decompressed(tmp_path, monkeypatch, suffix, block):
     monkeypatch.setattr(files, "_BLOCK", block)
-    path, content, digest, counts = tmp_path / f"a.txt{suffix}", "naïve text\r\n" * 9, hashlib.sha256(), []
-    path.write_bytes(PACKERS[suffix](content.encode()))
+    path, content, digest, counts = tmp_path / f"a.txt{suffix}", "naïve text\r\n" * 9, FileDigest(), []
+    path.write_bytes(COMPRESSORS[suffix](content.encode()))
     assert b"".join(read_blocks(path, digest, counts.append)).decode() == content
-    assert digest.digest() == hashlib.sha256(path.read_bytes()).digest()
+    assert digest.stored.digest() == hashlib.sha256(path.read_bytes()).digest()
+    assert digest.content == hashlib.sha256(content.encode()).digest()
+    assert digest.size == path.stat().st_size
     assert sum(counts) == path.stat().st_size
     assert b"".join(read_blocks(path, decompress=False)) == path.read_bytes()
     assert read_text(path) == content
 
 
-@pytest.mark.parametrize("suffix", PACKERS)
-def test_archives_one_after_the_other_are_one_text(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_several_compressed_streams_in_a_file_are_one_text(tmp_path, suffix):
     path = tmp_path / f"a.txt{suffix}"
-    path.write_bytes(PACKERS[suffix](b"one ") + PACKERS[suffix](b"two"))
+    path.write_bytes(COMPRESSORS[suffix](b"one ") + COMPRESSORS[suffix](b"two"))
     assert read_text(path) == "one two"
 
 
 @pytest.mark.parametrize("suffix", [".bz2", ".xz"])
-def test_what_stands_behind_an_archive_is_no_text_but_counts(tmp_path, suffix):
-    path, digest, counts = tmp_path / f"a.txt{suffix}", hashlib.sha256(), []
-    path.write_bytes(PACKERS[suffix](b"text") + b"no archive " * 9999)
+def test_bytes_after_the_compressed_data_are_not_text_but_are_counted(tmp_path, suffix):
+    path, digest, counts = tmp_path / f"a.txt{suffix}", FileDigest(), []
+    path.write_bytes(COMPRESSORS[suffix](b"text") + b"no archive " * 9999)
     assert b"".join(read_blocks(path, digest, counts.append)) == b"text"
-    assert digest.digest() == hashlib.sha256(path.read_bytes()).digest()
+    assert digest.stored.digest() == hashlib.sha256(path.read_bytes()).digest()
     assert sum(counts) == path.stat().st_size
 
 
-@pytest.mark.parametrize("suffix", PACKERS)
-def test_a_damaged_archive_is_one_line(tmp_path, suffix):
-    path, data = tmp_path / f"a.txt{suffix}", PACKERS[suffix](bytes(range(128)) * 99)
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_a_corrupt_compressed_file_is_an_error_of_one_line(tmp_path, suffix):
+    path, data = tmp_path / f"a.txt{suffix}", COMPRESSORS[suffix](bytes(range(128)) * 99)
     for size in {1, 5, len(data) // 2, len(data) - 9, len(data) - 1}:
         path.write_bytes(data[:size])
         assert error_of(read_text, path).startswith(f"{path}: cannot be ")
     for place in range(len(data)):
         path.write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1:])
-        with contextlib.suppress(CorpusError):  # a header holds bytes that do not matter
+        with contextlib.suppress(CorpusError):  # a header contains bytes that do not matter
             read_text(path)
     path.write_bytes(b"plain text, and named otherwise")
     assert "cannot be " in error_of(read_text, path)
 
 
-def test_only_the_end_of_a_name_says_that_a_file_is_packed(tmp_path):
-    data = gzip.compress(b"text")
-    (tmp_path / "a.gz.txt").write_bytes(data)
-    assert b"".join(read_blocks(tmp_path / "a.gz.txt")) == data
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+@pytest.mark.parametrize("block", [16, 2**20])
+def test_a_compressed_file_with_another_name_is_decompressed_if_its_content_is_recognised(
+        tmp_path, monkeypatch, suffix, block):
+    monkeypatch.setattr(files, "_BLOCK", block)
+    for text in (b"text " * 99, b""):
+        data, path, digest, counts = COMPRESSORS[suffix](text), tmp_path / "a.gz.txt", FileDigest(), []
+        path.write_bytes(data)
+        assert b"".join(read_blocks(path)) == data
+        assert b"".join(read_blocks(path, digest, counts.append, recognise=True)) == text
+        assert digest.stored.digest() == hashlib.sha256(data).digest()
+        assert digest.content == hashlib.sha256(text).digest()
+        assert sum(counts) == digest.size == len(data)
+        assert b"".join(read_blocks(path, decompress=False, recognise=True)) == data
 
 
-def test_a_library_that_is_not_there_is_named(tmp_path, monkeypatch):
+def test_a_plain_file_is_the_same_whether_or_not_its_content_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_BLOCK", 16)
+    for data in (b"", b"short", b"BZhello", bytes(range(100))):
+        (tmp_path / "a.txt").write_bytes(data)
+        digest = FileDigest()
+        assert b"".join(read_blocks(tmp_path / "a.txt", digest, recognise=True)) == data
+        assert digest.content == digest.stored.digest() == hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize("block", [1, 4, 2**20])
+@pytest.mark.parametrize("recognise", [False, True])
+def test_no_more_bytes_are_read_than_the_limit(tmp_path, monkeypatch, block, recognise):
+    monkeypatch.setattr(files, "_BLOCK", block)
+    (tmp_path / "a.txt").write_bytes(b"0123456789")
+    for limit in (0, 1, 9, 10, 11):
+        digest = FileDigest()
+        blocks = read_blocks(tmp_path / "a.txt", digest, recognise=recognise, limit=limit)
+        assert b"".join(blocks) == b"0123456789"[:limit]
+        assert digest.content == hashlib.sha256(b"0123456789"[:limit]).digest()
+
+
+def test_a_missing_decompressor_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "a.xz").write_bytes(lzma.compress(b"text"))
     monkeypatch.setitem(sys.modules, "lzma", None)
-    assert "this Python cannot unpack such files" in error_of(read_text, tmp_path / "a.xz")
+    assert "this Python cannot decompress such files" in error_of(read_text, tmp_path / "a.xz")
 
 
 # Standard input
 
-def test_standard_input_is_read_to_its_end_and_never_unpacked(monkeypatch):
+@pytest.mark.parametrize("recognise", [False, True])
+def test_standard_input_is_read_to_its_end_and_decompressed_only_if_its_content_is_recognised(monkeypatch, recognise):
     data, counts = gzip.compress(b"text"), []
     monkeypatch.setattr(files, "_BLOCK", 5)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    assert b"".join(read_blocks("-", None, counts.append)) == data
+    assert b"".join(read_blocks("-", None, counts.append, recognise=recognise)) == (b"text" if recognise else data)
     assert sum(counts) == len(data)
     assert not sys.stdin.closed
-    assert (display_name("-"), files.file_size("-")) == ("standard input", 0)
+    assert (display_name("-"), TextFile.of("-").size) == ("standard input", None)
 
 
-def test_a_fault_in_standard_input_is_named_so(monkeypatch):
+def test_an_error_in_standard_input_names_it(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
     assert error_of(read_text, "-").startswith("standard input: not UTF-8 at byte 2 (0xff)")
 
 
-def test_sizes_are_those_of_the_files(tmp_path):
+def test_sizes_are_those_of_the_files_on_disk(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    assert (files.file_size(tmp_path / "a"), files.file_size(tmp_path / "b"), files.file_size("\0")) == (3, 0, 0)
+    (tmp_path / "empty").touch()
+    assert [TextFile.of(name).size for name in (tmp_path / "a", tmp_path / "empty", tmp_path / "b", "\0")] == [
+        3, 0, None, None]
+    assert [TextFile.of(name).limit for name in (tmp_path / "a", tmp_path / "empty", tmp_path / "b", "\0")] == [
+        3, None, None, None]
 
 
-def test_blocks_of_a_file_are_as_large_as_they_say(tmp_path, monkeypatch):
+def test_blocks_have_the_declared_size(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_BLOCK", 4)
     path: Path = tmp_path / "a.txt"
     path.write_bytes(b"0123456789")
@@ -328,10 +435,10 @@ def test_blocks_of_a_file_are_as_large_as_they_say(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files cannot be counted here")
-def test_what_is_refused_or_left_in_the_middle_is_closed(tmp_path):
+def test_a_file_is_closed_if_it_is_refused_or_not_read_to_its_end(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"text")
     before = os.listdir("/proc/self/fd")
-    assert "is no regular file" in error_of(lambda: list(read_blocks(os.devnull)))
+    assert "not a regular file" in error_of(lambda: list(read_blocks(os.devnull)))
     config = read_blocks(tmp_path / "a.txt")
     next(config)
     config.close()

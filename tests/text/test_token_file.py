@@ -9,10 +9,12 @@ import pickle
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,11 @@ from charrnn.storage import atomic
 from charrnn.storage import container as checkpoint
 from charrnn.text import token_file, tokens
 from charrnn.text.corpus import Corpus
+from charrnn.text.record import Stamps, TextFile
 from charrnn.text.vocabulary import UNKNOWN
 
 TEXT = "The cat sat.\nA naïve 中 dog\r\nran\n" * 20
-READINGS = [TextConfig(), TextConfig(level="byte"), TextConfig(lines=True),
+CONFIGS = [TextConfig(), TextConfig(level="byte"), TextConfig(lines=True),
             TextConfig(lines=True, shuffle_seed=0, min_count=30),
             TextConfig(reset_at_files=True), TextConfig(min_count=25), TextConfig(normalize="NFKC", lowercase=True),
             TextConfig(level="byte", lines=True), TextConfig(level="byte", min_count=21, reset_at_files=True),
@@ -37,7 +40,7 @@ READINGS = [TextConfig(), TextConfig(level="byte"), TextConfig(lines=True),
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache folder of each test, which is not there yet; texts are long from 64 bytes on."""
+    """The cache folder of each test, which does not exist yet; texts of more than 64 bytes are long."""
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tokens, "SMALL", 64)
     return tmp_path / "cache"
@@ -60,14 +63,22 @@ def opened(*sources: Path, **config: Any) -> Corpus:
     return Corpus.read(*[str(source) for source in sources], text_config=TextConfig(**config))
 
 
-def made(path: Path) -> tuple[int, int]:
-    """What changes when a file is made anew."""
+def identity(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is written again."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns
 
 
+def without_hashing(source: Path) -> Corpus:
+    """Read a text from its token file; fail if the text itself is read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charrnn.text.reader.read_blocks", None)
+        patch.setattr(token_file, "read_blocks", None)
+        return opened(source)
+
+
 def same(one: Corpus, two: Corpus) -> None:
-    """Hold that both are the same text."""
+    """Assert that both are the same text."""
     assert (one.ids.dtype, one.ids.tolist()) == (two.ids.dtype, two.ids.tolist())
     assert (one.starts.dtype, one.starts.tolist()) == (two.starts.dtype, two.starts.tolist())
     assert one.vocabulary == two.vocabulary
@@ -83,10 +94,10 @@ def refused(call: Callable, *words: str) -> None:
         assert word in str(caught.value)
 
 
-# What is kept
+# What is stored
 
-@pytest.mark.parametrize("config", READINGS, ids=str)
-def test_a_long_text_is_what_it_is_in_memory(tmp_path, monkeypatch, cache, config):
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_a_long_text_gives_the_same_corpus_as_in_memory(tmp_path, monkeypatch, cache, config):
     folder = tmp_path / "folder"
     folder.mkdir()
     for name, text in (("a", TEXT), ("b", ""), ("c", TEXT[:33] + "é" * 30), ("d", "")):
@@ -114,15 +125,15 @@ def test_a_short_text_is_not_kept_and_needs_no_folder(source, cache):
     assert opened(source).path is None
     assert not cache.exists()
     assert Corpus.read(str(source), keep=True).path.parent == cache
-    assert opened(source).path is not None  # as it is there
+    assert opened(source).path is not None  # because it exists
 
 
-def test_it_takes_no_more_than_its_ids(source):
+def test_a_token_file_is_not_much_larger_than_its_ids(source):
     size = opened(source).path.stat().st_size
     assert len(TEXT) < size < len(TEXT) + 5000
 
 
-def test_the_metadata_says_what_it_is(source):
+def test_the_metadata_describes_the_text(source):
     corpus = opened(source, min_count=25)
     metadata = token_file.metadata_of(corpus.path)
     assert metadata["sources"] == [str(source)]
@@ -131,29 +142,68 @@ def test_the_metadata_says_what_it_is(source):
     assert metadata["folded"] == corpus.folded != ""
 
 
-# When it is made anew
+# When it is rebuilt
 
-def test_it_is_found_again_and_the_text_not_read(source, monkeypatch):
+def test_a_token_file_is_found_again_and_the_text_is_not_read(source, monkeypatch):
     path = opened(source).path
-    before = made(path)
-    monkeypatch.setattr("charrnn.text.corpus.read_blocks", None)
+    before = identity(path)
+    monkeypatch.setattr("charrnn.text.reader.read_blocks", None)
     monkeypatch.setattr(token_file, "read_blocks", None)
     monkeypatch.chdir(source.parent)
     assert Corpus.read("novel.txt").path == path
-    assert made(path) == before
+    assert identity(path) == before
 
 
-def test_another_time_of_the_same_content_changes_nothing(source):
+@pytest.mark.parametrize("seconds", [500, 2000])
+def test_a_new_time_of_the_same_content_is_copies(source, monkeypatch, seconds):
     path = opened(source).path
-    before = made(path)
-    for seconds in (500, 2000, -1000):
-        age(source, seconds)
+    age(source, seconds)
+    monkeypatch.setattr("charrnn.text.reader.read_blocks", None)  # only its digest is compared
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
+    after = identity(path)
+    same(without_hashing(source), Corpus.from_text(TEXT, [str(source)]))
+    assert identity(path) == after
+    assert token_file.load(path).metadata["sources"] == [str(source)]
+
+
+def test_a_young_file_is_compared_by_its_content_until_enough_time_has_passed(source, monkeypatch):
+    age(source, 1)
+    path = opened(source).path
+    before = identity(path)
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
+    assert identity(path) == before
+    now = time.time()
+    monkeypatch.setattr("charrnn.text.record.time.time", lambda: now + 2)
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
+    assert identity(path) != before
+    same(without_hashing(source), Corpus.from_text(TEXT, [str(source)]))
+
+
+def test_a_file_of_the_future_stays_young(source):
+    path = opened(source).path
+    before = identity(path)
+    age(source, -1000)
+    for _ in range(2):
         same(opened(source), Corpus.from_text(TEXT, [str(source)]))
-        assert made(path) == before
+        assert identity(path) == before
+
+
+def test_a_token_file_that_cannot_be_written_again_is_used_as_it_is(source, monkeypatch):
+    path = opened(source).path
+    before = identity(path)
+    age(source, 500)
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    same(opened(source), Corpus.from_text(TEXT, [str(source)]))
+    assert identity(path) == before
+    assert os.listdir(path.parent) == [path.name]
 
 
 @pytest.mark.parametrize("text", [TEXT[:-2] + "X\n", TEXT + "more", TEXT[1:]])
-def test_another_content_makes_it_anew(source, text):
+def test_a_token_file_is_rebuilt_if_the_content_changes(source, text):
     opened(source)
     source.write_text(text, encoding="utf-8", newline="")
     age(source, 500)
@@ -161,7 +211,7 @@ def test_another_content_makes_it_anew(source, text):
     assert len(token_file.token_files()) == 1
 
 
-def test_another_size_at_the_same_time_makes_it_anew(source):
+def test_a_token_file_is_rebuilt_if_only_the_size_changes(source):
     opened(source)
     times = os.stat(source)
     source.write_text(TEXT + "more", encoding="utf-8", newline="")
@@ -169,12 +219,12 @@ def test_another_size_at_the_same_time_makes_it_anew(source):
     assert len(opened(source)) == len(TEXT) + 4
 
 
-def test_a_young_file_is_looked_into_whatever_its_time(source):
+def test_a_young_file_is_compared_by_its_content_whatever_its_time(source):
     age(source, 0)
     path = opened(source).path
-    before, times = made(path), os.stat(source)
+    before, times = identity(path), os.stat(source)
     assert opened(source).path == path
-    assert made(path) == before
+    assert identity(path) == before
     text = TEXT[:-2] + "X\n"
     source.write_text(text, encoding="utf-8", newline="")
     os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -184,9 +234,13 @@ def test_a_young_file_is_looked_into_whatever_its_time(source):
 @pytest.mark.parametrize("seconds", [-100, 0, 1])
 def test_a_file_is_young_for_two_seconds(source, seconds):
     age(source, seconds)
-    assert token_file.Stamps.of([source]).young
+    assert Stamps.of([TextFile.of(source)]).young
     age(source, seconds + 102)
-    assert not token_file.Stamps.of([source]).young
+    assert not Stamps.of([TextFile.of(source)]).young
+
+
+def stamps(*paths: Any) -> Stamps:
+    return Stamps.of([TextFile.of(path) for path in paths])
 
 
 def test_stamps_tell_files_apart_by_name_size_and_time(tmp_path):
@@ -195,21 +249,22 @@ def test_stamps_tell_files_apart_by_name_size_and_time(tmp_path):
     b.write_text("abc")
     for path in (a, b):
         os.utime(path, (10**9, 10**9))
-    one, two = token_file.Stamps.of([a]), token_file.Stamps.of([b])
+    one, two = stamps(a), stamps(b)
     assert (one.times, one.young, two.young) == (two.times, False, False)
     assert one.files != two.files
-    assert token_file.Stamps.of([a, b]).files != token_file.Stamps.of([b, a]).files
-    assert token_file.Stamps.of([a, "-", tmp_path / "missing"]) == one
+    assert stamps(a, b).files != stamps(b, a).files
+    assert stamps(a, "-", tmp_path / "missing") == one
     os.utime(a, ns=(10**18, 10**18 + 1))
-    assert token_file.Stamps.of([a]).times != one.times
-    assert token_file.Stamps.of([a]).files == one.files
+    assert stamps(a).times != one.times
+    assert stamps(a).files == one.files
+    assert Stamps.of([TextFile.of(a)._replace(limit=2)]).files != one.files
 
 
 @pytest.mark.parametrize("change", [{"level": "byte"}, {"min_count": 2}, {"lines": True},
                                     {"lines": True, "shuffle_seed": 2}, {"normalize": "NFC"}, {"lowercase": True},
                                     {"errors": "ignore"}, {"encoding": "cp1252", "errors": "ignore"},
                                     {"reset_at_files": True}, {"glob": "*"}], ids=str)
-def test_other_options_have_a_token_file_of_their_own(source, change):
+def test_other_options_have_their_own_token_file(source, change):
     first = opened(source, lines=False)
     second = opened(source, **change)
     assert first.path != second.path
@@ -218,13 +273,13 @@ def test_other_options_have_a_token_file_of_their_own(source, change):
     assert opened(source, **change).fingerprint == second.fingerprint
 
 
-def test_a_token_file_of_other_options_is_not_taken_for_its_name(source):
+def test_a_token_file_of_other_options_is_rebuilt(source):
     first, second = opened(source), opened(source, lowercase=True)
     first.path.write_bytes(second.path.read_bytes())
     same(opened(source), Corpus.from_text(TEXT, [str(source)]))
 
 
-def test_a_file_that_comes_to_a_folder_or_goes_makes_it_anew(source):
+def test_a_token_file_is_rebuilt_if_files_are_added_or_removed(source):
     folder = source.parent
     assert len(opened(folder)) == len(TEXT)
     (folder / "z.txt").write_text("more")
@@ -248,16 +303,16 @@ def test_a_text_that_changes_while_it_is_read_is_refused(source, monkeypatch, ca
         else:
             source.write_text(changing.text, newline="", encoding="utf-8")
 
-    monkeypatch.setattr("charrnn.text.corpus.read_blocks", changing)
-    for changing.text in (None, "short", TEXT + "more"):
-        refused(lambda: opened(source), str(source), "has changed while it was read; try again")
+    monkeypatch.setattr("charrnn.text.reader.read_blocks", changing)
+    for changing.text in (None, "short"):
+        refused(lambda: opened(source), str(source), "changed while it was read; try again")
     assert not token_file.token_files()
 
 
-# What is damaged, or another's
+# Corrupt files, and files of others
 
 def forgeries(path: Path) -> dict[str, bytes]:
-    """Token files with the right digest that hold what cannot be, or another's text."""
+    """Return token files with the right digest and invalid content."""
     data = path.read_bytes()
 
     def changed(change: Callable[[dict, dict], Any]) -> bytes:
@@ -293,7 +348,7 @@ def forgeries(path: Path) -> dict[str, bytes]:
         "one key less": lambda arrays, metadata: metadata.pop("folded"),
         "a size of another type": lambda arrays, metadata: metadata.update(characters=float(size)),
         "sources of another type": lambda arrays, metadata: metadata.update(sources=[1]),
-        "a reading that is none": lambda arrays, metadata: metadata["text"].update(min_count=0),
+        "invalid text settings": lambda arrays, metadata: metadata["text"].update(min_count=0),
         "an unknown setting": lambda arrays, metadata: metadata["text"].update(colour=1),
     }.items()}
 
@@ -301,11 +356,11 @@ def forgeries(path: Path) -> dict[str, bytes]:
 FORGERIES = ["an id too large", "the last id too large", "starts not sorted", "starts twice", "a start at the end",
              "a start beyond", "vocabulary not sorted", "a surrogate", "no character", "another size", "nothing", "no size",
              "wider ids", "a huge size", "a vocabulary too large", "another kind", "one more key", "one key less",
-             "a size of another type", "sources of another type", "a reading that is none", "an unknown setting"]
+             "a size of another type", "sources of another type", "invalid text settings", "an unknown setting"]
 
 
 @pytest.mark.parametrize("what", FORGERIES)
-def test_what_cannot_be_is_refused_and_made_anew(source, what):
+def test_a_forged_token_file_is_refused_and_rebuilt(source, what):
     corpus = opened(source)
     whole = corpus.path.read_bytes()
     data = forgeries(corpus.path)
@@ -318,7 +373,7 @@ def test_what_cannot_be_is_refused_and_made_anew(source, what):
     assert corpus.path.read_bytes() == whole
 
 
-def test_rewriting_the_contents_gives_what_is_accepted(source):
+def test_a_token_file_with_rewritten_content_is_accepted(source):
     path = opened(source, lines=True).path
     before = token_file.load(path)
     arrays, meta = contents(path.read_bytes())
@@ -326,7 +381,7 @@ def test_rewriting_the_contents_gives_what_is_accepted(source):
     assert token_file.load(path).ids.tolist() == before.ids.tolist()
 
 
-def test_faults_are_found_in_every_block(source, monkeypatch):
+def test_invalid_values_are_found_in_every_block(source, monkeypatch):
     path = opened(source, lines=True).path
     monkeypatch.setattr(token_file, "_BLOCK", 3)
     assert token_file.load(path).metadata["starts"] > 9
@@ -342,7 +397,7 @@ def test_faults_are_found_in_every_block(source, monkeypatch):
 @pytest.mark.parametrize("damage", [
     lambda data: b"", lambda data: data[:-1], lambda data: data[:len(data) // 2], lambda data: data + b"x",
     lambda data: data[:900] + bytes([data[900] ^ 1]) + data[901:], lambda data: b"some notes\n" * 99])
-def test_what_is_damaged_is_made_anew(source, damage):
+def test_a_corrupt_token_file_is_rebuilt(source, damage):
     path = opened(source).path
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
@@ -350,13 +405,13 @@ def test_what_is_damaged_is_made_anew(source, damage):
     assert path.read_bytes() == whole
 
 
-def test_a_run_is_no_token_file(start, tmp_path):
+def test_a_run_is_not_a_token_file(start, tmp_path):
     start().save(tmp_path / "run.h5")
     with pytest.raises(CheckpointError, match="not a token file"):
         token_file.metadata_of(tmp_path / "run.h5")
 
 
-def test_a_pipe_at_its_place_is_replaced_and_not_waited_for(source):
+def test_a_pipe_at_its_path_is_replaced_and_does_not_block(source):
     path = opened(source).path
     path.unlink()
     os.mkfifo(path)
@@ -366,7 +421,7 @@ def test_a_pipe_at_its_place_is_replaced_and_not_waited_for(source):
 
 # Writing
 
-def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(source, monkeypatch, cache):
+def test_a_failed_write_leaves_the_old_token_file_and_nothing_else(source, monkeypatch, cache):
     path = opened(source).path
     whole = path.read_bytes()
     source.write_text(TEXT * 2, encoding="utf-8", newline="")
@@ -382,9 +437,9 @@ def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(source, monkeypa
 
 
 @pytest.mark.parametrize("limit", [500, 6000])
-def test_a_full_disk_is_one_line(source, cache, limit):
-    """The first limit is met by what is read, the other by what is written."""
-    source.write_text(TEXT * 8, encoding="utf-8", newline="")  # 5 kB in latin letters would be less than the token file
+def test_a_full_disk_is_an_error_of_one_line(source, cache, limit):
+    """The first limit is reached while the text is copied, the other while the token file is written."""
+    source.write_text(TEXT * 8, encoding="utf-8", newline="")  # longer than the metadata of the token file
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
@@ -394,17 +449,51 @@ def test_a_full_disk_is_one_line(source, cache, limit):
     assert os.listdir(cache) == []
 
 
-def test_a_folder_that_cannot_be_is_one_line_and_short_texts_need_none(source, monkeypatch):
+@pytest.mark.parametrize("settings", [{}, {"lowercase": True}, {"lines": True}], ids=str)
+def test_without_a_cache_folder_a_long_text_is_kept_in_a_temporary_folder(source, monkeypatch, tmp_path, settings):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    whole = opened(source, **settings)
     monkeypatch.setenv("CHARRNN_CACHE", str(source / "cache"))
-    refused(lambda: opened(source), str(source / "cache"), "no token file can be written there (Not a directory)")
+    for _ in range(2):
+        corpus = opened(source, **settings)
+        same(corpus, whole)
+        folder = corpus.path.parent
+        assert folder.parent == tmp_path / "temporary"
+        assert folder.stat().st_mode & 0o077 == 0
+        assert corpus.warnings == (f"{source / 'cache'}: not writable (Not a directory), so the ids of the text are kept "
+                                   f"in {folder} until the end",)
+        ids = corpus.ids
+        del corpus
+        assert not folder.exists()
+        assert ids.tolist() == whole.ids.tolist()  # the map stays valid
+    assert whole.warnings == ()
+
+
+def test_a_temporary_folder_is_removed_if_reading_fails(source, monkeypatch, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("CHARRNN_CACHE", str(source / "cache"))
+    wrong = source.with_name("wrong.txt")
+    wrong.write_bytes(b"a" * 999 + b"\xff")
+    refused(lambda: opened(source, wrong), "not UTF-8 at byte 999")
+    assert os.listdir(tmp_path / "temporary") == []
+
+
+def test_without_any_folder_the_error_is_one_line_and_short_texts_need_none(source, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setenv("CHARRNN_CACHE", str(source / "cache"))
+    refused(lambda: opened(source), str(source / "cache"), "no token file can be written there (No such file or directory)")
     short = source.with_name("short.txt")
     short.write_text("short")
     assert len(opened(short)) == 5
-    refused(lambda: Corpus.read(str(short), keep=True), "no token file can be written there")
+    assert opened(short).warnings == ()
+    refused(lambda: Corpus.read(str(short), keep=True), str(source / "cache"),
+            "no token file can be written there (Not a directory)")
     assert token_file.token_files() == []
 
 
-def test_a_killed_writer_leaves_the_old_one(source, python, tmp_path, cache):
+def test_a_killed_writer_leaves_the_old_token_file(source, python, tmp_path, cache):
     path = opened(source).path
     whole = path.read_bytes()
     source.write_text(TEXT * 2, encoding="utf-8", newline="")
@@ -418,9 +507,9 @@ def test_a_killed_writer_leaves_the_old_one(source, python, tmp_path, cache):
     assert os.listdir(cache) == [path.name]
 
 
-# Where it lies
+# Where it is
 
-def test_the_folder_is_the_systems_own_or_that_which_is_named(monkeypatch, tmp_path):
+def test_the_cache_folder_is_that_of_the_system_or_the_chosen_one(monkeypatch, tmp_path):
     assert token_file.folder() == tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     for name in (None, ""):
@@ -431,7 +520,7 @@ def test_the_folder_is_the_systems_own_or_that_which_is_named(monkeypatch, tmp_p
         assert token_file.folder() == tmp_path / "mine" / "charrnn"
 
 
-def test_it_is_named_by_the_text_and_by_all_that_makes_it(tmp_path, monkeypatch, cache):
+def test_the_name_depends_on_the_text_and_all_options(tmp_path, monkeypatch, cache):
     monkeypatch.chdir(tmp_path)
     path = token_file.path_of(["a/novel.txt"], TextConfig())
     assert path == token_file.path_of([tmp_path / "a" / "novel.txt"], TextConfig())
@@ -455,16 +544,16 @@ def test_only_token_files_are_listed(source, cache):
     assert token_file.abandoned_files() == []
 
 
-def test_what_killed_processes_left_is_found_and_what_others_write_is_not(source, cache):
+def test_leftovers_of_killed_processes_are_found_and_files_in_use_are_not(source, cache):
     path = opened(source).path
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
                           ).stdout.strip()
     host = atomic.owner().partition("-")[0]
-    left = [cache / f".{path.name}.{host}-{gone}-0123abcd.tmp", cache / f"standard-input-{host}-{gone}-0123abcd.h5",
-            cache / f".standard-input-{host}-{gone}-0123abcd.h5.{host}-{gone}-0123abcd.tmp",
+    left = [cache / f".{path.name}.{host}-{dead}-0123abcd.tmp", cache / f"standard-input-{host}-{dead}-0123abcd.h5",
+            cache / f".standard-input-{host}-{dead}-0123abcd.h5.{host}-{dead}-0123abcd.tmp",
             cache / f"standard-input-ffffff-{os.getpid()}-0123abcd.h5"]
-    kept = [f".{path.name}.{atomic.owner()}-0123abcd.tmp", f".notes.h5.{host}-{gone}-0123abcd.tmp",
-            f"standard-input-{atomic.owner()}-0123abcd.h5", f"standard-input-ffffff-{gone}-0123abcd.h5"]
+    kept = [f".{path.name}.{atomic.owner()}-0123abcd.tmp", f".notes.h5.{host}-{dead}-0123abcd.tmp",
+            f"standard-input-{atomic.owner()}-0123abcd.h5", f"standard-input-ffffff-{dead}-0123abcd.h5"]
     for name in (*left, *(cache / name for name in kept)):
         name.write_bytes(b"half")
     age(left[-1], 90_000)  # of another host, and older than a day
@@ -486,7 +575,7 @@ def test_a_long_text_from_standard_input_is_kept_until_the_end(python, cache, en
     assert os.listdir(cache) == []
 
 
-def test_a_text_in_the_vocabulary_of_another_is_not_taken_from_the_cache_nor_left_there(source, tmp_path):
+def test_a_text_in_a_given_vocabulary_is_neither_taken_from_the_cache_nor_left_there(source, tmp_path):
     kept = opened(source)
     vocabulary = Corpus.from_text(TEXT + "xyz").vocabulary
     corpus = Corpus.read(str(source), vocabulary=vocabulary)
@@ -497,17 +586,22 @@ def test_a_text_in_the_vocabulary_of_another_is_not_taken_from_the_cache_nor_lef
 
 # Other processes
 
-def test_a_kept_corpus_is_sent_by_its_name(source):
+def test_a_corpus_in_a_token_file_is_pickled_as_its_path(source):
     corpus = opened(source, lines=True)
     data = pickle.dumps(corpus)
     assert len(data) < 1000
     same(pickle.loads(data), corpus)
+    assert pickle.loads(data).sizes == corpus.sizes == (source.stat().st_size,)
     assert isinstance(pickle.loads(data).ids, np.memmap)
     corpus.path.unlink()
     refused(lambda: pickle.loads(data), str(corpus.path), "all ranks need this file: set CHARRNN_CACHE")
 
 
-def test_a_short_corpus_is_sent_as_it_is():
+def test_a_corpus_in_memory_is_pickled_with_its_ids(source, monkeypatch):
+    monkeypatch.setattr(tokens, "SMALL", 2**20)
+    read = opened(source)
+    assert pickle.loads(pickle.dumps(read)).sizes == read.sizes == (source.stat().st_size,)
+    same(pickle.loads(pickle.dumps(read)), read)
     corpus = Corpus.from_text("short", ["a.txt"], TextConfig(min_count=1, lowercase=True))
     same(pickle.loads(pickle.dumps(corpus)), corpus)
 
@@ -541,8 +635,8 @@ def test_windows_of_a_token_file_are_views_of_it(source, start):
     assert np.shares_memory(targets, corpus.ids)
 
 
-def test_a_description_is_complete(source):
-    """What a token file may hold follows from its metadata."""
+def test_the_metadata_determines_the_arrays(source):
+    """The metadata of a token file says which arrays it contains."""
     metadata = token_file.metadata_of(opened(source, lines=True).path)
     manifest = token_file._expected_arrays(metadata)
     assert manifest["ids"] == ("<u1", (metadata["characters"],))
@@ -553,14 +647,14 @@ def test_a_description_is_complete(source):
     assert checkpoint.FORMAT_VERSION == 2
 
 
-def test_a_long_text_that_can_be_read_again_is_not_noted_and_one_that_changes_then_is_refused(source, monkeypatch):
-    noted = []
-    monkeypatch.setattr("charrnn.text.tokens.tempfile.TemporaryFile",
-                        lambda **settings: noted.append(settings) or io.BytesIO())
+def test_a_long_text_that_can_be_read_again_is_not_copied_and_must_not_change(source, monkeypatch):
+    copies = []
+    monkeypatch.setattr(tokens, "tempfile", SimpleNamespace(
+        TemporaryFile=lambda **settings: copies.append(settings) or io.BytesIO()))
     kept = opened(source)
-    assert (noted, kept.vocabulary.decode(kept.ids)) == ([], TEXT)
+    assert (copies, kept.vocabulary.decode(kept.ids)) == ([], TEXT)
     opened(source, lowercase=True)
-    assert len(noted) == 1
+    assert len(copies) == 1
     kept.path.unlink()
     save = token_file.save
 
@@ -569,6 +663,6 @@ def test_a_long_text_that_can_be_read_again_is_not_noted_and_one_that_changes_th
         save(*arguments)
 
     monkeypatch.setattr(token_file, "save", change_and_save)
-    with pytest.raises(CorpusError, match="has changed while it was read"):
+    with pytest.raises(CorpusError, match="changed while it was read"):
         opened(source)
     assert not kept.path.exists()

@@ -43,9 +43,9 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         tokens.close()
 
 
-def taken(files: list[list[str]], config: TextConfig | None = None, folder: Callable[[], Path] | None = None,
+def tokens_of(files: list[list[str]], config: TextConfig | None = None, folder: Callable[[], Path] | None = None,
           vocabulary: Vocabulary | None = None) -> Tokens:
-    """The tokens of files in blocks."""
+    """Return the tokens of files in blocks."""
     tokens = Tokens(config or TextConfig(), folder, vocabulary)
     MADE.append(tokens)
     for file in files:
@@ -55,8 +55,8 @@ def taken(files: list[list[str]], config: TextConfig | None = None, folder: Call
     return tokens
 
 
-def given_out(tokens: Tokens) -> tuple[list[int], list[int]]:
-    """All ids, and where documents start."""
+def result(tokens: Tokens) -> tuple[list[int], list[int]]:
+    """Return all ids, and the indices at which documents start."""
     count, documents, blocks, starts_in_blocks = tokens.ids()
     arrays = list(blocks)
     starts = np.concatenate(list(starts_in_blocks))
@@ -69,11 +69,11 @@ def given_out(tokens: Tokens) -> tuple[list[int], list[int]]:
 
 
 def text_of(tokens: Tokens) -> str:
-    return tokens.vocabulary.decode(np.array(given_out(tokens)[0]))
+    return tokens.vocabulary.decode(np.array(result(tokens)[0]))
 
 
 def characters(count: int, first: int = 0x4e00) -> str:
-    """So many different characters, none of them a surrogate."""
+    """Return ``count`` distinct characters without surrogates."""
     points = [*range(first, 0xD800), *range(0xE000, 0x110000)]
     return "".join(map(chr, points[:count]))
 
@@ -82,48 +82,48 @@ def characters(count: int, first: int = 0x4e00) -> str:
 
 @PROPERTY
 @given(FILES)
-def test_the_ids_are_the_text_of_all_blocks(files):
+def test_the_ids_give_the_text_of_all_blocks(files):
     text = "".join(map("".join, files))
     assume(text)
-    tokens = taken(files)
+    tokens = tokens_of(files)
     assert text_of(tokens) == text
     assert tokens.vocabulary == Vocabulary.of(text)
     assert tokens.fingerprint == hashlib.sha256(text.encode()).hexdigest()
-    assert (tokens.characters, tokens.folded, given_out(tokens)[1]) == (len(text), "", [])
+    assert (tokens.characters, tokens.folded, result(tokens)[1]) == (len(text), "", [])
 
 
 @PROPERTY
 @given(FILES, READINGS, st.integers(1, 40))
-def test_a_long_text_gives_what_a_short_one_gives(files, config, small):
+def test_a_long_text_gives_the_same_ids_as_in_memory(files, config, small):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr("charrnn.text.documents._HEAP", 7)
-        short = taken(files, config)
+        short = tokens_of(files, config)
         assert short.is_small
-        assert taken(files, config, lambda: Path(folder)).is_small
+        assert tokens_of(files, config, lambda: Path(folder)).is_small
         patch.setattr(module, "SMALL", small)
         patch.setattr("charrnn.text.documents._BLOCK", small)
-        long = taken(files, config, lambda: Path(folder))
+        long = tokens_of(files, config, lambda: Path(folder))
         try:
-            expected = given_out(short)
+            expected = result(short)
         except CorpusError as error:
             with pytest.raises(CorpusError, match=re.escape(str(error))):
-                given_out(long)
+                result(long)
             return
         except ValueError:  # no text at all
             assume(any(map(any, files)))
             raise
-        assert given_out(long) == expected
-        assert given_out(long) == expected  # and once more
+        assert result(long) == expected
+        assert result(long) == expected  # and again
         for name in ("vocabulary", "fingerprint", "folded", "characters"):
             assert getattr(long, name) == getattr(short, name)
         assert not list(Path(folder).iterdir())  # its file has no name
 
 
-def test_a_text_becomes_long_where_its_code_points_fill_more_than_is_held(tmp_path, monkeypatch):
+def test_a_text_is_long_if_its_code_points_exceed_the_memory_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SMALL", 6)
-    tokens = taken([], None, lambda: tmp_path)
-    tokens.add("abcd")  # a byte each
-    tokens.add("ж")  # two
+    tokens = tokens_of([], None, lambda: tmp_path)
+    tokens.add("abcd")  # one byte each
+    tokens.add("ж")  # two bytes
     assert tokens.is_small
     tokens.add("e")
     assert not tokens.is_small
@@ -137,8 +137,8 @@ def test_a_text_becomes_long_where_its_code_points_fill_more_than_is_held(tmp_pa
     (65_537, np.uint32)])
 def test_ids_have_the_smallest_dtype(size, dtype, unknown):
     text = characters(size - unknown, 0)
-    tokens = taken([[text * 2, "\U0010ffff"]] if unknown else [[text]], TextConfig(min_count=1 + unknown))
-    ids, _ = given_out(tokens)
+    tokens = tokens_of([[text * 2, "\U0010ffff"]] if unknown else [[text]], TextConfig(min_count=1 + unknown))
+    ids, _ = result(tokens)
     assert tokens.vocabulary.dtype == dtype
     assert len(tokens.vocabulary) == size
     if unknown:
@@ -147,59 +147,59 @@ def test_ids_have_the_smallest_dtype(size, dtype, unknown):
         assert ids == [*range(size)]
 
 
-def test_half_a_character_is_none():
+def test_a_surrogate_is_refused():
     with pytest.raises(UnicodeEncodeError):
-        taken([["\ud800"]])
+        tokens_of([["\ud800"]])
 
 
-# What is folded
+# Rare characters
 
 @PROPERTY
 @given(st.lists(st.lists(st.text("abcé中\U0001f600", max_size=9), max_size=3), min_size=1, max_size=4), st.integers(2, 4))
-def test_rare_characters_become_one(files, least):
+def test_rare_characters_are_replaced_by_the_unknown_one(files, least):
     files = [*files, ["aaaa"]]
     text = "".join(map("".join, files))
     counts = Counter(text)
     known = sorted(character for character in counts if counts[character] >= least)
-    tokens = taken(files, TextConfig(min_count=least))
+    tokens = tokens_of(files, TextConfig(min_count=least))
     assert tokens.vocabulary.codepoints.tolist() == [*map(ord, known), UNKNOWN]
     assert tokens.folded == "".join(sorted(set(text) - set(known)))
     assert text_of(tokens) == "".join(character if character in known else REPLACEMENT for character in text)
 
 
-def test_there_is_a_place_for_the_unknown_though_nothing_is_rare():
-    tokens = taken([["aabb"]], TextConfig(min_count=2))
+def test_an_unknown_character_exists_even_if_no_character_is_rare():
+    tokens = tokens_of([["aabb"]], TextConfig(min_count=2))
     assert tokens.vocabulary.unknown == 2
     assert tokens.folded == ""
 
 
-def test_where_all_are_rare_there_is_no_text():
-    with pytest.raises(CorpusError, match=r"the text: no character stands there 1,000 times; give a lower --min-count"):
-        given_out(taken([["abab"]], TextConfig(min_count=1000)))
+def test_a_text_of_rare_characters_only_is_refused():
+    with pytest.raises(CorpusError, match=r"the text: no character occurs 1,000 times or more; lower min_count"):
+        result(tokens_of([["abab"]], TextConfig(min_count=1000)))
 
 
-def test_the_end_of_a_line_is_never_folded():
-    tokens = taken([["aaaa\n"]], TextConfig(min_count=3, lines=True))
+def test_the_newline_is_never_replaced():
+    tokens = tokens_of([["aaaa\n"]], TextConfig(min_count=3, lines=True))
     assert text_of(tokens) == "\naaaa\n"
     assert tokens.folded == ""
 
 
-def test_a_given_vocabulary_is_what_is_written_in():
+def test_a_given_vocabulary_is_used():
     vocabulary = Vocabulary.of("abcdef")
-    assert given_out(taken([["fed"]], vocabulary=vocabulary))[0] == [5, 4, 3]
+    assert result(tokens_of([["fed"]], vocabulary=vocabulary))[0] == [5, 4, 3]
     folding = Vocabulary(np.array([97, 98, UNKNOWN]))
-    tokens = taken([["aé", "b\U0001f600aZ"]], TextConfig(min_count=2), vocabulary=folding)
-    assert given_out(tokens)[0] == [0, 2, 1, 2, 0, 2]
+    tokens = tokens_of([["aé", "b\U0001f600aZ"]], TextConfig(min_count=2), vocabulary=folding)
+    assert result(tokens)[0] == [0, 2, 1, 2, 0, 2]
     assert tokens.folded == "Zé\U0001f600"
     assert tokens.vocabulary is folding
 
 
 @pytest.mark.parametrize("small", [1, 99])
-def test_the_first_character_that_a_vocabulary_does_not_know_is_named_with_its_place(tmp_path, monkeypatch, small):
+def test_the_first_unknown_character_is_named_with_its_position(tmp_path, monkeypatch, small):
     monkeypatch.setattr(module, "SMALL", small)
     for files, place in (([["abab", "axb"]], "5"), ([["ab", "中"]], "2"), ([["ab"], ["a\U0001f600中"]], "3")):
-        with pytest.raises(VocabularyError, match=f"at character {place} "):
-            given_out(taken(files, None, lambda: tmp_path, Vocabulary.of("ab")))
+        with pytest.raises(VocabularyError, match=f"at position {place} "):
+            result(tokens_of(files, None, lambda: tmp_path, Vocabulary.of("ab")))
 
 
 # Lines
@@ -210,7 +210,7 @@ LINES = st.lists(st.text("abcé中\U0001f600\r", max_size=6), min_size=1, max_si
 @pytest.mark.parametrize("heap", [1, 5, 2**24])
 @PROPERTY
 @given(LINES, st.integers(0, 9), st.lists(st.integers(0, 200), max_size=5), st.sampled_from(["\n", "\r\n"]), st.booleans())
-def test_every_line_stands_there_once_after_an_end_and_none_is_empty(heap, lines, seed, places, end, ends):
+def test_every_line_that_is_not_empty_occurs_once_after_a_newline(heap, lines, seed, places, end, ends):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("charrnn.text.documents._HEAP", heap)
         check_lines(lines, seed, places, end, ends)
@@ -220,31 +220,31 @@ def check_lines(lines, seed, places, end, ends):
     lines = [line.rstrip("\r") for line in lines]
     text = end.join(lines) + end * ends
     bounds = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
-    tokens = taken([[text[first:last] for first, last in pairwise(bounds)]], TextConfig(lines=True, shuffle_seed=seed))
+    tokens = tokens_of([[text[first:last] for first, last in pairwise(bounds)]], TextConfig(lines=True, shuffle_seed=seed))
     documents = [line for line in lines if line]
     if not documents:
         assume(text)
-        with pytest.raises(CorpusError, match="the text: no line has a character"):
+        with pytest.raises(CorpusError, match="the text: all lines are empty"):
             tokens.ids()
         return
-    ids, starts = given_out(tokens)
+    ids, starts = result(tokens)
     found = tokens.vocabulary.decode(np.array(ids))
     assert found[0] == found[-1] == "\n"
     assert sorted(found[1:-1].split("\n")) == sorted(documents)
     assert starts == [place for place, character in enumerate(found[:-1]) if character == "\n"]
 
 
-def test_lines_of_several_files_are_shuffled_together_and_do_not_run_into_each_other():
-    tokens = taken([["one"], ["two\r\n"], [""], ["three\nfour"]], TextConfig(lines=True))
+def test_lines_of_several_files_are_shuffled_together_and_stay_separate():
+    tokens = tokens_of([["one"], ["two\r\n"], [""], ["three\nfour"]], TextConfig(lines=True))
     assert sorted(text_of(tokens).split("\n")) == ["", "", "four", "one", "three", "two"]
 
 
 @pytest.mark.parametrize("block", [1, 5, 17])
-def test_many_lines_are_given_out_in_blocks(monkeypatch, block):
+def test_many_lines_are_yielded_in_blocks(monkeypatch, block):
     lines = [f"line {number}" * (number % 5 + 1) for number in range(30)]
-    expected = text_of(taken([["\n".join(lines)]], TextConfig(lines=True)))
+    expected = text_of(tokens_of([["\n".join(lines)]], TextConfig(lines=True)))
     monkeypatch.setattr("charrnn.text.documents._BLOCK", block)
-    tokens = taken([["\n".join(lines)]], TextConfig(lines=True))
+    tokens = tokens_of([["\n".join(lines)]], TextConfig(lines=True))
     assert text_of(tokens) == expected
     assert sorted(expected[1:-1].split("\n")) == sorted(lines)
     assert max(map(len, tokens.ids()[2])) <= block + max(map(len, lines)) + 1
@@ -254,62 +254,64 @@ def test_the_order_of_lines_is_a_function_of_its_seed():
     lines = [str(number) for number in range(50)]
 
     def order(seed: int, **config: Any) -> list[str]:
-        return text_of(taken([["\n".join(lines)]], TextConfig(lines=True, shuffle_seed=seed, **config))).split("\n")[1:-1]
+        tokens = tokens_of([["\n".join(lines)]], TextConfig(lines=True, shuffle_seed=seed, **config))
+        return text_of(tokens).split("\n")[1:-1]
 
     assert order(1) == order(1) == order(1, min_count=2)
     assert len({tuple(order(seed)) for seed in range(20)}) == 20
     assert all(sorted(order(seed)) == sorted(lines) != order(seed) != lines for seed in range(20))
-    assert order(1)[:5] == ["40", "7", "9", "5", "39"]  # for ever, so that a run can be gone on with
+    assert order(1)[:5] == ["40", "7", "9", "5", "39"]  # forever, so that a run can be resumed
 
 
 @pytest.mark.parametrize("heap", [2, 8, 2**24])
-def test_every_order_of_lines_is_as_likely_as_any_other(monkeypatch, heap):
+def test_all_orders_of_lines_are_equally_likely(monkeypatch, heap):
     monkeypatch.setattr("charrnn.text.documents._HEAP", heap)
-    orders = Counter(text_of(taken([["a\nb\nc\nd"]], TextConfig(lines=True, shuffle_seed=seed))) for seed in range(2400))
+    orders = Counter(text_of(tokens_of([["a\nb\nc\nd"]], TextConfig(lines=True, shuffle_seed=seed)))
+                     for seed in range(2400))
     assert len(orders) == 24
     assert sum((found - 100)**2 / 100 for found in orders.values()) < 50  # chi-squared with 23 degrees: 1 in 1,000
 
 
-def test_a_character_of_a_line_that_is_folded_is_no_end_of_it():
-    tokens = taken([["aab\naca\n"]], TextConfig(lines=True, min_count=3))
+def test_a_replaced_character_does_not_end_a_line():
+    tokens = tokens_of([["aab\naca\n"]], TextConfig(lines=True, min_count=3))
     assert sorted(text_of(tokens).split("\n")) == ["", "", "aa\ufffd", "a\ufffda"]
 
 
 # Files
 
-def test_files_start_where_they_begin_and_empty_ones_do_not():
+def test_every_file_that_is_not_empty_has_a_start():
     files = [["ab", "c"], [], ["d"], [""], ["ef"], []]
-    assert given_out(taken(files, TextConfig(reset_at_files=True)))[1] == [0, 3, 4]
-    assert given_out(taken(files))[1] == []
-    assert given_out(taken([[], ["a"]], TextConfig(reset_at_files=True)))[1] == [0]
+    assert result(tokens_of(files, TextConfig(reset_at_files=True)))[1] == [0, 3, 4]
+    assert result(tokens_of(files))[1] == []
+    assert result(tokens_of([[], ["a"]], TextConfig(reset_at_files=True)))[1] == [0]
 
 
 # Fingerprints
 
-def test_whatever_makes_the_ids_others_makes_the_fingerprint_another():
+def test_every_setting_that_changes_the_ids_changes_the_fingerprint():
     files = [["ab\n"], ["ab\nba\n", "c\n"]]
     readings = [TextConfig(), TextConfig(level="byte"), TextConfig(min_count=2), TextConfig(min_count=3),
                 TextConfig(reset_at_files=True), *(TextConfig(lines=True, shuffle_seed=seed) for seed in range(3)),
                 TextConfig(lines=True, min_count=2)]
-    prints = [taken(files, config).fingerprint for config in readings]
+    prints = [tokens_of(files, config).fingerprint for config in readings]
     assert len(set(prints)) == len(prints)
     assert prints[0] == hashlib.sha256(b"ab\nab\nba\nc\n").hexdigest()
 
 
 @PROPERTY
 @given(FILES, READINGS)
-def test_the_fingerprint_does_not_hang_on_blocks_nor_without_need_on_files(files, config):
+def test_the_fingerprint_does_not_depend_on_blocks_and_on_files_only_if_they_are_documents(files, config):
     joined = [["".join(file)] for file in files]
-    assert taken(files, config).fingerprint == taken(joined, config).fingerprint
-    assert taken([*files, []], config).fingerprint == taken([[], *files], config).fingerprint
+    assert tokens_of(files, config).fingerprint == tokens_of(joined, config).fingerprint
+    assert tokens_of([*files, []], config).fingerprint == tokens_of([[], *files], config).fingerprint
     if not config.reset_at_files and not config.lines:
-        assert taken(["".join(map("".join, files))], config).fingerprint == taken(files, config).fingerprint
+        assert tokens_of(["".join(map("".join, files))], config).fingerprint == tokens_of(files, config).fingerprint
 
 
 def test_seeds_that_shuffle_nothing_do_not_matter():
-    assert taken([["ab"]], TextConfig(shuffle_seed=5)).fingerprint == taken([["ab"]]).fingerprint
+    assert tokens_of([["ab"]], TextConfig(shuffle_seed=5)).fingerprint == tokens_of([["ab"]]).fingerprint
 
 
-def test_where_files_meet_matters_where_they_are_documents():
+def test_the_boundaries_of_files_matter_if_files_are_documents():
     config = TextConfig(reset_at_files=True)
-    assert taken([["ab"], ["c"]], config).fingerprint != taken([["a"], ["bc"]], config).fingerprint
+    assert tokens_of([["ab"], ["c"]], config).fingerprint != tokens_of([["a"], ["bc"]], config).fingerprint

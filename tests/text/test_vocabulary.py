@@ -15,7 +15,7 @@ NASTY = "e\u0301 \U0001f600 \x00 \r\n \u2028 \ufeff \uffff \U0010ffff \u200d \x8
 
 
 def characters(count):
-    """``count`` different characters in ascending order, none of them a surrogate."""
+    """Return ``count`` distinct characters in ascending order, without surrogates."""
     return "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)][:count]))
 
 
@@ -50,7 +50,7 @@ def test_nothing_is_normalised():
     assert Vocabulary.of(composed + combining).characters == ("e", "\u00e9", "\u0301")
 
 
-def test_no_text_has_no_ids():
+def test_an_empty_text_has_no_ids():
     vocabulary = Vocabulary.of("ab")
     assert vocabulary.encode("").shape == (0,)
     assert vocabulary.decode(vocabulary.encode("")) == ""
@@ -92,16 +92,16 @@ def test_the_error_names_the_first_unknown_character_and_its_position(before, un
     message = str(caught.value)
     assert repr(unknown) in message
     assert f"U+{ord(unknown):04X}" in message
-    assert f"at character {len(before):,} " in message
+    assert f"at position {len(before):,} " in message
     assert len(message.splitlines()) == 1
 
 
 def test_a_lone_surrogate_is_an_unknown_character():
-    with pytest.raises(VocabularyError, match=r"U\+DCFF.* at character 1 "):
+    with pytest.raises(VocabularyError, match=r"U\+DCFF.* at position 1 "):
         Vocabulary.of("ab").encode("a\udcff")
 
 
-def test_describe_gives_the_name_where_there_is_one():
+def test_a_character_is_described_with_its_name_if_it_has_one():
     assert describe_character("é") == "'é' (U+00E9, LATIN SMALL LETTER E WITH ACUTE)"
     assert describe_character("\n") == "'\\n' (U+000A)"
     assert describe_character("\U0001f600") == "'\U0001f600' (U+1F600, GRINNING FACE)"
@@ -118,7 +118,7 @@ def test_hostile_code_points_are_refused(codepoints):
 
 
 @pytest.mark.parametrize("codepoints", [[0], [0xD7FF, 0xE000], [0x10FFFF], np.array([10, 97], np.uint8), [97, 98]])
-def test_unicode_characters_are_taken(codepoints):
+def test_unicode_characters_are_accepted(codepoints):
     vocabulary = Vocabulary(codepoints)
     assert vocabulary.characters == tuple(map(chr, codepoints))
     assert vocabulary == Vocabulary.of("".join(map(chr, codepoints)))
@@ -138,12 +138,12 @@ def test_a_text_without_characters_has_no_vocabulary(text):
 
 
 @pytest.mark.parametrize("ids", [[3], [0, 1, 300], [-1], [0, -3]])
-def test_an_id_that_is_none_cannot_be_decoded(ids):
+def test_an_id_out_of_range_cannot_be_decoded(ids):
     with pytest.raises(IndexError):
         Vocabulary.of("abc").decode(np.array(ids))
 
 
-def test_a_character_without_an_id_has_none():
+def test_the_id_of_an_unknown_character_is_an_error():
     vocabulary = Vocabulary.of("ab")
     with pytest.raises(KeyError):
         vocabulary.id("c")
@@ -151,7 +151,7 @@ def test_a_character_without_an_id_has_none():
 
 @PROPERTY
 @given(TEXTS, st.characters())
-def test_it_contains_its_characters_and_no_others(text, character):
+def test_a_vocabulary_contains_its_characters_and_no_others(text, character):
     vocabulary = Vocabulary.of(text)
     assert all(known in vocabulary for known in text)
     assert (character in vocabulary) == (character in text)
@@ -173,10 +173,10 @@ def test_code_points_are_those_of_python(text):
     assert code_points(text).tolist() == [ord(character) for character in text]
 
 
-# A place for the unknown
+# The unknown character
 
 def folding(text):
-    """A vocabulary of a text that takes any other character as unknown."""
+    """Return the vocabulary of a text in which every other character is unknown."""
     return Vocabulary(np.append(Vocabulary.of(text).codepoints, UNKNOWN))
 
 
@@ -184,7 +184,7 @@ def folding(text):
 @given(TEXTS, st.text(max_size=40))
 @example("ab", "\ud800c")
 @example("ab\ufffd", "c\ufffd")
-def test_what_is_not_there_becomes_the_unknown(text, other):
+def test_other_characters_become_the_unknown_one(text, other):
     vocabulary = folding(text)
     known = set(text)
     assert vocabulary.unknown == len(known) == len(vocabulary) - 1
@@ -196,7 +196,7 @@ def test_what_is_not_there_becomes_the_unknown(text, other):
 
 
 @pytest.mark.parametrize("size", [254, 255, 256, 65_535, 65_536])
-def test_the_unknown_counts_for_the_dtype(size):
+def test_the_unknown_character_counts_for_the_dtype(size):
     text = characters(size)
     vocabulary = folding(text)
     ids = vocabulary.encode(text + "\U0010ffff")
@@ -205,7 +205,7 @@ def test_the_unknown_counts_for_the_dtype(size):
     assert vocabulary.codepoints[-1] == UNKNOWN
 
 
-def test_the_unknown_is_no_character():
+def test_the_unknown_character_is_not_an_ordinary_one():
     vocabulary = folding("ab")
     assert REPLACEMENT not in vocabulary
     assert vocabulary.characters == ("a", "b", REPLACEMENT)
@@ -219,14 +219,14 @@ def test_the_unknown_is_no_character():
 
 @pytest.mark.parametrize("codepoints", [[UNKNOWN], [UNKNOWN, UNKNOWN], [UNKNOWN, 97], [97, UNKNOWN, UNKNOWN],
                                         [97, UNKNOWN + 1]])
-def test_the_unknown_is_the_last_of_several(codepoints):
+def test_the_unknown_character_must_be_the_last_and_not_the_only_one(codepoints):
     with pytest.raises(ValueError, match="vocabulary"):
         Vocabulary(codepoints)
 
 
 @PROPERTY
 @given(TEXTS)
-def test_all_are_missing_or_none(text):
+def test_all_characters_are_missing_or_none(text):
     assert Vocabulary.of(text).missing(text) == []
     assert Vocabulary.of("\x00").missing(text) == sorted(set(text) - {"\x00"})
 
@@ -235,7 +235,7 @@ def test_all_are_missing_or_none(text):
 
 @settings(max_examples=40)
 @given(st.binary(min_size=1, max_size=60), st.booleans(), st.sampled_from([0, 254, 255, 256, 300]))
-def test_bytes_are_encoded_as_the_characters_that_stand_for_them(data, unknown, more):
+def test_bytes_are_encoded_as_the_characters_that_represent_them(data, unknown, more):
     known = data.decode("latin-1") + characters(more)
     vocabulary = folding(known) if unknown else Vocabulary.of(known)
     for found in (vocabulary.encode_latin(data), vocabulary.encode_points(np.frombuffer(data, np.uint8))):
@@ -245,10 +245,10 @@ def test_bytes_are_encoded_as_the_characters_that_stand_for_them(data, unknown, 
 
 
 @pytest.mark.parametrize("size", [3, 254, 255])
-def test_a_byte_without_an_id_is_named_with_its_place(size):
+def test_an_unknown_byte_is_named_with_its_position(size):
     vocabulary = Vocabulary.of(characters(size))
-    with pytest.raises(VocabularyError, match=r"U\+00FF.* at character 1,002 "):
+    with pytest.raises(VocabularyError, match=r"U\+00FF.* at position 1,002 "):
         vocabulary.encode_latin(b"\0\1\xff\xff", 1000)
-    with pytest.raises(VocabularyError, match=r"U\+4E2D.* at character 7 .*--min-count 2"):
+    with pytest.raises(VocabularyError, match=r"U\+4E2D.* at position 7 .*min_count=2"):
         vocabulary.encode_points(np.array([1, 0x4e2d, 0xffff], np.uint16), 6)
     assert folding(characters(size)).encode_latin(b"\0\xff").tolist() == [0, size]

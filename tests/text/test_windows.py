@@ -21,7 +21,7 @@ class Layer(NamedTuple):
 
 @st.composite
 def all_windows(draw):
-    """Windows of a text in which every id is its own position, with at least one window."""
+    """Windows of a text in which every id is its own index, with at least one window."""
     seq_len = draw(st.integers(1, 17))
     ids = np.arange(draw(st.integers(seq_len + 1, 400)), dtype=np.uint16)
     return ids, Windows(Part(ids), draw(st.integers(1, 9)), seq_len)
@@ -38,7 +38,7 @@ def test_every_target_is_the_next_input(case):
 
 @PROPERTY
 @given(all_windows())
-def test_every_stream_goes_on_where_its_last_window_ended(case):
+def test_every_stream_continues_where_its_last_window_ended(case):
     _, windows = case
     for window in range(windows.per_epoch - 1):
         (_, before), (after, _) = windows[window], windows[window + 1]
@@ -56,7 +56,7 @@ def test_every_stream_ends_where_the_next_begins(case):
 
 @PROPERTY
 @given(all_windows())
-def test_an_epoch_reads_the_text_once_but_for_the_tail(case):
+def test_an_epoch_reads_the_text_once_without_the_tail(case):
     ids, windows = case
     read = np.concatenate([inputs for inputs, _ in windows]).T.reshape(-1)
     assert np.array_equal(read, ids[:len(read)])
@@ -76,7 +76,7 @@ def test_windows_are_views_of_seq_len_and_batch_size(case):
 
 @PROPERTY
 @given(all_windows())
-def test_a_window_past_the_last_is_none(case):
+def test_a_window_after_the_last_is_out_of_range(case):
     _, windows = case
     assert len(list(windows)) == windows.per_epoch >= 1
     for window in (-1, windows.per_epoch):
@@ -105,7 +105,7 @@ def test_the_batch_shrinks_until_each_stream_has_a_window(seq_len, batch_size, m
 
 @PROPERTY
 @given(st.integers(1, 2000), st.integers(1, 9))
-def test_too_short_a_text_is_refused_with_the_least_length(seq_len, batch_size):
+def test_a_text_that_is_too_short_is_refused_with_the_minimum_length(seq_len, batch_size):
     assert Windows(Part(np.zeros(seq_len + 1, np.uint8)), batch_size, seq_len).batch_size == 1
     with pytest.raises(ConfigError) as caught:
         Windows(Part(np.zeros(seq_len, np.uint8)), batch_size, seq_len)
@@ -116,7 +116,7 @@ def test_too_short_a_text_is_refused_with_the_least_length(seq_len, batch_size):
 
 @PROPERTY
 @given(st.integers(1, 17), st.integers(1, 9), st.integers(1, 300), st.data())
-def test_the_state_is_reset_where_an_input_starts_a_document(seq_len, batch_size, more, data):
+def test_the_state_is_reset_if_an_input_starts_a_document(seq_len, batch_size, more, data):
     ids = np.arange(seq_len + more, dtype=np.uint16)
     starts = np.array(sorted(data.draw(st.sets(st.integers(0, len(ids) - 1)))), np.int64)
     windows = Windows(Part(ids, starts), batch_size, seq_len)
@@ -137,7 +137,7 @@ def test_without_documents_nothing_is_reset():
             windows.resets(window)
 
 
-def test_starts_may_lie_in_a_mapped_file(tmp_path):
+def test_starts_may_be_a_memory_map(tmp_path):
     path = tmp_path / "starts"
     np.arange(0, 3000, 3, np.int64).tofile(path)
     windows = Windows(Part(np.zeros(3000, np.uint8), np.memmap(path, np.int64, "r")), 4, 7)
@@ -145,16 +145,16 @@ def test_starts_may_lie_in_a_mapped_file(tmp_path):
     assert np.array_equal(windows.resets(5), (first + np.arange(7)[:, None]) % 3 == 0)
 
 
-def test_no_text_is_too_short():
+def test_an_empty_text_is_too_short():
     with pytest.raises(ConfigError, match="has 0;"):
         Windows(Part(np.zeros(0, np.uint8)), 3, 1)
 
 
 @PROPERTY
 @given(all_windows())
-def test_at_the_next_epoch_every_state_goes_on_where_its_text_goes_on(case):
+def test_in_the_next_epoch_every_state_continues_with_its_text(case):
     _, windows = case
-    expected = np.array(windows[windows.per_epoch - 1][1][-1:].T, np.float64)  # the state knows what it is to read next
+    expected = np.array(windows[windows.per_epoch - 1][1][-1:].T, np.float64)  # the state is the id that is read next
     ((after, _),) = next_epoch((Layer(expected, expected),))
     assert np.array_equal(after[:, 0], windows[0][0][0])
 

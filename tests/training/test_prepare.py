@@ -309,6 +309,9 @@ def test_the_text_must_be_the_one_of_the_run(kept: Run, make_text: Callable[...,
     Path("copy.txt").write_text(make_text(400), encoding="utf-16")
     run = prepare_resume("checkpoints/old", TrainConfig(), ignore, corpus="copy.txt", encoding="utf-16").run
     assert run.source.names == ("copy.txt",)
+    assert run.source.bytes == Path("copy.txt").stat().st_size
+    run.save("checkpoints/old/last.h5")
+    assert prepare_resume("checkpoints/old", TrainConfig(), ignore).run.source == run.source
     assert run.model.text_config.encoding == "utf-16"
 
 
@@ -337,31 +340,58 @@ def test_a_source_is_a_corpus_or_names(notes: Path, corpus: Corpus) -> None:
     events: list[Any] = []
     for source in ("notes.txt", notes, ["notes.txt"], (notes,)):
         assert read(source, TextConfig(), events.append).fingerprint == corpus.fingerprint
-    assert len(read([notes, notes], TextConfig(lowercase=True), ignore)) == 800
+    warnings: list[Any] = []
+    twice = read([notes, notes], TextConfig(lowercase=True), warnings.append)
+    assert len(twice) == 800
+    assert "notes.txt is read twice" in only(Warned, warnings).message
+    warnings.clear()
+    assert read(twice, TextConfig(), warnings.append) is twice
+    assert "notes.txt is read twice" in only(Warned, warnings).message
     assert sum(event.number for event in events) == 4 * events[0].size == 4 * notes.stat().st_size
 
 
 def test_the_text_of_a_run_is_read_again(notes: Path, start: Callable[..., Run]) -> None:
-    run, counts = start(), []
+    run, counts = start(Corpus.read("notes.txt")), []
     corpus = corpus_of(run.source, run.model.text_config, "place", "advice", lambda *count: counts.append(count))
     assert corpus.fingerprint == run.source.fingerprint
     assert counts[0][1] == notes.stat().st_size
     for sources in ((), ("-",)):
-        run.source = run.source._replace(names=sources)
+        run.source = run.source._replace(names=sources, files=0, bytes=0)
         with pytest.raises(RunError, match=r"^place: was trained on a text that is in no file; advice$"):
             corpus_of(run.source, run.model.text_config, "place", "advice")
 
 
-def test_a_text_that_is_much_larger_than_that_of_a_run_is_not_read(notes: Path, start: Callable[..., Run]) -> None:
+def test_a_text_of_another_size_than_that_of_a_run_is_not_read(notes: Path, start: Callable[..., Run]) -> None:
+    run, counts = start(Corpus.read("notes.txt")), []
     with notes.open("r+b") as file:
-        file.truncate(2**26)
-    run, counts = start(), []
-    with pytest.raises(CorpusError, match="much larger than the 400 characters"):
+        file.truncate(run.source.bytes - 1)
+    with pytest.raises(CorpusError, match=r"^notes\.txt: has .* bytes, but the text of this run had .* bytes; advice$"):
         corpus_of(run.source, run.model.text_config, "place", "advice", lambda *count: counts.append(count))
     assert not counts
 
 
-def test_only_encoding_and_errors_can_change() -> None:
+def test_a_text_from_python_is_in_no_file_whatever_its_name(notes: Path, start: Callable[..., Run]) -> None:
+    run = start()
+    assert run.source.names == ("notes.txt",)
+    with pytest.raises(RunError, match=r"^place: was trained on a text that is in no file; advice$"):
+        corpus_of(run.source, run.model.text_config, "place", "advice")
+
+
+def test_a_run_is_resumed_with_what_its_text_was_after_text_was_appended(kept: Run, notes: Path) -> None:
+    size = notes.stat().st_size
+    with notes.open("a") as file:
+        file.write("more")
+    events: list[Any] = []
+    run, split, _ = prepare_resume("checkpoints/old", TrainConfig(), events.append)
+    assert only(Warned, events).message == (
+        f"notes.txt: has grown since the run was started; only its first {size:,} bytes are used")
+    assert (run.source, len(split.corpus)) == (kept.source, 400)
+    notes.write_text("other text " * 40)
+    with pytest.raises(CorpusError, match=r"^notes\.txt: has changed since the run was started"):
+        prepare_resume("checkpoints/old", TrainConfig(), ignore)
+
+
+def test_only_encoding_and_errors_change() -> None:
     config = TextConfig(lowercase=True, encoding="latin-1")
     assert changed(config, None, None) == config
     assert changed(config, "utf-16", "ignore") == TextConfig(lowercase=True, encoding="utf-16", errors="ignore")

@@ -20,6 +20,7 @@ from charrnn.errors import CheckpointError, ConfigError, RunError
 from charrnn.nn.parallel import environment
 from charrnn.randomness import generator
 from charrnn.storage import container as checkpoint
+from charrnn.text.record import digest_of_sizes
 from charrnn.training.run import Record
 from charrnn.training.trainer import Trainer
 
@@ -59,7 +60,7 @@ def test_a_new_run_resolves_all_defaults(start: Callable[..., Run], corpus: Corp
     assert run.eval_every == 3
     assert run.config.learning_rate == LEARNING_RATES["adam"]
     assert 1 <= (run.config.threads or 0) <= 4
-    assert run.source == (("notes.txt",), corpus.fingerprint, 400, 11)
+    assert run.source == (("notes.txt",), corpus.fingerprint, 400, 11, 0, 0, digest_of_sizes([]))
     assert not any(array.any() for layer in run.state for array in layer)
     assert run.environment == environment()
 
@@ -350,15 +351,18 @@ IMPOSSIBLE = {
     "an environment that is not text": change("environment/numpy", 2),
     "a vocabulary of another size": change("model/vocabulary", 5),
     "no vocabulary": change("model/vocabulary", 0),
-    "no windows": change("source/windows", 0),
-    "fewer windows than the training part has": change("source/windows", 13),
-    "windows that the corpus does not have": change("source/windows", 17),
-    "windows that the training part does not have": change("train/validation", 0.5),
-    "an empty corpus": change("source/characters", 0),
-    "corpus names that are not text": change("source/names", [1]),
-    "corpus names that are not a list": change("source/names", "notes.txt"),
-    "an unknown key of the corpus": change("source/colour", 1),
-    "a history that is None": change("history", None),
+    "windows of no size": change("source/windows", 0),
+    "fewer windows than the training part holds": change("source/windows", 13),
+    "windows that the corpus does not hold": change("source/windows", 17),
+    "windows that the training part does not hold": change("train/validation", 0.5),
+    "a corpus of no size": change("source/characters", 0),
+    "a corpus with bytes but no files": change("source/bytes", 5),
+    "a negative number of files": change("source/files", -1),
+    "sizes that are not a digest": change("source/sizes", "0" * 63),
+    "corpus names that are no text": change("source/names", [1]),
+    "corpus names that are no list": change("source/names", "notes.txt"),
+    "an unknown fact of the corpus": change("source/colour", 1),
+    "a history that is none": change("history", None),
     "a history out of order": change("history", [[2, 2.0, 2.0], [1, 2.0, 2.0]]),
     "a duplicate step in the history": change("history", [[1, 2.0, 2.0], [1, 2.0, 2.0]]),
     "a history before the first step": change("history", [[0, 2.0, 2.0]]),
