@@ -72,7 +72,7 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
     with ExitStack() as stack:
         if name is not None:
             folder, lock = _claim(stack, RunFolder.at(checkpoints, name), overwrite, on_event,
-                                  lambda old: old.names == _names(source))
+                                  lambda old: _may_be(source, old))
         corpus = read(source, text_config, on_event)
         split = corpus.split(train_config.validation, train_config.test)
         cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
@@ -232,10 +232,12 @@ def _job(stack: ExitStack, run: Run, split: Split, folder: RunFolder, lock: RunL
     return Job(run, split, folder, lock, new)
 
 
-def _names(source: TextSource) -> tuple[str, ...]:
+def _may_be(source: TextSource, old: Source) -> bool:
+    """Return whether ``source``, which may not be read yet, seems to be the text of a run."""
     if isinstance(source, Corpus):
-        return source.sources
-    return (str(source),) if isinstance(source, (str, Path)) else tuple(map(str, source))
+        return source.fingerprint == old.fingerprint
+    names = (str(source),) if isinstance(source, (str, Path)) else tuple(map(str, source))
+    return names == old.names and STANDARD_INPUT not in names
 
 
 def _step_at(path: Path) -> int | None:

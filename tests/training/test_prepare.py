@@ -112,6 +112,20 @@ def test_resuming_is_suggested_only_for_a_run_of_the_same_text(
         assert str(caught.value).startswith(message)
 
 
+def test_a_corpus_is_compared_by_its_text(kept: Run, make_text: Callable[..., str]) -> None:
+    for characters, message in ((400, "contains a run; resume it"), (300, "contains a run of another text; choose")):
+        corpus = Corpus.from_text(make_text(characters), ["notes.txt"])
+        with pytest.raises(RunError, match=message):
+            prepare(corpus, TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name="old")
+
+
+def test_standard_input_is_another_text(kept: Run) -> None:
+    kept.source = kept.source._replace(names=("-",))
+    kept.save("checkpoints/old/last.h5")
+    with pytest.raises(RunError, match="contains a run of another text; choose"):
+        prepare("-", TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name="old")
+
+
 def test_resuming_is_not_suggested_for_a_run_that_cannot_be_read(kept: Run) -> None:
     Path("checkpoints/old/last.h5").write_bytes(b"")
     with pytest.raises(RunError, match="already contains a run; choose another name"):
