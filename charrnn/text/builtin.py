@@ -1,4 +1,4 @@
-"""Texts that come with Python and need no file and no network. They differ slightly between versions of Python."""
+"""Texts that come with Python, so they need no file and no network. They differ slightly between versions of Python."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _reference() -> str:
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
-        raise CorpusError("python-reference: this Python comes without its reference",
+        raise CorpusError("python-reference: this Python does not include its language reference",
                           "pass the name of a text file") from error
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
 def _source() -> str:
-    """Return the modules one after the other, sorted by path; modules that are not in UTF-8 are left out."""
+    """Return the source of all modules, sorted by path. Modules that are not valid UTF-8 are skipped."""
     home = Path(sysconfig.get_paths()["stdlib"])
     paths = []
     for folder, folders, files in os.walk(home):
@@ -40,7 +40,8 @@ def _source() -> str:
         paths += [Path(folder, name) for name in files if name.endswith(".py")]
     texts = filter(None, map(_text_of, sorted(paths, key=lambda path: path.relative_to(home).as_posix())))
     if not (text := "\n".join(texts)):
-        raise CorpusError(f"python-source: no source of the standard library in {home}", "pass the name of a text file")
+        raise CorpusError(f"python-source: no source files of the standard library in {home}",
+                          "pass the name of a text file")
     return text
 
 
@@ -55,4 +56,4 @@ BUILTIN_TEXTS = {
     "python-reference": BuiltinText("the language reference that comes with Python", 480_000, _reference),
     "python-source": BuiltinText("the source of Python's standard library", 12_000_000, _source),
 }
-"""By the name that can be passed instead of a file: ``charrnn train python-source``."""
+"""The built-in texts, by the name that is passed instead of a file: ``charrnn train python-source``."""

@@ -20,14 +20,14 @@ from charrnn.text.download import Digest, download
 DEFAULT_FOLDER = "corpora"
 
 OnProgress = Callable[[str, int, int], None]
-"""Receives the current action, the number of bytes done, and their total."""
+"""Receives the current action, the number of bytes done and the total."""
 
 OnWarning = Callable[[str], None]
-"""Receives one line for each problem that does not end the download."""
+"""Receives a one-line message for each problem that does not end the download."""
 
 
 class Entry(NamedTuple):
-    """A text to download. With an ``archive``, ``address`` is that of a zip archive with the text as member ``name``."""
+    """A text to download. If ``archive`` is set, the file at ``address`` is a zip archive with the text as ``name``."""
 
     name: str
     what: str
@@ -38,18 +38,18 @@ class Entry(NamedTuple):
 
     @property
     def fetched(self) -> Digest:
-        """Digest of the file at the address."""
+        """The digest of the file at ``address``."""
         return self.archive or self.text
 
 
 CATALOG = {entry.name: entry for entry in (
-    Entry("names", "32,033 first names, one a line", "public domain",
+    Entry("names", "32,033 first names, one per line", "public domain",
           "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt",
           Digest(228_145, "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d")),
     Entry("tinyshakespeare", "40,000 lines of Shakespeare", "public domain",
           "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
           Digest(1_115_394, "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed")),
-    Entry("text8", "Wikipedia of 2006, as a to z and spaces", "CC BY-SA 3.0, GFDL",
+    Entry("text8", "Wikipedia of 2006, only a to z and spaces", "CC BY-SA 3.0, GFDL",
           "https://mattmahoney.net/dc/text8.zip",
           Digest(100_000_000, "6e890197040d37d85beb962ae1f041ff1d9a9ca8d20c7d99c85027eebf51dca7"),
           Digest(31_344_016, "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232")),
@@ -71,10 +71,10 @@ def path_of(name: str, folder: str | Path = DEFAULT_FOLDER) -> Path:
 
 
 def fetch(name: str, into: str | Path, overwrite: bool, on_progress: OnProgress, on_warning: OnWarning) -> bool:
-    """Put a corpus into the folder ``into``; return False if it already exists there.
+    """Fetch a corpus into the folder ``into``. Return False if it already exists there.
 
-    The file gets its name only when its size and SHA-256 are right. Raises DownloadError if the text cannot be downloaded
-    or written, or if a different file has its name and ``overwrite`` is false.
+    The file gets its name only after its size and SHA-256 have been verified. Raises DownloadError if the text cannot be
+    downloaded or written, or if a different file has its name and ``overwrite`` is false.
     """
     path, entry = path_of(name, into), CATALOG.get(name)
     data = b"" if entry else BUILTIN_TEXTS[name].read().encode()
@@ -89,7 +89,7 @@ def fetch(name: str, into: str | Path, overwrite: bool, on_progress: OnProgress,
         path.parent.mkdir(parents=True, exist_ok=True)
         blocks = _download(entry, on_progress, on_warning) if entry else [data]
         replace_file(path, _checked(blocks, path, expected, on_progress))
-    except OSError as error:  # of the disk: download() turns those of the network into DownloadError
+    except OSError as error:  # of the disk: download() turns network errors into DownloadError
         existing = path if os.path.isdir(path.parent) else path.parent
         raise DownloadError(f"{existing}: cannot be read or written ({error.strerror or error})",
                             "free some disk space or set `into` to another folder, then try again") from error
@@ -122,4 +122,5 @@ def _checked(blocks: Iterable[bytes], path: Path, expected: Digest, on_progress:
         yield block
         on_progress("writing", size, expected.size)
     if (size, sha256.hexdigest()) != expected:
-        raise DownloadError(f"{path}: not written, because the text has unexpected content", "get it from elsewhere")
+        raise DownloadError(f"{path}: not written, because the text has unexpected content",
+                            "get the text from elsewhere")

@@ -1,4 +1,4 @@
-"""A text as ids, and its split into training, validation and test part."""
+"""A text as ids, and its split into a training, a validation and a test part."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BLOCK = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A part of a corpus: ``ids`` (N,), and the sorted indices in it at which documents start, int64."""
+    """A part of a corpus: ``ids`` (N,), and ``starts``, the sorted int64 indices at which its documents start."""
 
     ids: np.ndarray
     starts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -56,10 +56,11 @@ class Split:
         """Raise ConfigError unless the split was made with these fractions."""
         cuts = split_bounds(len(self.corpus), self.corpus.validation_fraction(validation), test)
         if cuts != (len(self.train), len(self.train) + len(self.validation)):
-            raise ConfigError("validation", "differs from the split, or `test` does", "use the same fractions for both")
+            raise ConfigError("validation", "the split was made with another `validation` or `test`",
+                              "use the same fractions for both")
 
     def training_lines(self, wanted: Collection[str]) -> set[str]:
-        """Return the ``wanted`` lines that are lines of the training part; empty lines are left out."""
+        """Return those of the ``wanted`` lines that are lines of the training part, except empty lines."""
         found: set[str] = set()
         rest = ""
         for first in range(0, len(self.train), _BLOCK):
@@ -70,13 +71,13 @@ class Split:
 
 @dataclass(repr=False, eq=False)
 class Corpus:
-    """A text as ids, with the vocabulary that they refer to. Made by ``from_text`` or ``read``.
+    """A text as ids, with its vocabulary. ``from_text`` and ``read`` create it.
 
-    ``ids`` (N,) are of the smallest unsigned dtype, ``starts`` the sorted indices at which documents start and the state
-    is reset. ``fingerprint`` is the SHA-256 of the text in UTF-8, or of that and of the settings that also shape the ids.
-    ``sources`` are the names of the files as given, and ``text_config`` says how they were read. ``folded`` are the
-    distinct characters that were replaced by the unknown one. The ids of a long text are memory maps of the token file
-    at ``path``. ``sizes`` are the bytes that were read of each file, and ``warnings`` are lines for the user.
+    ``ids`` (N,) have the smallest unsigned dtype. ``starts`` are the sorted indices at which documents start and the state
+    is reset. ``fingerprint`` is the SHA-256 of the text in UTF-8; if other settings affect the ids, it depends on them too.
+    ``sources`` are the names of the files as given, and ``text_config`` says how they were read. ``folded`` contains the
+    distinct characters that were replaced by the unknown one. The ids of a long text are a memory map of the token file
+    at ``path``. ``sizes`` are the numbers of bytes read from each file, and ``warnings`` are messages for the user.
     """
 
     ids: np.ndarray
@@ -93,9 +94,9 @@ class Corpus:
     @classmethod
     def from_text(cls, text: str, sources: Sequence[str] = (), text_config: TextConfig | None = None,
                   vocabulary: Vocabulary | None = None, **settings: Any) -> Corpus:
-        """Make a corpus of a string; ``sources`` are names for messages. For the other arguments see ``read``.
+        """Create a corpus from a string. ``sources`` are names for messages; ``read`` describes the other arguments.
 
-        A run on it can be resumed only with the text, because it is in no file.
+        A run on it can be resumed only if the text is passed again, because no file contains it.
 
         Raises CorpusError if the text cannot be used, VocabularyError for a character that is not in ``vocabulary``.
         """
@@ -116,18 +117,18 @@ class Corpus:
     def read(cls, *sources: str | Path, text_config: TextConfig | None = None, vocabulary: Vocabulary | None = None,
              record: TextRecord | None = None, keep: bool = False, on_bytes: OnBytes | None = None,
              **settings: Any) -> Corpus:
-        """Read files, one after the other; of a folder the files in and below it, sorted by path; ``-`` is standard input.
+        """Read files, one after the other, as one text; ``-`` is standard input.
 
-        The name of a built-in corpus selects it, unless a file of that name exists. ``settings`` are those of
-        ``TextConfig``, by name, if no ``text_config`` is given. ``vocabulary`` is the one to use, by default that of the
-        text. If ``record`` says what the text was, no other text is read. The ids of a long text are kept in a token file,
-        from which the next call reads them; with ``keep`` those of a short text too. Raises CorpusError if the text cannot
-        be read or used, VocabularyError for a character that is not in ``vocabulary``.
+        Of a folder, the files in and below it are read, sorted by path. The name of a built-in corpus selects it, unless a
+        file of that name exists. ``settings`` are fields of ``TextConfig``, for use without ``text_config``. ``vocabulary``
+        is by default that of the text. If ``record`` is given, only the text that it describes is read. The ids of a long
+        text, or of any text if ``keep`` is true, are kept in a token file, from which the next call loads them. Raises
+        CorpusError if the text cannot be read or used, VocabularyError for a character that is not in ``vocabulary``.
         """
         text_config = _text_config(text_config, settings)
         names = tuple(map(str, sources))
         if not names:
-            raise CorpusError("no text is named", "pass the name of a text file")
+            raise CorpusError("no text is given", "pass the name of a text file")
         if vocabulary is None and len(names) == 1 and names[0] in BUILTIN_TEXTS and not Path(names[0]).exists():
             corpus = cls.from_text(BUILTIN_TEXTS[names[0]].read(), names, text_config)
             if record is not None:
@@ -159,7 +160,7 @@ class Corpus:
     @classmethod
     def _from_reader(cls, reader: Reader, names: Sequence[str], vocabulary: Vocabulary | None, record: TextRecord | None,
                      place: token_file.Place, on_bytes: OnBytes | None) -> Corpus:
-        """Read files; keep the ids in memory if the text is short and need not be kept, otherwise in a token file."""
+        """Read files; keep the ids in memory if the text is short and needs no token file, otherwise in a token file."""
         tokens = Tokens(reader.text_config, place.folder, vocabulary, reader.name, reader.again())
         try:
             reader.fill(tokens, record, on_bytes)
@@ -197,7 +198,7 @@ class Corpus:
                    tuple(sources), from_dict(TextConfig, kept.metadata["text"]), kept.path, sizes)
 
     def __reduce__(self) -> Any:
-        """Pickle a corpus in a token file as the path of that file, for other ranks."""
+        """Pickle a corpus in a token file as the path of that file, which other ranks can open."""
         if self.path is not None:
             return Corpus._reopen, (self.path, self.sources, self.sizes)
         return Corpus, (self.ids, self.starts, self.vocabulary, self.fingerprint, self.folded, self.sources,
@@ -226,7 +227,7 @@ class Corpus:
         return Path(self.sources[0]).resolve().stem
 
     def split(self, validation: float | None = None, test: float = 0.0) -> Split:
-        """Cut the text into a training part, then a validation part, then a test part.
+        """Split the text into a training, a validation and a test part, in this order.
 
         ``validation`` and ``test`` are fractions of the text; None selects the default fraction of this text. Raises
         ConfigError if they are out of range or leave a part with fewer than 2 characters.
@@ -237,15 +238,15 @@ class Corpus:
         parts = []
         for k, (name, fraction) in enumerate((("train", 0.0), ("validation", validation), ("test", test))):
             starts = self.starts[places[k]:places[k + 1]]
-            part = Part(self.ids[cuts[k]:cuts[k + 1]], starts - cuts[k] if cuts[k] else starts)  # the first stays a map
+            part = Part(self.ids[cuts[k]:cuts[k + 1]], starts - cuts[k] if cuts[k] else starts)  # keeps the map
             if fraction and len(part) < 2:
-                raise ConfigError(name, f"{fraction:g} of {len(self):,} characters is {len(part)}, and 2 are needed",
+                raise ConfigError(name, f"{fraction:g} of {len(self):,} characters is {len(part)}, but 2 are needed",
                                   "set a larger fraction or 0, or use a longer text")
             parts.append(part)
         return Split(self, *parts)
 
     def validation_fraction(self, validation: float | None) -> float:
-        """Return the fraction that is kept for validation: the given one, or if it is None the default for this text."""
+        """Return ``validation``, or the default validation fraction for this text if it is None."""
         return validation_fraction(validation, len(self), len(self.vocabulary))
 
     def unknown_fraction(self) -> float:
@@ -264,17 +265,17 @@ def _text_config(text_config: TextConfig | None, settings: dict[str, Any]) -> Te
 
 
 def split_bounds(characters: int, validation: float, test: float) -> tuple[int, int]:
-    """Return where the training part ends and where the test part begins. Raises ConfigError for invalid fractions."""
+    """Return the ends of the training and the validation part. Raises ConfigError if a fraction is out of range."""
     check_range("validation", validation, float, least=0, below=1)
     check_range("test", test, float, least=0, below=1 - validation)
     fractions = (1 - validation - test, 1 - test)
-    first, second = (int(round(characters * fraction, 6)) for fraction in fractions)  # 100 * (1 - 0.8) is below 20
+    first, second = (int(round(characters * fraction, 6)) for fraction in fractions)  # as 100 * (1 - 0.8) is below 20
     return first, second
 
 
 def _refuse_empty(tokens: Tokens, name: str) -> None:
     if not tokens.characters:
-        raise CorpusError(f"{name}: is empty (0 characters)", "use a text with characters in it")
+        raise CorpusError(f"{name}: is empty (0 characters)", "use a text that is not empty")
 
 
 def _surrogates(name: str) -> CorpusError:

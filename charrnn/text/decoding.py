@@ -11,20 +11,20 @@ from charrnn.errors import CorpusError
 from charrnn.text.formats import is_binary, recognise
 
 _LONGEST_WORD = 4096
-"""Number of characters before the end of a block that are searched for an index at which it can be cut."""
+"""Number of characters at the end of a block that are searched for a place where the text can be cut."""
 
 _LONGEST_REST = 2**22
-"""Largest number of characters of a block that are kept for the next one, if it cannot be cut safely."""
+"""Largest number of characters that are carried over to the next block if there is no safe place to cut."""
 
 
 def decode_blocks(blocks: Iterable[bytes], name: str, text_config: TextConfig,
                   is_cut: Callable[[], bool] = lambda: False) -> Iterator[str]:
-    """Decode ``blocks`` of bytes and bring the text into the form that ``text_config`` asks for.
+    """Decode ``blocks`` of bytes and normalize the text according to ``text_config``.
 
-    A leading byte order mark is removed. Line ends stay as they are, unless lines are documents. If ``is_cut()`` says at
-    the end that the bytes are only the beginning of a file, an incomplete character at the end is left out. Raises
-    CorpusError, with ``name`` and the offset, for bytes that are invalid in the encoding, and for files of a known format
-    that is not plain text.
+    A leading byte order mark is removed. Line endings stay as they are, unless lines are documents. If ``is_cut()`` is true
+    after the last block, the bytes are only the beginning of a file, and an incomplete character at the end is dropped.
+    Raises CorpusError, with ``name`` and the offset, for bytes that are invalid in the encoding, and for files of a known
+    format that is not plain text.
     """
     return normalize_blocks(_decoded(blocks, name, text_config, is_cut), text_config)
 
@@ -52,17 +52,17 @@ def _decoded(blocks: Iterable[bytes], name: str, text_config: TextConfig, is_cut
             yield text
         if text_config.errors != "strict" or not decoder.getstate()[0] or not is_cut():
             yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:  # error.object is the rest of the last block and this one
+    except UnicodeDecodeError as error:  # error.object is the rest of the previous block and this one
         position = count - len(error.object) + error.start
         byte = error.object[error.start]
-        raise CorpusError(f"{name}: not {text_config.encoding.upper()} at byte {position:,} (0x{byte:02x})",
+        raise CorpusError(f"{name}: invalid {text_config.encoding.upper()} at byte {position:,} (0x{byte:02x})",
                           _hint_for(text_config.encoding, error.object)) from error
     except UnicodeError as error:
-        raise CorpusError(f"{name}: not {text_config.encoding.upper()} ({error})", "set another `encoding`") from error
+        raise CorpusError(f"{name}: invalid {text_config.encoding.upper()} ({error})", "set another `encoding`") from error
 
 
 def _check_start(block: bytes, name: str, text_config: TextConfig) -> None:
-    """Raise CorpusError if the first block of a file shows that it is not plain text, or not in UTF-8."""
+    """Raise CorpusError if the first block of a file shows that it is not plain text, or not UTF-8."""
     if found := recognise(block):
         raise CorpusError(f"{name}: is {found.name}", found.hint)
     is_default = (text_config.encoding, text_config.errors) == ("utf-8", "strict")
@@ -71,9 +71,9 @@ def _check_start(block: bytes, name: str, text_config: TextConfig) -> None:
 
 
 def _hint_for(encoding: str, data: bytes) -> str:
-    """Return what to do about a file that is not in ``encoding``."""
+    """Return the hint for a file that is not in ``encoding``."""
     if is_binary(data):
-        return "pass `level='byte'` to read any file as bytes, or set `encoding` if it is a text"
+        return "pass `level='byte'` to read any file as bytes, or set `encoding` if it is text"
     other = "latin-1" if encoding == "utf-8" else "utf-8"
     return f"set `encoding={other!r}`, or pass `errors='replace'`"
 
@@ -81,7 +81,7 @@ def _hint_for(encoding: str, data: bytes) -> str:
 def _wide_encoding(head: bytes) -> str | None:
     """Return the UTF-16 or UTF-32 encoding of a file that begins with ``head``, or None.
 
-    It is recognised by a byte order mark, or by NUL in most of every second byte.
+    It is recognised by its byte order mark, or because most bytes at even or at odd offsets are NUL.
     """
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
@@ -96,7 +96,7 @@ def _wide_encoding(head: bytes) -> str | None:
 
 
 def normalize_blocks(blocks: Iterable[str], text_config: TextConfig) -> Iterator[str]:
-    """Bring a text into its Unicode normal form and into lower case if ``text_config`` says so, block by block.
+    r"""Apply the Unicode normal form and the lower case of ``text_config`` to a text, block by block.
 
     If lines are documents, ``\r\n`` becomes ``\n``, and a missing newline is added at the end. Blocks are cut where no
     character depends on its neighbours, so the result does not depend on the blocks.
@@ -120,10 +120,10 @@ def normalize_blocks(blocks: Iterable[str], text_config: TextConfig) -> Iterator
 
 
 def normalize(text: str, text_config: TextConfig) -> str:
-    """Bring a whole text into the form that ``text_config`` asks for.
+    """Normalize a whole text according to ``text_config``.
 
-    For a model of bytes, each byte becomes the character with its number. No newline is added at the end. Raises
-    CorpusError if the text contains surrogates that do not represent bytes.
+    If the level is "byte", each byte of the text in UTF-8 becomes the character with its value. No newline is added at the
+    end. Raises CorpusError if the text contains surrogates that do not represent bytes.
     """
     if text_config.level == "byte":
         try:
@@ -142,10 +142,10 @@ def _normalized(text: str, text_config: TextConfig) -> str:
 
 
 def _cut(text: str, in_words: bool = False) -> int:
-    """Return an index at which ``text`` can be cut so that its parts are normalized as the whole would be; 0 if none.
+    """Return an index at which ``text`` can be cut without changing how it is normalized; 0 if none.
 
-    It is after a newline or before a blank; otherwise before a character that does not compose with the one before it.
-    With ``in_words`` that character must not be part of a word either, because a final sigma depends on the word.
+    It is after a newline or before a space, otherwise before a character that does not compose with the previous one.
+    With ``in_words``, that character must not be part of a word either, because a final sigma depends on the word.
     """
     if index := text.rfind("\n") + 1:
         return index
@@ -154,7 +154,7 @@ def _cut(text: str, in_words: bool = False) -> int:
     for index in range(len(text) - 1, max(0, len(text) - _LONGEST_WORD), -1):
         first = unicodedata.normalize("NFKD", text[index])[0]
         if unicodedata.category(first)[0] != "M" and not "\u1160" <= first <= "\u11ff" \
-                and not (in_words and (_is_in_words(first) or _is_in_words(text[index]))):  # Hangul parts compose, too
+                and not (in_words and (_is_in_words(first) or _is_in_words(text[index]))):  # Hangul parts compose too
             return index
     if len(text) <= _LONGEST_REST:
         return 0
@@ -162,5 +162,5 @@ def _cut(text: str, in_words: bool = False) -> int:
 
 
 def _is_in_words(character: str) -> bool:
-    """Return whether a capital sigma before ``character`` can be inside a word, where it does not become a final sigma."""
+    """Return whether a capital sigma before ``character`` can be inside a word and so not become a final sigma."""
     return f"A\u03a3{character}A".lower()[1] != "\u03c2"

@@ -25,7 +25,7 @@ _BLOCK = 2**18
 
 
 class Digest(NamedTuple):
-    """Size in bytes and SHA-256."""
+    """The size of a file in bytes, and its SHA-256."""
 
     size: int
     sha256: str
@@ -33,15 +33,16 @@ class Digest(NamedTuple):
 
 def download(address: str, expected: Digest, on_bytes: Callable[[int, int], None],
              on_warning: Callable[[str], None]) -> bytes:
-    """Return the content at ``address``, in memory. A broken download starts again from the beginning, a few times.
+    """Download the file at ``address`` and return its content.
 
-    ``on_bytes`` receives the number of bytes so far and their total, ``on_warning`` one line after each failed try. Raises
-    DownloadError if the content cannot be downloaded or is not the expected one.
+    A broken download starts again from the beginning, a few times. ``on_bytes`` receives the number of bytes so far and
+    the total, ``on_warning`` a one-line message after each failed try. Raises DownloadError if the file cannot be
+    downloaded or does not have the expected content.
     """
     size = expected.size
     request = urllib.request.Request(address, headers={"User-Agent": "charrnn"})
     for pause in (*PAUSES, None):
-        data, problem = bytearray(), "the connection was cut"
+        data, problem = bytearray(), "the connection was lost"
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
                 if response.length not in (None, size):
@@ -52,11 +53,11 @@ def download(address: str, expected: Digest, on_bytes: Callable[[int, int], None
                     on_bytes(len(data), size)
         except urllib.error.HTTPError as error:
             error.close()
-            problem = f"the server answers {error.code} {http.client.responses.get(error.code, '')}".strip()
+            problem = f"the server answered {error.code} {http.client.responses.get(error.code, '')}".strip()
             if error.code not in _TEMPORARY:
                 raise DownloadError(f"{address}: {problem}", "get the text from elsewhere") from error
         except http.client.IncompleteRead:
-            pass  # "the connection was cut" says it better
+            pass  # "the connection was lost" says it better
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
             problem = str(getattr(reason, "strerror", None) or reason) or type(reason).__name__

@@ -1,4 +1,4 @@
-"""Named files -> bytes, block by block: folders, compressed files, standard input."""
+"""Files -> bytes, block by block: folders, compressed files, standard input."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from charrnn.errors import CorpusError
 from charrnn.text.formats import compression
 
 STANDARD_INPUT = "-"
-"""Name of the text that is read from standard input."""
+"""The name that stands for standard input."""
 
 RUN_FILES = {"best.h5", "last.h5"}
-"""Files that only the folder of a run contains."""
+"""Files by which the folder of a run is recognised."""
 
 _BLOCK = 2**20
 _COMPRESSED = (".gz", ".bz2", ".xz")
 _NAMES_SHOWN = 5
 _MOST_ENTRIES = 10_000
-"""Entries of folders, besides 16 for each expected file, that are looked at if the number of files is known."""
+"""Largest number of entries to search for a known number of files, in addition to 16 for each file."""
 
 
 def find_files(sources: Sequence[str | Path], glob: str = TextConfig.glob, most: int | None = None) -> list[str | Path]:
-    """Return the files that ``sources`` name, in their order.
+    """Return the files that ``sources`` name, in the given order.
 
     A folder gives the files in and below it whose names match ``glob``, sorted by path; a compressed file is matched
     by its name without .gz, .bz2 or .xz. Hidden files and folders in it are left out, and so are the folders of runs.
-    With ``most`` the search ends after that number of files and one more. Raises CorpusError if a folder contains none,
-    or if it has far too many entries for ``most`` files.
+    With ``most``, the search ends as soon as it has found more than ``most`` files. Raises CorpusError if a folder contains
+    no such file, or far too many entries for ``most`` files.
     """
     files: list[str | Path] = []
     for source in sources:
         if not str(source):
-            raise CorpusError("an empty name is not the name of a text", "pass the name of a text file")
+            raise CorpusError("the name of a text is empty", "pass the name of a text file")
         if str(source) == STANDARD_INPUT or not os.path.isdir(source):
             files.append(source)
         else:
             found = sorted(islice(_files_below(source, glob, most), None if most is None else most + 1))
             if not found:
-                raise CorpusError(f"{source}: no {glob} in this folder or below it",
+                raise CorpusError(f"{source}: no file in or below this folder matches {glob}",
                                   "pass the name of a text file, or another `glob`")
             files += found
         if most is not None and len(files) > most:
@@ -66,7 +66,7 @@ def _files_below(source: str | Path, glob: str, most: int | None) -> Iterator[Pa
     for folder, folders, names in os.walk(source, onerror=refuse):
         entries += len(folders) + len(names)
         if most is not None and entries > 16 * most + _MOST_ENTRIES:
-            raise CorpusError(f"{source}: has far more entries than a text of {most:,} file{'s'[:most != 1]}")
+            raise CorpusError(f"{source}: has too many entries for a text of {most:,} file{'s'[:most != 1]}")
         if folder != str(source) and RUN_FILES.intersection(names):
             folders.clear()
             continue
@@ -80,7 +80,7 @@ def _files_below(source: str | Path, glob: str, most: int | None) -> Iterator[Pa
 
 @dataclass
 class FileDigest:
-    """The bytes that were read of a file, and their SHA-256; also that of the decompressed bytes if it is compressed."""
+    """The number of bytes read from a file, their SHA-256, and that of the decompressed bytes if it is compressed."""
 
     size: int = 0
     stored: Any = field(default_factory=hashlib.sha256)
@@ -88,7 +88,7 @@ class FileDigest:
 
     @property
     def content(self) -> bytes:
-        """The digest of the bytes after decompression."""
+        """The SHA-256 of the bytes after decompression."""
         digest: bytes = (self.decompressed or self.stored).digest()
         return digest
 
@@ -98,9 +98,9 @@ def read_blocks(path: str | Path, digest: FileDigest | None = None, on_bytes: Ca
     """Read the bytes of a file, or of standard input for ``-``, block by block.
 
     A file is decompressed if its name ends in .gz, .bz2 or .xz, and with ``recognise`` also if its first bytes show that
-    it is such a file. ``digest`` is updated with the bytes, and ``on_bytes`` is called with the number of bytes as the
-    file contains them. At most ``limit`` of them are read. Raises CorpusError if the file does not exist, is not a
-    regular file, cannot be read or is corrupt.
+    it is compressed. ``digest`` is updated with the bytes, and ``on_bytes`` is called with the number of bytes before
+    decompression, of which at most ``limit`` are read. Raises CorpusError if the file does not exist, is not a regular
+    file, cannot be read or is corrupt.
     """
     digest = digest or FileDigest()
     try:
@@ -116,7 +116,7 @@ def read_blocks(path: str | Path, digest: FileDigest | None = None, on_bytes: Ca
                 if digest.decompressed is not None:
                     digest.decompressed.update(block)
                 yield block
-            while file is not stored and stored.read(_BLOCK):  # bytes after the compressed data belong to the file, too
+            while file is not stored and stored.read(_BLOCK):  # bytes after the compressed data belong to the digest too
                 pass
     except FileNotFoundError as error:
         raise CorpusError(f"{display_name(path)}: no such file", _hint_for(str(path))) from error
@@ -132,11 +132,12 @@ def read_blocks(path: str | Path, digest: FileDigest | None = None, on_bytes: Ca
 
 
 def _corrupt(path: str | Path, error: Exception) -> CorpusError:
-    return CorpusError(f"{display_name(path)}: cannot be decompressed ({str(error)[:100]})", "check that it is complete")
+    return CorpusError(f"{display_name(path)}: cannot be decompressed ({str(error)[:100]})",
+                       "check that the file is complete")
 
 
 def _hint_for(name: str) -> str:
-    """Return what to do about a file that does not exist, which may be the name of a corpus to download."""
+    """Return the hint for a file that does not exist. Its name may be that of a corpus to download."""
     from charrnn.text.catalog import CATALOG, path_of
 
     if name not in CATALOG:
@@ -168,12 +169,12 @@ def _open(path: str | Path) -> AbstractContextManager[Any]:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise CorpusError(f"{path}: not a regular file", "pass the name of a text file, or pipe the text in as '-'")
+        raise CorpusError(f"{path}: not a regular file", "pass the name of a text file, or '-' for standard input")
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
 class _StoredFile(io.RawIOBase):
-    """At most ``limit`` bytes of a raw file, which are digested and counted as they are read."""
+    """Reads at most ``limit`` bytes of a raw file, and counts and digests them."""
 
     def __init__(self, raw: BinaryIO, digest: FileDigest, on_bytes: Callable[[int], None], limit: int | None) -> None:
         self._raw = raw
@@ -186,7 +187,7 @@ class _StoredFile(io.RawIOBase):
         return True
 
     def peek(self) -> bytes:
-        """Return the first bytes of the file, which are read again later."""
+        """Return the first bytes of the file; ``read`` will return them again."""
         self._peeked = self.read(_BLOCK)
         return self._peeked
 
@@ -221,7 +222,7 @@ def _decompressed(file: Any, suffix: str) -> Any:
 
 
 class _Lzma:
-    """An lzma file that raises EOFError for corrupt data; its own error is not an OSError, unlike that of gzip and bz2."""
+    """An lzma file that raises EOFError for corrupt data; LZMAError is not an OSError, unlike those of gzip and bz2."""
 
     def __init__(self, file: Any, error: type[Exception]) -> None:
         self._file = file

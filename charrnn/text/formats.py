@@ -1,4 +1,4 @@
-"""Kinds of files that are not plain text, recognised by their first bytes."""
+"""File formats that are not plain text, recognised by their first bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_CONTROL = 0.05
 
 
 class Format(NamedTuple):
-    """A kind of file: its first bytes at ``offset``, its name with an article, and what to do with such a file."""
+    """A file format: its magic bytes at ``offset``, its name with an article, and the hint for such a file."""
 
     magic: bytes
     offset: int
@@ -24,7 +24,7 @@ class Format(NamedTuple):
 
 _FORMATS = [Format(magic, offset, name, hint) for offset, name, hint, *magics in (
     (257, "a tar archive", _UNPACK, b"ustar"),
-    (0, "a zip archive, as .docx, .odt and .epub files are", _UNPACK, b"PK\x03\x04", b"PK\x05\x06"),
+    (0, "a zip archive, like .docx, .odt and .epub files", _UNPACK, b"PK\x03\x04", b"PK\x05\x06"),
     (0, "compressed with zstd", _UNPACK, b"\x28\xb5\x2f\xfd"),
     (0, "a 7z archive", _UNPACK, b"7z\xbc\xaf\x27\x1c"),
     (0, "a rar archive", _UNPACK, b"Rar!\x1a\x07"),
@@ -47,9 +47,9 @@ _FORMATS = [Format(magic, offset, name, hint) for offset, name, hint, *magics in
 
 
 def recognise(head: bytes) -> Format | None:
-    """Return the format of a file that begins with ``head``, or None if it may be a text.
+    """Return the format of a file that begins with ``head``, or None if it may be text.
 
-    A magic that is itself text, such as ``MZ``, counts only if a NUL follows, except that of PDF.
+    Magic bytes that are text themselves, such as ``MZ``, count only if ``head`` contains NUL, except those of PDF.
     """
     for kind in _FORMATS:
         if head.startswith(kind.magic, kind.offset) and (
@@ -69,6 +69,6 @@ def compression(head: bytes) -> str:
 
 
 def is_binary(data: bytes) -> bool:
-    """Return whether so many of the first bytes are control characters that ``data`` is hardly a text."""
+    """Return whether more than 5 % of the first bytes are control characters, so that ``data`` is probably not text."""
     head = data[:2**12]
     return len(head) - len(head.translate(None, _CONTROL)) > _MOST_CONTROL * len(head)

@@ -15,15 +15,15 @@ from charrnn.text.record import Stamps, TextFile, TextRecord
 from charrnn.text.tokens import SMALL, Tokens
 
 OnBytes = Callable[[int, int], None]
-"""Called with the number of bytes read since the last call and the number of bytes in all (0 if it is not known)."""
+"""Called with the number of bytes read since the last call and the total number of bytes (0 if it is not known)."""
 
 
 class Reader:
-    """Reads ``files`` into ``Tokens``. ``name`` is for messages; ``stamps`` say what the files were before.
+    """Reads ``files`` into ``Tokens``. ``name`` is for messages; ``stamps`` describe the files before they are read.
 
-    After ``fill``, ``sizes`` are the bytes that were read of each file, without standard input, ``content`` is the SHA-256
-    of the files, ``twins`` are the names of the first two files with the same content, if there are such, and ``warnings``
-    are lines for the user.
+    After ``fill``, ``sizes`` are the numbers of bytes read from each file except standard input, and ``content`` is the
+    SHA-256 of the files. ``twins`` are the names of the first two files with the same content, or empty. ``warnings`` are
+    messages for the user.
     """
 
     def __init__(self, files: Sequence[TextFile], name: str, text_config: TextConfig) -> None:
@@ -39,7 +39,7 @@ class Reader:
     def fill(self, tokens: Tokens, record: TextRecord | None, on_bytes: OnBytes | None) -> None:
         """Read the files into ``tokens``.
 
-        Raises CorpusError if a file cannot be read or changes meanwhile, or if the text cannot be the recorded one.
+        Raises CorpusError if a file cannot be read or changes meanwhile, or if the text is much larger than recorded.
         """
         most = math.inf if record is None else max(16 * record.characters, SMALL)
         total = sum(file.limit or 0 for file in self.files)
@@ -68,9 +68,9 @@ class Reader:
         self._check_files()
 
     def again(self) -> Callable[[], Iterator[str]] | None:
-        """Return a function that reads the text a second time, or None if it is faster to keep a copy of it.
+        """Return a function that reads the text a second time, or None if keeping a copy is faster.
 
-        That is so for text that is piped in, compressed or normalized.
+        A copy is faster for text that is piped in, compressed or normalized.
         """
         if self.text_config.normalize != "none" or self.text_config.lowercase or \
                 any(file.size is None or is_compressed(file.path) for file in self.files):
@@ -93,7 +93,7 @@ class Reader:
 
     def _warn_if_binary(self, text: str, file: TextFile) -> None:
         if self.text_config.level == "char" and not self.warnings and is_binary(text[:2**12].encode("utf-8", "replace")):
-            self.warnings.append(f"{display_name(file.path)}: contains many control characters, so it may not be a text")
+            self.warnings.append(f"{display_name(file.path)}: contains many control characters, so it may not be text")
 
     def _check_files(self) -> None:
         """Raise CorpusError if a file has changed since reading began; warn if it has only grown."""

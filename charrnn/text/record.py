@@ -1,4 +1,4 @@
-"""The files of a text as they are, and what a checkpoint records of them."""
+"""The sizes and times of the files of a text, and the record of them in a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from charrnn.errors import CorpusError
 from charrnn.text.files import STANDARD_INPUT
 
 _YOUNG = 2.0
-"""Seconds within which a file may change again and keep its time."""
+"""Seconds within which a file may change again without a new modification time."""
 
 
 class TextFile(NamedTuple):
-    """A file before it is read: its size in bytes and the time of its last change, or None if they are not known.
+    """A file before it is read: its size in bytes and its modification time, or None if they are not known.
 
-    ``limit`` is the number of bytes that are read, so that a file that grows has an end; None reads all.
+    ``limit`` is the number of bytes to read, so that reading a growing file ends; None means all.
     """
 
     path: str | Path
@@ -30,29 +30,29 @@ class TextFile(NamedTuple):
 
     @classmethod
     def of(cls, path: str | Path) -> TextFile:
-        """Return a file with its present size. Some files of size 0 contain something, as those in /proc."""
+        """Return a file with its current size. If that is 0, there is no limit: files in /proc only seem to be empty."""
         if str(path) == STANDARD_INPUT:
             return cls(path)
         try:
             found = os.stat(path)
-        except (OSError, ValueError):  # found out again when it is read
+        except (OSError, ValueError):  # which is reported when it is read
             return cls(path)
         return cls(path, found.st_size, found.st_mtime_ns, found.st_size or None)
 
     @property
     def is_longer(self) -> bool:
-        """Whether the file now has more bytes than are read."""
+        """Whether the file now has more bytes than ``limit``."""
         return self.limit is not None and (TextFile.of(self.path).size or 0) > self.limit
 
     @property
     def has_changed(self) -> bool:
-        """Whether the file has changed since, other than by growing."""
+        """Whether the file has changed since ``of``, other than by growing."""
         now = TextFile.of(self.path)
         return (now.size or 0) < (self.size or 0) or (now.size == self.size and now.time_ns != self.time_ns)
 
 
 class Stamps(NamedTuple):
-    """Digests of the names and sizes of files, and of their times. If ``young``, a file may change and keep its time."""
+    """Digests of the names and sizes of files, and of their times. If ``young``, a file may change without a new time."""
 
     files: str
     times: str
@@ -60,11 +60,11 @@ class Stamps(NamedTuple):
 
     @classmethod
     def of(cls, files: Sequence[TextFile]) -> Stamps:
-        """Return the stamps of the files that exist. The size of a file is the number of bytes that are read of it."""
+        """Return the stamps of the files that exist. The size of a file is the number of bytes to read."""
         sizes, times, newest = hashlib.sha256(), hashlib.sha256(), 0
         for file in files:
             if file.size is None or file.time_ns is None:
-                continue  # which is found out when it is read
+                continue  # which is reported when it is read
             sizes.update(f"{os.path.abspath(file.path)}\0{file.limit or 0}\0".encode("utf-8", "surrogateescape"))
             times.update(f"{file.time_ns}\0".encode())
             newest = max(newest, file.time_ns)
@@ -72,10 +72,10 @@ class Stamps(NamedTuple):
 
 
 class TextRecord(NamedTuple):
-    """What a checkpoint records of its text: fingerprint, characters, number of files, their bytes and their sizes.
+    """The record of a text in a checkpoint: fingerprint, characters, number of files, bytes in all, and sizes.
 
-    A checkpoint may come from anywhere and name any file. So only files of just these sizes are read, and they are used
-    only if the fingerprint is the recorded one. ``sizes`` is a digest, see ``digest_of_sizes``.
+    A checkpoint may come from anywhere and name any file. So only files of exactly these sizes are read, and their text is
+    used only if it has this fingerprint. ``sizes`` is a digest, see ``digest_of_sizes``.
     """
 
     fingerprint: str
@@ -85,9 +85,9 @@ class TextRecord(NamedTuple):
     sizes: str
 
     def require_sizes(self, files: Sequence[TextFile], name: str) -> list[TextFile]:
-        """Return the files with the number of bytes to read of each. Raises CorpusError unless they fit the record.
+        """Return the files with the ``limit`` of each set. Raises CorpusError unless their sizes match the record.
 
-        One file may be longer, because text was appended to it; then only the recorded bytes are read.
+        A single file may be longer, because text was appended to it; then only the recorded bytes are read.
         """
         if len(files) > self.files:
             raise CorpusError(f"{name}: has more files than the text of this run, which had {self.files:,}")
@@ -101,11 +101,11 @@ class TextRecord(NamedTuple):
             raise CorpusError(f"{name}: has {_described(len(files), sum(sizes))}, but the text of this run had "
                               f"{_described(self.files, self.bytes)}")
         if digest_of_sizes(sizes) != self.sizes:
-            raise CorpusError(f"{name}: the files have other sizes than those of this run")
+            raise CorpusError(f"{name}: the sizes of the files differ from those of this run")
         return [file._replace(limit=size) for file, size in zip(files, sizes)]
 
     def require_fingerprint(self, fingerprint: str, name: str) -> None:
-        """Raise CorpusError unless this is the fingerprint of the text."""
+        """Raise CorpusError unless ``fingerprint`` is the recorded one."""
         if fingerprint != self.fingerprint:
             raise CorpusError(f"{name}: has changed since the run was started")
 

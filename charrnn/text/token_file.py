@@ -1,7 +1,7 @@
 """Token files: the ids of a long text, kept in the user's cache folder and used as memory maps.
 
-A token file has the format of a checkpoint (``charrnn.storage.container``). It is written again if the text has changed
-or the file is corrupt; other sources or other options have another file. Nothing is lost if it is deleted.
+A token file has the format of a checkpoint (``charrnn.storage.container``). It is rebuilt if the text has changed or
+the file is corrupt. Each combination of sources and options has its own file. A deleted file is rebuilt when it is needed.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def folder() -> Path:
 
 def no_room(error: OSError) -> CorpusError:
     """Return the error for a token file that cannot be written."""
-    return CorpusError(f"{folder()}: no token file can be written there ({error.strerror or error})",
-                       "check that it is a folder with room, or set CHARRNN_CACHE to another one")
+    return CorpusError(f"{folder()}: the token file cannot be written ({error.strerror or error})",
+                       "check that it is a folder with free space, or set CHARRNN_CACHE to another folder")
 
 
 def path_of(sources: Sequence[str | Path], text_config: TextConfig) -> Path:
@@ -71,10 +71,10 @@ def path_of(sources: Sequence[str | Path], text_config: TextConfig) -> Path:
 
 
 class Place:
-    """Where the token file of a text is written: in the cache folder, or if that is not writable in a temporary folder.
+    """The place for the token file of a text: the cache folder or, if that is not writable, a temporary folder.
 
-    ``path`` is where the file can be found again, or None for a text that cannot be read again. If the file
-    ``is_required``, there is no temporary folder instead. ``warnings`` are lines for the user.
+    ``path`` is the path at which the next process looks for the file, or None for a text that cannot be read again. If the
+    file ``is_required``, a temporary folder is never used. ``warnings`` are messages for the user.
     """
 
     def __init__(self, path: Path | None, is_required: bool = False) -> None:
@@ -86,7 +86,7 @@ class Place:
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the file is of no use after the end of this process."""
+        """Whether the file is useless after this process has ended."""
         return self._path is None or bool(self.warnings)
 
     def folder(self) -> Path:
@@ -94,14 +94,14 @@ class Place:
         if self._folder is None:
             try:
                 folder().mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder()).close()  # it is writable
+                tempfile.TemporaryFile(dir=folder()).close()  # raises OSError if the folder is not writable
                 self._folder = folder()
             except OSError as error:
                 if self.is_required:
                     raise
                 self._folder = Path(tempfile.mkdtemp(prefix="charrnn-"))
                 self.warnings = (f"{folder()}: not writable ({error.strerror or error}), so the ids of the text are kept "
-                                 f"in {self._folder} until the end",)
+                                 f"in {self._folder} until the program ends",)
         return self._folder
 
     def path(self) -> Path:
@@ -122,7 +122,7 @@ class Place:
 
 
 def save(path: Path, tokens: Tokens, sources: Sequence[str], reader: Reader) -> None:
-    """Write a token file atomically. Raises OSError if it cannot be written, and what ``Tokens.ids`` raises."""
+    """Write a token file atomically. Raises OSError if it cannot be written, and the errors of ``Tokens.ids``."""
     ids = tokens.ids()
     metadata = {
         "kind": _KIND, "sources": [os.path.abspath(source) for source in sources], "text": to_dict(reader.text_config),
@@ -166,7 +166,10 @@ def _check(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, 
 
 
 def _read(path: Path, array: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the values of a memory map, block by block, without it: its pages would count as memory of this process."""
+    """Yield the values of a memory map, block by block, read from its file.
+
+    Pages of the map itself would count as memory of this process.
+    """
     if not isinstance(array, np.memmap):
         return
     with open(path, "rb") as file:
@@ -176,10 +179,10 @@ def _read(path: Path, array: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def load_if_current(path: Path, files: Sequence[TextFile], text_config: TextConfig) -> Kept | None:
-    """Load the token file if it exists, is valid, and belongs to ``files`` as they are now and to these options.
+    """Load the token file if it is valid and was made from these files, unchanged, with these options; else return None.
 
-    Otherwise return None. Files are compared by their sizes and times, and if the times differ, by their content. If that
-    is the same, the token file gets the new times, so that the content need not be read the next time.
+    Files are compared by their sizes and times and, if the times differ, by their content. If the content is the same, the
+    token file gets the new times, so that the content need not be read the next time.
     """
     try:
         metadata = metadata_of(path)
@@ -198,7 +201,7 @@ def load_if_current(path: Path, files: Sequence[TextFile], text_config: TextConf
 
 
 def _content(files: Sequence[TextFile]) -> str:
-    """Return the digest of the content of files, as ``Reader.content``."""
+    """Return the digest of the content of files, computed like ``Reader.content``."""
     digests = []
     for file in files:
         digest = FileDigest()
@@ -209,7 +212,7 @@ def _content(files: Sequence[TextFile]) -> str:
 
 
 def _with_times(kept: Kept, times: str) -> Kept:
-    """Write a token file again with other times of its files; it is used as it is if that is not possible."""
+    """Rewrite a token file with new times of its files, and load it. If it cannot be written, return ``kept``."""
     try:
         _write(kept.path, {**kept.metadata, "times": times}, _read(kept.path, kept.ids), _read(kept.path, kept.starts),
                kept.vocabulary)
@@ -224,12 +227,12 @@ def metadata_of(path: Path) -> dict[str, Any]:
 
 
 def token_files() -> list[Path]:
-    """Return the files in the cache folder that have the name of a token file, sorted."""
+    """Return the files in the cache folder that are named like token files, sorted."""
     return sorted(path for path in folder().glob("*.h5") if _NAME.fullmatch(path.name) and path.is_file())
 
 
 def abandoned_files() -> list[Path]:
-    """Return the files in the cache folder that killed processes left: temporary files, and texts that were piped in."""
+    """Return the files that killed processes left in the cache folder: temporary files, and texts that were piped in."""
     found = ((path, _TEMPORARY.fullmatch(path.name)) for path in folder().glob("*"))
     return sorted(path for path, name in found
                   if name and path.is_file() and atomic.is_abandoned(path, name[1], int(name[2])))

@@ -18,13 +18,13 @@ from charrnn.text.documents import Lines
 from charrnn.text.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary
 
 SMALL = 2**24
-"""Bytes of a text that are kept in memory."""
+"""Largest size in bytes of a text that is kept in memory."""
 
 _DTYPES = {1: "<u1", 2: "<u2", 4: "<u4"}
 
 
 class Ids(NamedTuple):
-    """A text as ids: blocks of them, then blocks of the indices at which documents start, and the number of both."""
+    """A text as ids: the numbers of characters and documents, and blocks of ids, to be read before the blocks of starts."""
 
     characters: int
     documents: int
@@ -60,12 +60,12 @@ class Tokens:
         self._seams: list[int] = []
 
     def seam(self) -> None:
-        """Note that the next block starts a file."""
+        """Record that the next block starts a new file."""
         if not self._seams or self._seams[-1] < self.characters:
             self._seams.append(self.characters)
 
     def add(self, text: str) -> None:
-        """Add a block. Raises OSError if it cannot be stored, ValueError for a surrogate."""
+        """Add a block. Raises OSError if it cannot be stored, ValueError if it contains a surrogate."""
         if not text:
             return
         encoded = text.encode("utf-8")
@@ -93,13 +93,13 @@ class Tokens:
                 self._counts[:len(counts)] += counts
 
     def close(self) -> None:
-        """Delete the copy of the text."""
+        """Delete the copies of the text."""
         for file in (self._spool, *self._more):
             file.close()
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The distinct characters, sorted; characters that are too rare are replaced by the unknown one."""
+        """The given vocabulary, or the distinct characters, sorted; rare ones are replaced by the unknown character."""
         if self._given is not None:
             return self._given
         present = self._all_present()
@@ -130,12 +130,12 @@ class Tokens:
 
     @property
     def _starts(self) -> list[int]:
-        """The index at which each file starts that is not empty."""
+        """The index at which each file that is not empty starts."""
         return [seam for seam in self._seams if seam < self.characters]
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of the text in UTF-8, or if settings also shape the ids, of that digest and these settings."""
+        """The SHA-256 of the text in UTF-8 or, if other settings affect the ids, of that digest and these settings."""
         text, text_config = self._digest.hexdigest(), self._config
         more = {"level": text_config.level, "min_count": text_config.min_count,
                 "lines": text_config.shuffle_seed if text_config.lines else None,
@@ -147,7 +147,7 @@ class Tokens:
     def ids(self) -> Ids:
         """Return the text as ids.
 
-        If lines are documents, each starts with the newline of the line before it and ends with its own. Raises CorpusError
+        If lines are documents, each starts with the newline of the previous line and ends with its own. Raises CorpusError
         if there are no lines, VocabularyError for a character that is not in the given vocabulary, OSError if a temporary
         file cannot be written.
         """
@@ -155,13 +155,13 @@ class Tokens:
             lines = Lines(self._in_order(), self.vocabulary.id("\n"), self._config.shuffle_seed, self.characters,
                           self._file(), self._file())
             if not lines.count:
-                raise CorpusError(f"{self._name}: all lines are empty", "use a text with a document in each line")
+                raise CorpusError(f"{self._name}: all lines are empty", "use a text with a document on each line")
             return Ids(lines.characters, lines.count, lines.ids(), lines.starts())
         starts = np.array(self._starts if self._config.reset_at_files else [], np.uint64)
         return Ids(self.characters, len(starts), self._in_order(), iter([starts]))
 
     def _file(self) -> IO[bytes]:
-        """Return a file for another copy of the text."""
+        """Return a new file for another copy of the text."""
         file = io.BytesIO() if self.is_small else tempfile.TemporaryFile(dir=self._folder and self._folder())  # noqa: SIM115
         self._more.append(file)
         return file

@@ -16,7 +16,7 @@ UNKNOWN = CODE_POINTS
 """The last "code point" of a vocabulary with an unknown character."""
 
 REPLACEMENT = "\ufffd"
-"""The text of the unknown character."""
+"""The character that the unknown character is decoded as."""
 
 
 def code_points(text: str) -> np.ndarray:
@@ -83,7 +83,7 @@ class Vocabulary:
 
     @property
     def start(self) -> int:
-        """The id that a model reads first if there is no prime: that of the newline, or 0 if there is no newline."""
+        """The id that a model reads first if there is no prime: that of the newline, or 0 if it has no id."""
         return self._ids.get("\n", 0)
 
     def id(self, character: str) -> int:
@@ -110,7 +110,7 @@ class Vocabulary:
         return ids, ids != (len(self) if self.unknown is None else self.unknown)
 
     def encode_points(self, points: np.ndarray, first: int = 0) -> np.ndarray:
-        """Return the ids of code points (N,). In messages, the first of them is character ``first`` of the text."""
+        """Return the ids of code points (N,). ``first`` is the position of the first one in the text, for messages."""
         return self._known(self._table[points], points, first).astype(self.dtype, copy=False)
 
     def encode_latin(self, data: bytes, first: int = 0) -> np.ndarray:
@@ -143,7 +143,7 @@ class Vocabulary:
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """The id of each code point, (CODE_POINTS,); for other characters that of the unknown one, or V without one."""
+        """The id of each code point, (CODE_POINTS,). Other characters have the id ``unknown``, or V if that is None."""
         if self.unknown is not None:
             table = np.full(CODE_POINTS, self.unknown, self.dtype)
             table[self.codepoints[:-1]] = np.arange(self.unknown)

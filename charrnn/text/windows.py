@@ -1,6 +1,6 @@
 """Ids -> stateful windows (T, B).
 
-The training part is laid out as B parallel streams, each a multiple of the window long; stream b ends where stream
+The training part is laid out as B parallel streams of a whole number of windows each; stream b ends where stream
 b + 1 begins::
 
     ids       |--- stream 0 ---|--- stream 1 ---|--- stream 2 ---|tail
@@ -8,7 +8,7 @@ b + 1 begins::
     window 1       ^^^^             ^^^^             ^^^^
 
 So the state of each stream is carried from window to window, and at the end of an epoch the state of stream b continues in
-stream b + 1. The tail does not fill a window and is left out.
+stream b + 1. The tail does not fill another window and is left out.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from charrnn.text.corpus import Part
 class Windows:
     """The windows of a training part, by number.
 
-    ``batch_size`` shrinks until each stream has a window. Raises ConfigError if the part is shorter than one window.
+    ``batch_size`` is reduced until each stream has a window. Raises ConfigError if the part is shorter than one window.
     """
 
     def __init__(self, part: Part, batch_size: int, seq_len: int) -> None:
         fitting = (len(part) - 1) // seq_len
         if fitting < 1:
             raise ConfigError("seq_len", f"a window of {seq_len:,} needs a training part of at least {seq_len + 1:,} "
-                                         f"characters, and this one has {len(part):,}", "lower it, or use a longer text")
+                                         f"characters, but this one has {len(part):,}", "lower it, or use a longer text")
         self.batch_size = min(batch_size, fitting)
         self.seq_len = seq_len
         self.per_epoch = fitting // self.batch_size
@@ -39,7 +39,7 @@ class Windows:
         self._targets = part.ids[1:length + 1].reshape(self.batch_size, -1)
 
     def position(self, step: int) -> tuple[int, int]:
-        """Return the epoch and the window, both from 0, that come after ``step`` steps."""
+        """Return the epoch and the window, both counted from 0, that follow ``step`` steps."""
         return divmod(step, self.per_epoch)
 
     def __getitem__(self, window: int) -> tuple[np.ndarray, np.ndarray]:

@@ -176,7 +176,7 @@ def test_a_corpus_that_is_not_downloaded_yet_is_named(cli: Cli) -> None:
 
 
 def test_other_kinds_of_file_are_refused_with_an_option(train: Cli, cli: Cli) -> None:
-    refused(cli("train", "binary"), "pass --level byte to read any file as bytes, or set --encoding if it is a text")
+    refused(cli("train", "binary"), "pass --level byte to read any file as bytes, or set --encoding if it is text")
     Path("image").write_bytes(b"\x89PNG\r\n\x1a\n" * 99)
     refused(cli("train", "image"), "image: is a PNG image; pass --level byte to read it as bytes")
     assert "nats/byte" in train("image", "--level", "byte").out
@@ -514,7 +514,7 @@ def test_a_file_that_cannot_be_removed_is_an_error_of_one_line(cli: Cli, monkeyp
 def test_a_missing_cache_folder_is_an_error_only_for_prepare(train: Cli, cli: Cli,
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARRNN_CACHE", str(Path("names.txt").resolve()))
-    refused(cli("prepare", "folder"), "no token file can be written there", "CHARRNN_CACHE")
+    refused(cli("prepare", "folder"), "the token file cannot be written", "CHARRNN_CACHE")
     train("names.txt")
     monkeypatch.setattr(tokens, "SMALL", 64)
     answer = cli("train", "names.txt", *SMALL, "--steps", 4, "--name", "run", "--overwrite")
@@ -587,7 +587,7 @@ def test_a_text_is_evaluated_as_the_training_text_was_read(train: Cli, cli: Cli)
     assert low.code == 0
     assert low == high
     Path("latin.txt").write_bytes("zoëanna\n".encode("latin-1") * 20)
-    refused(cli("evaluate", RUN, "latin.txt"), "not UTF-8")
+    refused(cli("evaluate", RUN, "latin.txt"), "invalid UTF-8")
     assert cli("evaluate", RUN, "latin.txt", "--encoding", "latin-1") == low
 
 
@@ -625,4 +625,4 @@ def test_a_long_list_of_names_is_shortened(train: Cli, cli: Cli) -> None:
 @pytest.mark.parametrize("name", ["x.gz", "x.bz2", "x.xz"])
 def test_a_file_that_is_not_compressed_despite_its_name_is_an_error(train: Cli, cli: Cli, name: str) -> None:
     Path(name).write_bytes(b"no archive at all")
-    refused(cli("prepare", name), name, "cannot be decompressed", "check that it is complete")
+    refused(cli("prepare", name), name, "cannot be decompressed", "check that the file is complete")

@@ -16,7 +16,7 @@ from charrnn import Run, TrainConfig
     (("train", "missing.txt"), ["missing.txt", "no such file"]),
     (("train", "empty"), ["empty", "*.txt"]),
     (("train", "empty.txt"), ["empty.txt", "empty"]),
-    (("train", "latin.txt"), ["latin.txt", "not UTF-8 at byte 3 (0xe9)"]),
+    (("train", "latin.txt"), ["latin.txt", "invalid UTF-8 at byte 3 (0xe9)"]),
     (("train", "short.txt"), ["--seq-len", f"at least {TrainConfig().seq_len + 1}"]),
     (("train", "tiny.txt"), ["--validation", "a longer text"]),
     (("train", "notes.txt", "--seq-len", 5, "--validation", 0.001), ["--validation", "0.001"]),

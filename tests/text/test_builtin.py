@@ -19,7 +19,7 @@ SOURCE = BUILTIN_TEXTS["python-source"]
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that replaces the standard library."""
+    """Return a folder that replaces the standard library."""
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
     return tmp_path
 
@@ -31,7 +31,7 @@ def put(folder: Path, **files: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", BUILTIN_TEXTS)
-def test_a_builtin_text_has_about_the_listed_size_and_is_the_same_each_time(name: str) -> None:
+def test_a_builtin_text_has_about_the_listed_size_and_does_not_change(name: str) -> None:
     text = BUILTIN_TEXTS[name].read()
     assert 0.5 < len(text.encode()) / BUILTIN_TEXTS[name].size < 2
     assert BUILTIN_TEXTS[name].read() == text
@@ -56,14 +56,14 @@ def test_the_source_is_sorted_by_path_without_tests_and_installed_packages(libra
 
 
 def test_a_missing_builtin_text_is_an_error_of_one_line(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CorpusError, match="python-source: no source of the standard library in"):
+    with pytest.raises(CorpusError, match="python-source: no source files of the standard library in"):
         SOURCE.read()
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(CorpusError, match="python-reference: this Python comes without its reference"):
+    with pytest.raises(CorpusError, match="python-reference: this Python does not include its language reference"):
         Corpus.read("python-reference")
 
 
-def test_the_source_is_a_corpus_only_if_it_is_the_only_name(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_of_a_builtin_text_cannot_be_combined_with_files(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(library, a=b"import this\n")
     monkeypatch.chdir(library)
     corpus = Corpus.read("python-source")
@@ -74,7 +74,7 @@ def test_the_source_is_a_corpus_only_if_it_is_the_only_name(library: Path, monke
     assert len(Corpus.read("python-source")) == 4
 
 
-def test_a_run_on_the_source_says_so_and_can_be_resumed(library: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_on_a_builtin_text_can_be_resumed(library: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(library, a=b"import this\n" * 100)
     monkeypatch.chdir(library)
     small = ("--hidden-size", 8, "--batch-size", 2, "--seq-len", 8, "--threads", 1)

@@ -59,7 +59,7 @@ def error_of(call, *arguments):
 
 @PROPERTY
 @given(st.text(min_size=1, max_size=80))
-def test_the_ids_are_the_text(text):
+def test_the_ids_decode_to_the_text(text):
     corpus = Corpus.from_text(text)
     assert text_of(corpus) == text
     assert len(corpus) == len(text)
@@ -127,15 +127,15 @@ def test_a_folder_without_texts_is_refused(tmp_path):
     (b"ab\xf4\x90\x80\x80", "2", "0xf4")])
 def test_invalid_utf8_is_refused_with_its_first_invalid_byte(tmp_path, data, offset, byte):
     (path,) = write(tmp_path, notes=data)
-    assert error_of(Corpus.read, path).startswith(f"{path}: not UTF-8 at byte {offset} ({byte})")
-    assert error_of(decode, data, "standard input").startswith(f"standard input: not UTF-8 at byte {offset} ({byte})")
+    assert error_of(Corpus.read, path).startswith(f"{path}: invalid UTF-8 at byte {offset} ({byte})")
+    assert error_of(decode, data, "standard input").startswith(f"standard input: invalid UTF-8 at byte {offset} ({byte})")
 
 
 @PROPERTY
 @given(st.text(max_size=40), st.binary(max_size=3))
 def test_the_offset_is_that_of_the_first_invalid_byte(before, after):
     start = before.encode()
-    assume(start or not after.startswith(b"\xfe"))  # it would be the byte order mark of UTF-16
+    assume(start or not after.startswith(b"\xfe"))  # that would be the byte order mark of UTF-16
     assert f"at byte {len(start):,} (0xff)" in error_of(decode, start + b"\xff" + after, "x")
 
 
@@ -147,11 +147,11 @@ def test_an_empty_file_is_refused(tmp_path, data):
     assert "empty" in message
 
 
-def test_an_empty_file_among_others_does_no_harm(tmp_path):
+def test_an_empty_file_among_others_is_allowed(tmp_path):
     assert text_of(Corpus.read(*write(tmp_path, a=b"", b=b"text", c=BOM))) == "text"
 
 
-def test_reading_without_a_name_is_refused():
+def test_an_empty_string_is_refused():
     assert "empty" in error_of(Corpus.from_text, "")
 
 
@@ -210,7 +210,7 @@ def test_the_builtin_corpus_is_found_by_its_name(monkeypatch, tmp_path):
     assert Corpus.read(*Corpus.read(DEFAULT_CORPUS).sources).fingerprint == Corpus.read(DEFAULT_CORPUS).fingerprint
 
 
-def test_a_text_that_is_much_larger_than_recorded_is_refused_unread(tmp_path, monkeypatch):
+def test_a_text_that_is_much_larger_than_recorded_is_refused_without_reading_it(tmp_path, monkeypatch):
     """The record of a hostile checkpoint may have the sizes of any file."""
     with open(tmp_path / "huge.txt", "wb") as file:
         file.truncate(2**40)
@@ -221,7 +221,7 @@ def test_a_text_that_is_much_larger_than_recorded_is_refused_unread(tmp_path, mo
 
 
 def test_an_empty_name_is_refused():
-    assert "an empty name is not the name of a text" in error_of(Corpus.read, "")
+    assert "the name of a text is empty" in error_of(Corpus.read, "")
 
 
 def test_a_file_with_the_name_of_a_builtin_corpus_is_read_instead(monkeypatch, tmp_path):
@@ -230,7 +230,7 @@ def test_a_file_with_the_name_of_a_builtin_corpus_is_read_instead(monkeypatch, t
     assert text_of(Corpus.read(DEFAULT_CORPUS)) == "mine"
 
 
-def test_the_given_files_are_read(tmp_path):
+def test_files_can_be_given_as_strings(tmp_path):
     a, b = write(tmp_path, a=b"a", b=b"b")
     assert text_of(Corpus.read(str(a), str(b))) == "ab"
 
@@ -263,7 +263,7 @@ def test_the_parts_have_the_sizes_of_their_fractions(length, fractions, sizes):
 
 @PROPERTY
 @given(st.integers(2, 3000), st.floats(0, 0.98), st.floats(0, 0.98))
-def test_the_parts_follow_each_other_and_cover_the_text(length, validation, test):
+def test_the_parts_are_consecutive_and_cover_the_text(length, validation, test):
     test = min(test, 0.99 - validation)
     corpus = Corpus.from_text("".join(map(chr, range(32, 32 + length))))
     try:
@@ -283,7 +283,7 @@ def test_the_parts_follow_each_other_and_cover_the_text(length, validation, test
 @pytest.mark.parametrize(("length", "fractions", "field"), [
     (10, (0.1, 0.0), "validation"), (15, (0.1, 0.05), "test"), (10, (0.0, 0.1), "test"), (10, (0.5, 0.1), "test"),
     (1, (0.1, 0.0), "validation"), (1000, (0.0001, 0.0), "validation")])
-def test_a_part_with_nothing_to_predict_is_refused(length, fractions, field):
+def test_a_part_of_fewer_than_two_characters_is_refused(length, fractions, field):
     with pytest.raises(ConfigError) as caught:
         Corpus.from_text("x" * length).split(*fractions)
     assert caught.value.field == field
@@ -345,7 +345,7 @@ def test_a_file_that_is_not_regular_is_refused_and_does_not_block(tmp_path):
     assert "not a regular file" in error_of(Corpus.read, os.devnull)
 
 
-# Kinds of texts
+# Surrogates, bytes, compressed files and standard input
 
 @pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape"])
 def test_a_surrogate_in_a_file_is_refused(tmp_path, encoding):
@@ -435,7 +435,7 @@ def test_a_text_that_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("size", "characters", "is_read"), [(1000, 10, True), (1001, 10, False), (1600, 100, True),
                                                              (1601, 100, False)])
 def test_a_text_may_be_sixteen_times_as_large_as_recorded(tmp_path, monkeypatch, size, characters, is_read):
-    """The fingerprint alone decides then: a text of lines has fewer characters than its file."""
+    """Within this limit only the fingerprint decides: a text of lines has fewer characters than its file."""
     monkeypatch.setattr("charrnn.text.reader.SMALL", 1000)
     (path,) = write(tmp_path, notes=b"a" * size)
     record = record_of(path, characters, Corpus.read(path).fingerprint)

@@ -63,8 +63,8 @@ def test_a_broken_download_starts_again(server: Server) -> None:
     result = Result(server, cut(DATA, 300_000), cut(DATA, 200_000), whole(DATA))
     assert result.data == DATA
     assert len(server.asked) == 3
-    assert result.warnings == ["the connection was cut, at 300,000 of 1,000,000 bytes; trying again in 0 s",
-                               "the connection was cut, at 200,000 of 1,000,000 bytes; trying again in 0.01 s"]
+    assert result.warnings == ["the connection was lost, at 300,000 of 1,000,000 bytes; trying again in 0 s",
+                               "the connection was lost, at 200,000 of 1,000,000 bytes; trying again in 0.01 s"]
 
 
 def test_pauses_grow_and_are_as_long_as_announced(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_pauses_grow_and_are_as_long_as_announced(server: Server, monkeypatch: p
 
 def test_a_download_that_always_breaks_fails_after_a_few_tries(server: Server) -> None:
     result = Result(server, cut(DATA, 300_000))
-    assert result.error == (f"{server.address}: the connection was cut, at 300,000 of 1,000,000 bytes, in the last of 4 "
+    assert result.error == (f"{server.address}: the connection was lost, at 300,000 of 1,000,000 bytes, in the last of 4 "
                             f"tries; check the network connection, or try again later")
     assert len(server.asked) == TRIES
     assert len(result.warnings) == TRIES - 1
@@ -130,7 +130,7 @@ def test_chunks_are_joined_and_a_cut_between_them_is_noticed(server: Server) -> 
     assert Result(server, chunks(400_000, 600_000, 0)).data == DATA
     result = Result(server, chunks(400_000), whole(DATA))
     assert result.data == DATA
-    assert result.warnings[0].startswith("the connection was cut, at 400,000")
+    assert result.warnings[0].startswith("the connection was lost, at 400,000")
 
 
 @pytest.mark.usefixtures("impatient")
@@ -151,7 +151,7 @@ def test_a_server_that_never_answers_is_an_error(server: Server) -> None:
                                             (501, "Not Implemented")])
 def test_a_permanent_http_error_is_reported_at_once(server: Server, code: int, name: str) -> None:
     result = Result(server, status(code))
-    assert result.error == f"{server.address}: the server answers {code} {name}; get the text from elsewhere"
+    assert result.error == f"{server.address}: the server answered {code} {name}; get the text from elsewhere"
     assert len(server.asked) == 1
     assert not result.warnings
 
@@ -160,7 +160,7 @@ def test_a_permanent_http_error_is_reported_at_once(server: Server, code: int, n
 def test_a_temporary_http_error_is_retried(server: Server, code: int) -> None:
     assert Result(server, status(code), status(code), whole(DATA)).data == DATA
     result = Result(server, status(code))
-    assert f"the server answers {code} " in result.error
+    assert f"the server answered {code} " in result.error
     assert "at 0 of 1,000,000 bytes, in the last of 4 tries" in result.error
     assert len(result.warnings) == TRIES - 1
 

@@ -1,4 +1,4 @@
-"""charrnn.text.files: files -> text, block by block."""
+"""charrnn.text.files and charrnn.text.decoding: files -> text, block by block."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from charrnn.inference.locate import BEST, LAST
 from charrnn.text import decoding, files
 from charrnn.text.decoding import decode, decode_blocks, normalize, normalize_blocks
 from charrnn.text.files import FileDigest, display_name, find_files, join_names, read_blocks
+from charrnn.text.formats import recognise
 from charrnn.text.record import TextFile
 
 PROPERTY = settings(max_examples=60)
 COMPRESSORS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
-# Letters whose lower case or composed form depends on their neighbours, and such neighbours.
+# Letters whose lower case or composed form depends on their neighbours, and these neighbours.
 TRICKY = ("aA\u0301\u0323\u0327\u212b\u03a3\u0391.\u00a8' \n\r\u1100\u1161\u11a8\uac00\u3131\uff76\uff9e\ufb01\u0130,"
           "\u4e2d\U0001d6ba")
 TRICKY_TEXTS = st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -51,7 +52,7 @@ def cut(data, cuts):
 
 
 def whole(text: str, config: TextConfig) -> str:
-    """Return the normalized text, by definition."""
+    """Return the normalized text, as it is defined for a whole text."""
     if config.lines:
         text = text.replace("\r\n", "\n")
         text += "\n" if text and not text.endswith("\n") else ""
@@ -83,14 +84,14 @@ def error_of(call: Callable, *arguments) -> str:
 @example("\r\n", TextConfig(lines=True), [1])
 @example("a b\r", TextConfig(lines=True), [3])
 @example("a\n", TextConfig(lines=True), [1])
-def test_blocks_are_normalized_as_the_whole_text(text, config, cuts):
+def test_blocks_are_normalized_like_the_whole_text(text, config, cuts):
     assert "".join(normalize_blocks(cut(text, cuts), config)) == whole(text, config)
 
 
 @given(TRICKY_TEXTS, CONFIGS)
 @PROPERTY
 @example("a\r", TextConfig(lines=True))
-def test_a_string_is_normalized_as_a_file_without_its_last_newline(text, config):
+def test_a_string_is_normalized_like_a_file_but_gets_no_newline_at_the_end(text, config):
     ends = text.replace("\r\n", "\n") if config.lines else text
     assert normalize(text, config) == whole(ends, replace(config, lines=False))
 
@@ -137,10 +138,10 @@ def test_long_words_are_yielded_before_the_end(monkeypatch, lowercase):
     assert len(pieces) > 2
 
 
-def test_bytes_become_the_characters_that_represent_them():
+def test_bytes_become_the_characters_with_their_values():
     config = TextConfig(level="byte")
     assert normalize("é\n", config) == "\xc3\xa9\n"
-    assert normalize("\udcff", config) == "\xff"  # how Python represents a byte of the command line that is not UTF-8
+    assert normalize("\udcff", config) == "\xff"  # Python represents an invalid byte on the command line in this way
     assert "".join(decode_blocks([b"\xef\xbb\xbf\xff\r\n"], "x", config)) == "\xef\xbb\xbf\xff\r\n"
 
 
@@ -153,7 +154,7 @@ ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-7", "sh
 @settings(max_examples=200)
 @given(st.sampled_from(ENCODINGS), st.text("aé я日本\U0001f600\n+~\\", max_size=20),
        st.lists(st.integers(0, 99), max_size=20))
-def test_blocks_may_end_within_a_character(encoding, text, cuts):
+def test_blocks_may_end_inside_a_character(encoding, text, cuts):
     data = text.encode(encoding, "ignore")
     text = data.decode(encoding)
     assert "".join(decode_blocks(cut(data, cuts), "x", TextConfig(encoding=encoding))) == text
@@ -166,12 +167,13 @@ def test_the_offset_of_an_invalid_byte_does_not_depend_on_the_blocks(encoding, b
     data = before.encode(encoding, "ignore") + fault
     config = TextConfig(encoding=encoding)
     assume(not (encoding == "utf-8" and any(decoding._wide_encoding(piece) for piece in [data, *cut(data, cuts)])))
+    assume(not any(recognise(piece) for piece in [data, *cut(data, cuts)]))
     try:
         expected = data.decode(encoding)
     except UnicodeDecodeError as error:
         place = error.start + len(data) - len(error.object)
         message = error_of(lambda: list(decode_blocks(cut(data, cuts), "a.txt", config)))
-        assert message.startswith(f"a.txt: not {config.encoding.upper()} at byte {place:,} (0x{data[place]:02x}); ")
+        assert message.startswith(f"a.txt: invalid {config.encoding.upper()} at byte {place:,} (0x{data[place]:02x}); ")
         return
     found = "".join(decode_blocks(cut(data, cuts), "a.txt", config))
     assert found == expected.removeprefix("\ufeff")
@@ -185,14 +187,14 @@ def test_the_hint_names_another_encoding(encoding, advice):
 
 @pytest.mark.parametrize("cuts", [[], [1], [1, 2], [3], [4]])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32-be"])
-def test_one_byte_order_mark_is_left_out_wherever_the_first_block_ends(encoding, cuts):
+def test_only_the_first_byte_order_mark_is_removed_wherever_the_first_block_ends(encoding, cuts):
     data = "\ufeff\ufeffa".encode(encoding)
     assert "".join(decode_blocks(cut(data, cuts), "x", TextConfig(encoding=encoding, errors="ignore"))) == "\ufeffa"
 
 
 @pytest.mark.parametrize(("encoding", "data"), [("idna", b"xn--a..b"), ("punycode", b"ab--!!")])
 def test_an_unusual_decoding_error_is_one_line(encoding, data):
-    assert f"not {encoding.upper()} (" in error_of(decode, data, "x", TextConfig(encoding=encoding))
+    assert f"invalid {encoding.upper()} (" in error_of(decode, data, "x", TextConfig(encoding=encoding))
 
 
 @pytest.mark.parametrize(("data", "name"), [
@@ -237,7 +239,7 @@ def test_a_folder_gives_its_files_sorted_by_path(tmp_path):
     assert find_files([tmp_path], "*.tar") == [tmp_path / "e.tar.gz"]
     assert find_files([tmp_path / "b.txt", str(tmp_path / "a"), "-"], "*.txt") == [
         tmp_path / "b.txt", tmp_path / "a" / "b" / "c.txt", tmp_path / "a" / "z.txt", "-"]
-    assert "no *.rst in this folder" in error_of(find_files, [tmp_path], "*.rst")
+    assert "no file in or below this folder matches *.rst" in error_of(find_files, [tmp_path], "*.rst")
 
 
 def test_hidden_files_and_folders_are_left_out_unless_they_are_named(tmp_path):
@@ -283,9 +285,9 @@ def test_the_search_ends_if_there_are_more_files_than_expected(tmp_path, monkeyp
     assert len(find_files([tmp_path], most=2)) == 3
     visited.clear()
     assert error_of(lambda: find_files([tmp_path], "*.rst", most=1)) == (
-        f"{tmp_path}: has far more entries than a text of 1 file")
+        f"{tmp_path}: has too many entries for a text of 1 file")
     assert len(visited) < 10
-    assert "no *.rst in this folder" in error_of(find_files, [tmp_path], "*.rst")
+    assert "no file in or below this folder matches *.rst" in error_of(find_files, [tmp_path], "*.rst")
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -353,7 +355,7 @@ def test_a_corrupt_compressed_file_is_an_error_of_one_line(tmp_path, suffix):
         path.write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1:])
         with contextlib.suppress(CorpusError):  # a header contains bytes that do not matter
             read_text(path)
-    path.write_bytes(b"plain text, and named otherwise")
+    path.write_bytes(b"plain text with another suffix")
     assert "cannot be " in error_of(read_text, path)
 
 
@@ -373,7 +375,7 @@ def test_a_compressed_file_with_another_name_is_decompressed_if_its_content_is_r
         assert b"".join(read_blocks(path, decompress=False, recognise=True)) == data
 
 
-def test_a_plain_file_is_the_same_whether_or_not_its_content_is_looked_at(tmp_path, monkeypatch):
+def test_a_plain_file_is_read_in_the_same_way_with_recognise(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_BLOCK", 16)
     for data in (b"", b"short", b"BZhello", bytes(range(100))):
         (tmp_path / "a.txt").write_bytes(data)
@@ -413,9 +415,9 @@ def test_standard_input_is_read_to_its_end_and_decompressed_only_if_its_content_
     assert (display_name("-"), TextFile.of("-").size) == ("standard input", None)
 
 
-def test_an_error_in_standard_input_names_it(monkeypatch):
+def test_an_error_in_standard_input_names_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
-    assert error_of(read_text, "-").startswith("standard input: not UTF-8 at byte 2 (0xff)")
+    assert error_of(read_text, "-").startswith("standard input: invalid UTF-8 at byte 2 (0xff)")
 
 
 def test_sizes_are_those_of_the_files_on_disk(tmp_path):
@@ -427,7 +429,7 @@ def test_sizes_are_those_of_the_files_on_disk(tmp_path):
         3, None, None, None]
 
 
-def test_blocks_have_the_declared_size(tmp_path, monkeypatch):
+def test_blocks_have_the_size_of_block(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_BLOCK", 4)
     path: Path = tmp_path / "a.txt"
     path.write_bytes(b"0123456789")

@@ -57,7 +57,7 @@ def npy() -> bytes:
 
 FILES = {
     "a tar archive": [tar_of(TEXT), tar_of(b"", tarfile.GNU_FORMAT), tar_of(TEXT, tarfile.USTAR_FORMAT)],
-    "a zip archive, as .docx, .odt and .epub files are": [zip_of("notes.txt"), zip_of()],
+    "a zip archive, like .docx, .odt and .epub files": [zip_of("notes.txt"), zip_of()],
     "compressed with zstd": [b"\x28\xb5\x2f\xfd\x04" + TEXT], "a 7z archive": [b"7z\xbc\xaf\x27\x1c\0\4" + TEXT],
     "a rar archive": [b"Rar!\x1a\x07\x01\0" + TEXT], "compressed with lz4": [b"\x04\x22\x4d\x18\x64" + TEXT],
     "compressed with compress": [b"\x1f\x9d\x90" + TEXT], "a PDF file": [b"%PDF-1.4\n1 0 obj\n"],
@@ -74,7 +74,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_other_kinds_of_file_are_recognised(name: str) -> None:
+def test_other_file_formats_are_recognised(name: str) -> None:
     for data in FILES[name]:
         found = recognise(data)
         assert found is not None
@@ -92,7 +92,7 @@ def test_a_database_is_recognised(tmp_path: Path) -> None:
     b"", b"a", b"MZ is a country code", b"ID3 tags", b"RIFF", b"GIF89a is a format", b"PAR1", b"OggS and fLaC", b"PK",
     b"....ftyp is a box", b"\xef\xbb\xbftext", b"BZhello", b"%PDF", b"Rar! a bird", b"7z", b"\0" * 600,
     b"x" * 257 + b"ustar", TEXT, "中文 и ещё\n".encode() * 99])
-def test_a_text_is_not_another_kind_of_file(text: bytes) -> None:
+def test_a_text_is_not_mistaken_for_another_format(text: bytes) -> None:
     assert recognise(text) is None
     assert compression(text) == ""
 
@@ -131,14 +131,14 @@ def test_compressed_data_is_recognised(tmp_path: Path, suffix: str, compress: ob
     corpus = Corpus.read(path)
     assert corpus.vocabulary.decode(corpus.ids).encode() == TEXT
     assert corpus.sizes == (path.stat().st_size,)
-    assert len(Corpus.read(path, level="byte")) == path.stat().st_size  # a file of bytes is decompressed only by its name
+    assert len(Corpus.read(path, level="byte")) == path.stat().st_size  # with level byte, only the name counts
 
 
 # Control characters
 
 @pytest.mark.parametrize("data", [bytes(99), random.Random(1).randbytes(5000), bytes(range(256)),
                                   "текст".encode("utf-16-le")])
-def test_many_control_characters_are_binary(data: bytes) -> None:
+def test_data_with_many_control_characters_is_binary(data: bytes) -> None:
     assert is_binary(data)
     assert is_binary(data + TEXT) == (data.count(0) > 50 or len(data) > 4096)
 
@@ -150,21 +150,21 @@ def test_a_text_is_not_binary(text: str, encoding: str) -> None:
     assert not is_binary(text.encode(encoding, "ignore"))
 
 
-def test_a_file_that_is_neither_text_nor_known_is_to_be_read_as_bytes() -> None:
+def test_the_hint_for_an_unknown_binary_file_is_to_read_bytes() -> None:
     for data in (random.Random(1).randbytes(700), "текст".encode("utf-16-le") + b"\xff"):
         with pytest.raises(CorpusError) as caught:
             decode(data, "x")
         assert str(caught.value).endswith(
-            "; pass level='byte' to read any file as bytes, or set encoding if it is a text")
-        assert "x: not UTF-8 at byte " in str(caught.value)
+            "; pass level='byte' to read any file as bytes, or set encoding if it is text")
+        assert "x: invalid UTF-8 at byte " in str(caught.value)
         assert decode(data, "x", TextConfig(level="byte")).encode("latin-1") == data
 
 
-def test_a_text_of_control_characters_is_a_warning(tmp_path: Path) -> None:
+def test_a_text_with_many_control_characters_gives_a_warning(tmp_path: Path) -> None:
     for name, data in (("a", b"text"), ("b", b"ab\0\1" * 99), ("c", bytes(99))):
         (tmp_path / f"{name}.txt").write_bytes(data)
     corpus = Corpus.read(tmp_path)
-    assert corpus.warnings == (f"{tmp_path / 'b.txt'}: contains many control characters, so it may not be a text",)
+    assert corpus.warnings == (f"{tmp_path / 'b.txt'}: contains many control characters, so it may not be text",)
     assert Corpus.read(tmp_path / "c.txt", encoding="latin-1").warnings
     assert Corpus.read(tmp_path / "a.txt").warnings == ()
     assert Corpus.read(tmp_path, level="byte").warnings == ()

@@ -19,7 +19,7 @@ TEXT = "The cat sat on the mat.\n" * 20
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, which is empty, and a cache in it."""
+    """Return the current folder, which is empty except for the cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
     return tmp_path
@@ -27,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(params=["in memory", "from a token file"])
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the text is so long that it is kept in a token file."""
+    """Return whether texts are so long that they are kept in a token file."""
     if request.param == "from a token file":
         monkeypatch.setattr(tokens, "SMALL", 64)
     return request.param == "from a token file"
@@ -50,7 +50,7 @@ def twins(first: str, second: str) -> tuple[str, ...]:
     return (f"{first} and {second} have the same content, so the model may be validated on text that it is trained on",)
 
 
-def test_a_file_that_is_read_twice_is_a_warning(kept: bool) -> None:
+def test_a_file_that_is_read_twice_gives_a_warning(kept: bool) -> None:
     write("a.txt", TEXT)
     for _ in range(2):
         corpus = Corpus.read("a.txt", "a.txt")
@@ -61,7 +61,7 @@ def test_a_file_that_is_read_twice_is_a_warning(kept: bool) -> None:
     assert (corpus.path is not None) == kept
 
 
-def test_two_files_with_the_same_content_are_a_warning(kept: bool) -> None:
+def test_two_files_with_the_same_content_give_a_warning(kept: bool) -> None:
     for name in ("folder/b.txt", "folder/c.txt", "folder/d.txt"):
         write(name, TEXT)
     write("folder/a.txt", "another")
@@ -70,7 +70,7 @@ def test_two_files_with_the_same_content_are_a_warning(kept: bool) -> None:
     assert Corpus.read("folder/a.txt", "folder/b.txt").warnings == ()
 
 
-def test_a_file_and_its_compressed_copy_are_a_warning(kept: bool) -> None:
+def test_a_file_and_its_compressed_copy_give_a_warning(kept: bool) -> None:
     write("folder/a.txt", TEXT)
     Path("folder/a.txt.gz").write_bytes(gzip.compress(TEXT.encode()))
     Path("folder/b.txt").write_bytes(gzip.compress(TEXT.encode(), 1))
@@ -78,7 +78,7 @@ def test_a_file_and_its_compressed_copy_are_a_warning(kept: bool) -> None:
     assert Corpus.read("folder/a.txt", "folder/b.txt").warnings == twins("folder/a.txt", "folder/b.txt")
 
 
-def test_files_that_differ_and_empty_files_are_no_warning(kept: bool) -> None:
+def test_different_files_and_empty_files_give_no_warning(kept: bool) -> None:
     for name, text in (("a", ""), ("b", TEXT), ("c", ""), ("d", TEXT[::-1])):
         write(f"folder/{name}.txt", text)
     assert Corpus.read("folder").warnings == ()
@@ -87,7 +87,7 @@ def test_files_that_differ_and_empty_files_are_no_warning(kept: bool) -> None:
 # Files that grow
 
 def growing(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], Any]) -> None:
-    """Change each file after its last block was read."""
+    """Change each file after its last block has been read."""
     read = reader.read_blocks
 
     def changing(path: Path, *arguments: Any, **named: Any) -> Iterator[bytes]:
@@ -117,7 +117,7 @@ def test_a_file_that_grows_is_read_up_to_its_size_at_the_beginning(monkeypatch: 
     assert text_of(Corpus.read("log.txt")) == Path("log.txt").read_text()
 
 
-def test_a_file_that_grows_faster_than_it_is_read_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_ends_even_if_a_file_grows_faster_than_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charrnn.text.files._BLOCK", 16)
     write("log.txt", TEXT)
     decode = reader.decode_blocks
@@ -129,10 +129,10 @@ def test_a_file_that_grows_faster_than_it_is_read_has_an_end(monkeypatch: pytest
     assert text_of(Corpus.read("log.txt")) == TEXT
 
 
-def test_a_character_that_is_not_complete_yet_is_left_out(monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+def test_an_incomplete_character_of_a_growing_file_is_left_out(monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
     data = (TEXT + "é").encode()
     Path("log.txt").write_bytes(data[:-1])
-    with pytest.raises(CorpusError, match=r"log\.txt: not UTF-8 at byte 480 \(0xc3\)"):
+    with pytest.raises(CorpusError, match=r"log\.txt: invalid UTF-8 at byte 480 \(0xc3\)"):
         Corpus.read("log.txt")
     with monkeypatch.context() as patch:
         growing(patch, lambda path: path.write_bytes(data))
@@ -146,7 +146,7 @@ def test_a_character_that_is_not_complete_yet_is_left_out(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("change", [
     lambda path: path.write_text(TEXT[:-1]), lambda path: os.utime(path, (1, 1)), lambda path: path.unlink()],
     ids=["shorter", "another time", "gone"])
-def test_a_file_that_changes_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch, kept: bool, change: Any) -> None:
+def test_a_file_that_does_not_only_grow_is_refused(monkeypatch: pytest.MonkeyPatch, kept: bool, change: Any) -> None:
     write("log.txt", TEXT)
     growing(monkeypatch, change)
     with pytest.raises(CorpusError, match=r"^log\.txt: (changed while it was read; try again|no such file)"):

@@ -21,7 +21,7 @@ TEXT = "The cat sat on the mat.\n" * 20
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with a text and a folder of texts, and a cache in it."""
+    """Return the current folder, which contains a text, a folder of texts, and a cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
     Path("folder").mkdir()
@@ -34,14 +34,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(params=["in memory", "from a token file"], autouse=True)
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts are kept in memory, or are so long that they are kept in token files."""
+    """Keep texts in memory, or make them so long that they are kept in token files."""
     if request.param == "from a token file":
         monkeypatch.setattr(tokens, "SMALL", 64)
 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files of texts that were opened."""
+    """Return the list of text files that have been opened."""
     found: list[str] = []
     open_file = files_module._open
     monkeypatch.setattr(files_module, "_open", lambda path: found.append(str(path)) or open_file(path))
@@ -49,7 +49,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def record_of(*sources: str, **changes: Any) -> TextRecord:
-    """Return what a checkpoint records of a text; leave no token file."""
+    """Return the record of a text in a checkpoint; leave no token file."""
     corpus = Corpus.read(*sources)
     for path in token_file.token_files():
         path.unlink()
@@ -91,7 +91,7 @@ def test_files_of_other_sizes_are_not_opened(opened: list[str]) -> None:
     assert refused(record, "folder") == (
         "folder: has 3 files of 175 bytes, but the text of this run had 3 files of 174 bytes")
     Path("folder/d.txt").write_text("three\n" * 8 + "three")
-    assert refused(record, "folder") == "folder: the files have other sizes than those of this run"
+    assert refused(record, "folder") == "folder: the sizes of the files differ from those of this run"
     Path("folder/c.txt").unlink()
     assert refused(record, "folder") == (
         "folder: has 2 files of 174 bytes, but the text of this run had 3 files of 174 bytes")
@@ -115,16 +115,16 @@ def test_a_folder_is_not_searched_for_more_files_than_recorded(monkeypatch: pyte
     assert refused(record, "folder") == "folder: has more files than the text of this run, which had 1"
     assert visited == ["folder"]
     monkeypatch.setattr(files_module, "_MOST_ENTRIES", 3)
-    assert "has far more entries than a text of 1 file" in refused(record, "folder", glob="*.rst")
+    assert "has too many entries for a text of 1 file" in refused(record, "folder", glob="*.rst")
 
 
-def test_no_token_file_is_written_of_a_text_of_the_same_size() -> None:
+def test_no_token_file_is_written_for_another_text_of_the_same_size() -> None:
     record = record_of("a.txt")
     Path("a.txt").write_text(TEXT.upper())
     assert refused(record, "a.txt") == "a.txt: has changed since the run was started"
 
 
-def test_a_token_file_of_another_text_does_not_count() -> None:
+def test_a_token_file_of_another_text_is_refused() -> None:
     Path("a.txt").write_text(TEXT.upper())
     os.utime("a.txt", (10**9, 10**9))
     Corpus.read("a.txt", keep=True)
@@ -157,9 +157,9 @@ def test_a_text_that_comes_with_python_is_found_by_its_fingerprint() -> None:
     assert "has more files than the text of this run" in refused(record, DEFAULT_CORPUS)
 
 
-# Text that was appended
+# Appended text
 
-def test_of_a_file_that_has_grown_the_recorded_bytes_are_read() -> None:
+def test_only_the_recorded_bytes_of_a_grown_file_are_read() -> None:
     record = record_of("a.txt")
     with open("a.txt", "a") as file:
         file.write("more\n")
@@ -171,7 +171,7 @@ def test_of_a_file_that_has_grown_the_recorded_bytes_are_read() -> None:
     assert len(Corpus.read("a.txt")) == 485
 
 
-def test_the_token_file_of_a_file_that_has_grown_is_used_and_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_file_of_a_grown_file_is_used_and_not_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Corpus.read("a.txt", keep=True)
     assert before.path is not None
     content = before.path.stat().st_ino
@@ -186,7 +186,7 @@ def test_the_token_file_of_a_file_that_has_grown_is_used_and_not_written_again(m
     assert after.path.stat().st_ino == content
 
 
-def test_a_file_that_has_grown_but_begins_otherwise_is_refused() -> None:
+def test_a_grown_file_with_another_beginning_is_refused() -> None:
     record = record_of("a.txt")
     Path("a.txt").write_text("X" + TEXT[1:] + "more")
     assert refused(record, "a.txt") == "a.txt: has changed since the run was started"
@@ -204,7 +204,7 @@ def test_files_of_a_folder_must_not_have_grown(opened: list[str]) -> None:
 @pytest.mark.parametrize(("settings", "end"), [
     ({"lines": True}, b"end"), ({"lowercase": True}, b"end"), ({"errors": "replace"}, b"en\xc3"),
     ({"level": "byte"}, b"en\xc3")], ids=str)
-def test_a_file_that_has_grown_is_read_as_before(settings: dict[str, Any], end: bytes) -> None:
+def test_a_grown_file_gives_the_same_ids_as_before(settings: dict[str, Any], end: bytes) -> None:
     Path("a.txt").write_bytes(TEXT.encode() + end)
     config = TextConfig(**settings)
     before = Corpus.read("a.txt", text_config=config)

@@ -40,7 +40,7 @@ CONFIGS = [TextConfig(), TextConfig(level="byte"), TextConfig(lines=True),
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache folder of each test, which does not exist yet; texts of more than 64 bytes are long."""
+    """Return the cache folder, which does not exist yet; texts of more than 64 bytes are long."""
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tokens, "SMALL", 64)
     return tmp_path / "cache"
@@ -48,7 +48,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A text that was written long ago."""
+    """Return a text file that was written long ago."""
     path = tmp_path / "novel.txt"
     path.write_text(TEXT, encoding="utf-8", newline="")
     age(path, 1000)
@@ -64,7 +64,7 @@ def opened(*sources: Path, **config: Any) -> Corpus:
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """Return what changes when a file is written again."""
+    """Return the inode and the time of a file, which change when it is rewritten."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns
 
@@ -78,7 +78,7 @@ def without_hashing(source: Path) -> Corpus:
 
 
 def same(one: Corpus, two: Corpus) -> None:
-    """Assert that both are the same text."""
+    """Assert that two corpora are the same."""
     assert (one.ids.dtype, one.ids.tolist()) == (two.ids.dtype, two.ids.tolist())
     assert (one.starts.dtype, one.starts.tolist()) == (two.starts.dtype, two.starts.tolist())
     assert one.vocabulary == two.vocabulary
@@ -94,7 +94,7 @@ def refused(call: Callable, *words: str) -> None:
         assert word in str(caught.value)
 
 
-# What is stored
+# Content
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_a_long_text_gives_the_same_corpus_as_in_memory(tmp_path, monkeypatch, cache, config):
@@ -125,7 +125,7 @@ def test_a_short_text_is_not_kept_and_needs_no_folder(source, cache):
     assert opened(source).path is None
     assert not cache.exists()
     assert Corpus.read(str(source), keep=True).path.parent == cache
-    assert opened(source).path is not None  # because it exists
+    assert opened(source).path is not None  # because the token file exists
 
 
 def test_a_token_file_is_not_much_larger_than_its_ids(source):
@@ -142,7 +142,7 @@ def test_the_metadata_describes_the_text(source):
     assert metadata["folded"] == corpus.folded != ""
 
 
-# When it is rebuilt
+# Rebuilding
 
 def test_a_token_file_is_found_again_and_the_text_is_not_read(source, monkeypatch):
     path = opened(source).path
@@ -155,7 +155,7 @@ def test_a_token_file_is_found_again_and_the_text_is_not_read(source, monkeypatc
 
 
 @pytest.mark.parametrize("seconds", [500, 2000])
-def test_a_new_time_of_the_same_content_is_copies(source, monkeypatch, seconds):
+def test_a_token_file_gets_the_new_time_of_the_same_content(source, monkeypatch, seconds):
     path = opened(source).path
     age(source, seconds)
     monkeypatch.setattr("charrnn.text.reader.read_blocks", None)  # only its digest is compared
@@ -179,7 +179,7 @@ def test_a_young_file_is_compared_by_its_content_until_enough_time_has_passed(so
     same(without_hashing(source), Corpus.from_text(TEXT, [str(source)]))
 
 
-def test_a_file_of_the_future_stays_young(source):
+def test_a_file_with_a_time_in_the_future_stays_young(source):
     path = opened(source).path
     before = identity(path)
     age(source, -1000)
@@ -188,7 +188,7 @@ def test_a_file_of_the_future_stays_young(source):
         assert identity(path) == before
 
 
-def test_a_token_file_that_cannot_be_written_again_is_used_as_it_is(source, monkeypatch):
+def test_a_token_file_that_cannot_be_rewritten_is_used_as_it_is(source, monkeypatch):
     path = opened(source).path
     before = identity(path)
     age(source, 500)
@@ -309,7 +309,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(source, monkeypatch, ca
     assert not token_file.token_files()
 
 
-# Corrupt files, and files of others
+# Corrupt and forged files
 
 def forgeries(path: Path) -> dict[str, bytes]:
     """Return token files with the right digest and invalid content."""
@@ -373,7 +373,7 @@ def test_a_forged_token_file_is_refused_and_rebuilt(source, what):
     assert corpus.path.read_bytes() == whole
 
 
-def test_a_token_file_with_rewritten_content_is_accepted(source):
+def test_a_token_file_with_the_same_arrays_and_a_new_digest_is_accepted(source):
     path = opened(source, lines=True).path
     before = token_file.load(path)
     arrays, meta = contents(path.read_bytes())
@@ -411,7 +411,7 @@ def test_a_run_is_not_a_token_file(start, tmp_path):
         token_file.metadata_of(tmp_path / "run.h5")
 
 
-def test_a_pipe_at_its_path_is_replaced_and_does_not_block(source):
+def test_a_pipe_in_place_of_a_token_file_is_replaced_and_does_not_block(source):
     path = opened(source).path
     path.unlink()
     os.mkfifo(path)
@@ -430,7 +430,7 @@ def test_a_failed_write_leaves_the_old_token_file_and_nothing_else(source, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    refused(lambda: opened(source), str(cache), "no token file can be written there (No space left on device)",
+    refused(lambda: opened(source), str(cache), "the token file cannot be written (No space left on device)",
             "CHARRNN_CACHE")
     assert path.read_bytes() == whole
     assert os.listdir(cache) == [path.name]
@@ -438,12 +438,12 @@ def test_a_failed_write_leaves_the_old_token_file_and_nothing_else(source, monke
 
 @pytest.mark.parametrize("limit", [500, 6000])
 def test_a_full_disk_is_an_error_of_one_line(source, cache, limit):
-    """The first limit is reached while the text is copied, the other while the token file is written."""
+    """The first limit is reached while the text is copied, the second while the token file is written."""
     source.write_text(TEXT * 8, encoding="utf-8", newline="")  # longer than the metadata of the token file
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
-        refused(lambda: opened(source), str(cache), "no token file can be written there (File too large)")
+        refused(lambda: opened(source), str(cache), "the token file cannot be written (File too large)")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert os.listdir(cache) == []
@@ -462,7 +462,7 @@ def test_without_a_cache_folder_a_long_text_is_kept_in_a_temporary_folder(source
         assert folder.parent == tmp_path / "temporary"
         assert folder.stat().st_mode & 0o077 == 0
         assert corpus.warnings == (f"{source / 'cache'}: not writable (Not a directory), so the ids of the text are kept "
-                                   f"in {folder} until the end",)
+                                   f"in {folder} until the program ends",)
         ids = corpus.ids
         del corpus
         assert not folder.exists()
@@ -476,20 +476,20 @@ def test_a_temporary_folder_is_removed_if_reading_fails(source, monkeypatch, tmp
     monkeypatch.setenv("CHARRNN_CACHE", str(source / "cache"))
     wrong = source.with_name("wrong.txt")
     wrong.write_bytes(b"a" * 999 + b"\xff")
-    refused(lambda: opened(source, wrong), "not UTF-8 at byte 999")
+    refused(lambda: opened(source, wrong), "invalid UTF-8 at byte 999")
     assert os.listdir(tmp_path / "temporary") == []
 
 
-def test_without_any_folder_the_error_is_one_line_and_short_texts_need_none(source, monkeypatch, tmp_path):
+def test_without_any_writable_folder_long_texts_are_refused_and_short_ones_are_read(source, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     monkeypatch.setenv("CHARRNN_CACHE", str(source / "cache"))
-    refused(lambda: opened(source), str(source / "cache"), "no token file can be written there (No such file or directory)")
+    refused(lambda: opened(source), str(source / "cache"), "the token file cannot be written (No such file or directory)")
     short = source.with_name("short.txt")
     short.write_text("short")
     assert len(opened(short)) == 5
     assert opened(short).warnings == ()
     refused(lambda: Corpus.read(str(short), keep=True), str(source / "cache"),
-            "no token file can be written there (Not a directory)")
+            "the token file cannot be written (Not a directory)")
     assert token_file.token_files() == []
 
 
@@ -507,9 +507,9 @@ def test_a_killed_writer_leaves_the_old_token_file(source, python, tmp_path, cac
     assert os.listdir(cache) == [path.name]
 
 
-# Where it is
+# Location
 
-def test_the_cache_folder_is_that_of_the_system_or_the_chosen_one(monkeypatch, tmp_path):
+def test_the_cache_folder_is_that_of_the_system_unless_another_is_set(monkeypatch, tmp_path):
     assert token_file.folder() == tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     for name in (None, ""):
@@ -563,7 +563,7 @@ def test_leftovers_of_killed_processes_are_found_and_files_in_use_are_not(source
 
 # Standard input
 
-def test_a_long_text_from_standard_input_is_kept_until_the_end(python, cache, environment):
+def test_a_long_text_from_standard_input_is_kept_until_the_program_ends(python, cache, environment):
     program = ("import os, sys; from charrnn import Corpus\n"
                "from charrnn.text import tokens, token_file; tokens.SMALL = 64\n"
                f"os.environ['CHARRNN_CACHE'] = {str(cache)!r}\n"
@@ -575,7 +575,7 @@ def test_a_long_text_from_standard_input_is_kept_until_the_end(python, cache, en
     assert os.listdir(cache) == []
 
 
-def test_a_text_in_a_given_vocabulary_is_neither_taken_from_the_cache_nor_left_there(source, tmp_path):
+def test_a_text_with_a_given_vocabulary_does_not_use_the_cache(source, tmp_path):
     kept = opened(source)
     vocabulary = Corpus.from_text(TEXT + "xyz").vocabulary
     corpus = Corpus.read(str(source), vocabulary=vocabulary)
@@ -636,7 +636,6 @@ def test_windows_of_a_token_file_are_views_of_it(source, start):
 
 
 def test_the_metadata_determines_the_arrays(source):
-    """The metadata of a token file says which arrays it contains."""
     metadata = token_file.metadata_of(opened(source, lines=True).path)
     manifest = token_file._expected_arrays(metadata)
     assert manifest["ids"] == ("<u1", (metadata["characters"],))

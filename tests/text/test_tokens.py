@@ -82,7 +82,7 @@ def characters(count: int, first: int = 0x4e00) -> str:
 
 @PROPERTY
 @given(FILES)
-def test_the_ids_give_the_text_of_all_blocks(files):
+def test_the_ids_decode_to_the_text_of_all_blocks(files):
     text = "".join(map("".join, files))
     assume(text)
     tokens = tokens_of(files)
@@ -96,7 +96,7 @@ def test_the_ids_give_the_text_of_all_blocks(files):
 @given(FILES, READINGS, st.integers(1, 40))
 def test_a_long_text_gives_the_same_ids_as_in_memory(files, config, small):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr("charrnn.text.documents._HEAP", 7)
+        patch.setattr("charrnn.text.documents._BUCKET", 7)
         short = tokens_of(files, config)
         assert short.is_small
         assert tokens_of(files, config, lambda: Path(folder)).is_small
@@ -109,7 +109,7 @@ def test_a_long_text_gives_the_same_ids_as_in_memory(files, config, small):
             with pytest.raises(CorpusError, match=re.escape(str(error))):
                 result(long)
             return
-        except ValueError:  # no text at all
+        except ValueError:  # an empty text
             assume(any(map(any, files)))
             raise
         assert result(long) == expected
@@ -173,12 +173,12 @@ def test_an_unknown_character_exists_even_if_no_character_is_rare():
     assert tokens.folded == ""
 
 
-def test_a_text_of_rare_characters_only_is_refused():
+def test_a_text_that_has_only_rare_characters_is_refused():
     with pytest.raises(CorpusError, match=r"the text: no character occurs 1,000 times or more; lower min_count"):
         result(tokens_of([["abab"]], TextConfig(min_count=1000)))
 
 
-def test_the_newline_is_never_replaced():
+def test_the_newline_of_lines_is_never_replaced():
     tokens = tokens_of([["aaaa\n"]], TextConfig(min_count=3, lines=True))
     assert text_of(tokens) == "\naaaa\n"
     assert tokens.folded == ""
@@ -207,12 +207,12 @@ def test_the_first_unknown_character_is_named_with_its_position(tmp_path, monkey
 LINES = st.lists(st.text("abcé中\U0001f600\r", max_size=6), min_size=1, max_size=30)
 
 
-@pytest.mark.parametrize("heap", [1, 5, 2**24])
+@pytest.mark.parametrize("bucket", [1, 5, 2**24])
 @PROPERTY
 @given(LINES, st.integers(0, 9), st.lists(st.integers(0, 200), max_size=5), st.sampled_from(["\n", "\r\n"]), st.booleans())
-def test_every_line_that_is_not_empty_occurs_once_after_a_newline(heap, lines, seed, places, end, ends):
+def test_every_line_that_is_not_empty_occurs_once_after_a_newline(bucket, lines, seed, places, end, ends):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("charrnn.text.documents._HEAP", heap)
+        patch.setattr("charrnn.text.documents._BUCKET", bucket)
         check_lines(lines, seed, places, end, ends)
 
 
@@ -260,12 +260,12 @@ def test_the_order_of_lines_is_a_function_of_its_seed():
     assert order(1) == order(1) == order(1, min_count=2)
     assert len({tuple(order(seed)) for seed in range(20)}) == 20
     assert all(sorted(order(seed)) == sorted(lines) != order(seed) != lines for seed in range(20))
-    assert order(1)[:5] == ["40", "7", "9", "5", "39"]  # forever, so that a run can be resumed
+    assert order(1)[:5] == ["40", "7", "9", "5", "39"]  # must never change, so that a run can be resumed
 
 
-@pytest.mark.parametrize("heap", [2, 8, 2**24])
-def test_all_orders_of_lines_are_equally_likely(monkeypatch, heap):
-    monkeypatch.setattr("charrnn.text.documents._HEAP", heap)
+@pytest.mark.parametrize("bucket", [2, 8, 2**24])
+def test_all_orders_of_lines_are_equally_likely(monkeypatch, bucket):
+    monkeypatch.setattr("charrnn.text.documents._BUCKET", bucket)
     orders = Counter(text_of(tokens_of([["a\nb\nc\nd"]], TextConfig(lines=True, shuffle_seed=seed)))
                      for seed in range(2400))
     assert len(orders) == 24
@@ -300,7 +300,7 @@ def test_every_setting_that_changes_the_ids_changes_the_fingerprint():
 
 @PROPERTY
 @given(FILES, READINGS)
-def test_the_fingerprint_does_not_depend_on_blocks_and_on_files_only_if_they_are_documents(files, config):
+def test_the_fingerprint_depends_on_files_only_if_they_are_documents_and_never_on_blocks(files, config):
     joined = [["".join(file)] for file in files]
     assert tokens_of(files, config).fingerprint == tokens_of(joined, config).fingerprint
     assert tokens_of([*files, []], config).fingerprint == tokens_of([[], *files], config).fingerprint
@@ -308,7 +308,7 @@ def test_the_fingerprint_does_not_depend_on_blocks_and_on_files_only_if_they_are
         assert tokens_of(["".join(map("".join, files))], config).fingerprint == tokens_of(files, config).fingerprint
 
 
-def test_seeds_that_shuffle_nothing_do_not_matter():
+def test_the_shuffle_seed_does_not_matter_if_nothing_is_shuffled():
     assert tokens_of([["ab"]], TextConfig(shuffle_seed=5)).fingerprint == tokens_of([["ab"]]).fingerprint
 
 

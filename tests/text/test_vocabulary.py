@@ -44,7 +44,7 @@ def test_decode_is_the_inverse_of_encode(text):
     assert [vocabulary.id(character) for character in text] == ids.tolist()
 
 
-def test_nothing_is_normalised():
+def test_characters_are_not_normalized():
     composed, combining = "\u00e9", "e\u0301"
     assert unicodedata.normalize("NFC", combining) == composed
     assert Vocabulary.of(composed + combining).characters == ("e", "\u00e9", "\u0301")
@@ -112,7 +112,7 @@ def test_a_character_is_described_with_its_name_if_it_has_one():
     [98, 97], [97, 97], [97, 98, 98, 99], np.array([97, 99, 98], np.uint32),
     [0xD800], [97, 0xDFFF], [0x110000], [97, 2**32 - 1], np.array([97, 2**63], np.uint64), [-1], [-1, 97],
     [97.0, 98.0], [np.nan], [True], ["a", "b"], [b"a"], "ab", None])
-def test_hostile_code_points_are_refused(codepoints):
+def test_invalid_code_points_are_refused(codepoints):
     with pytest.raises(ValueError, match="vocabulary"):
         Vocabulary(codepoints)
 
@@ -124,7 +124,7 @@ def test_unicode_characters_are_accepted(codepoints):
     assert vocabulary == Vocabulary.of("".join(map(chr, codepoints)))
 
 
-def test_the_callers_array_is_not_kept():
+def test_the_array_of_the_caller_is_copied():
     codepoints = np.array([97, 98], np.uint32)
     vocabulary = Vocabulary(codepoints)
     codepoints[0] = 65
@@ -132,7 +132,7 @@ def test_the_callers_array_is_not_kept():
 
 
 @pytest.mark.parametrize("text", ["", "\ud800", "a\udfff"])
-def test_a_text_without_characters_has_no_vocabulary(text):
+def test_an_empty_text_or_a_surrogate_gives_no_vocabulary(text):
     with pytest.raises(ValueError, match="vocabulary"):
         Vocabulary.of(text)
 
@@ -176,7 +176,7 @@ def test_code_points_are_those_of_python(text):
 # The unknown character
 
 def folding(text):
-    """Return the vocabulary of a text in which every other character is unknown."""
+    """Return the vocabulary of a text, to which all other characters are unknown."""
     return Vocabulary(np.append(Vocabulary.of(text).codepoints, UNKNOWN))
 
 
@@ -196,7 +196,7 @@ def test_other_characters_become_the_unknown_one(text, other):
 
 
 @pytest.mark.parametrize("size", [254, 255, 256, 65_535, 65_536])
-def test_the_unknown_character_counts_for_the_dtype(size):
+def test_the_dtype_has_room_for_the_unknown_character(size):
     text = characters(size)
     vocabulary = folding(text)
     ids = vocabulary.encode(text + "\U0010ffff")
@@ -205,7 +205,7 @@ def test_the_unknown_character_counts_for_the_dtype(size):
     assert vocabulary.codepoints[-1] == UNKNOWN
 
 
-def test_the_unknown_character_is_not_an_ordinary_one():
+def test_the_unknown_character_is_not_the_replacement_character():
     vocabulary = folding("ab")
     assert REPLACEMENT not in vocabulary
     assert vocabulary.characters == ("a", "b", REPLACEMENT)
@@ -226,7 +226,7 @@ def test_the_unknown_character_must_be_the_last_and_not_the_only_one(codepoints)
 
 @PROPERTY
 @given(TEXTS)
-def test_all_characters_are_missing_or_none(text):
+def test_missing_returns_the_characters_that_are_not_in_the_vocabulary(text):
     assert Vocabulary.of(text).missing(text) == []
     assert Vocabulary.of("\x00").missing(text) == sorted(set(text) - {"\x00"})
 
@@ -235,7 +235,7 @@ def test_all_characters_are_missing_or_none(text):
 
 @settings(max_examples=40)
 @given(st.binary(min_size=1, max_size=60), st.booleans(), st.sampled_from([0, 254, 255, 256, 300]))
-def test_bytes_are_encoded_as_the_characters_that_represent_them(data, unknown, more):
+def test_bytes_are_encoded_like_the_characters_with_their_values(data, unknown, more):
     known = data.decode("latin-1") + characters(more)
     vocabulary = folding(known) if unknown else Vocabulary.of(known)
     for found in (vocabulary.encode_latin(data), vocabulary.encode_points(np.frombuffer(data, np.uint8))):

@@ -21,7 +21,7 @@ class Layer(NamedTuple):
 
 @st.composite
 def all_windows(draw):
-    """Windows of a text in which every id is its own index, with at least one window."""
+    """Draw a text in which every id is its own index, and its windows, of which there is at least one."""
     seq_len = draw(st.integers(1, 17))
     ids = np.arange(draw(st.integers(seq_len + 1, 400)), dtype=np.uint16)
     return ids, Windows(Part(ids), draw(st.integers(1, 9)), seq_len)
@@ -86,7 +86,7 @@ def test_a_window_after_the_last_is_out_of_range(case):
 
 @PROPERTY
 @given(all_windows(), st.integers(0, 10**9))
-def test_the_position_after_some_steps_is_epoch_and_window(case, step):
+def test_the_position_after_a_step_is_its_epoch_and_window(case, step):
     _, windows = case
     epoch, window = windows.position(step)
     assert epoch * windows.per_epoch + window == step
@@ -179,6 +179,6 @@ def test_one_hot_times_a_matrix_selects_its_rows(dtype):
     assert np.array_equal(product, matrix[ids])
 
 
-def test_one_hot_has_no_row_for_an_id_outside_the_vocabulary():
-    with pytest.raises(IndexError):
+def test_one_hot_refuses_an_id_outside_the_vocabulary():
+    with pytest.raises(ValueError, match="id 3 is out of range"):
         one_hot(np.array([[0, 3]]), 3)

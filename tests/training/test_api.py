@@ -411,10 +411,10 @@ def test_a_corpus_does_not_change_the_text_settings_of_a_run(notes: Path) -> Non
 def test_a_split_must_have_the_fractions_of_the_config(notes: Path) -> None:
     corpus = Corpus.read(notes)
     config = TrainConfig(steps=2, batch_size=2, seq_len=8, threads=1)
-    with pytest.raises(ConfigError, match="differs from the split, or test does"):
+    with pytest.raises(ConfigError, match="the split was made with another validation or test"):
         Run.start(corpus.split(0.4), ModelConfig(hidden_size=4), config)
     run = Run.start(corpus, ModelConfig(hidden_size=4), config)
-    with pytest.raises(ConfigError, match="differs from the split, or test does"):
+    with pytest.raises(ConfigError, match="the split was made with another validation or test"):
         Trainer(run, corpus.split(0.4))
 
 
