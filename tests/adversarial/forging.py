@@ -32,7 +32,7 @@ def meta_of(data: bytes) -> tuple[int, int]:
 
 def signed(image: bytes, meta: tuple[int, int] = (0, 0), magic: bytes = MAGIC, version: int = 2, zero: int = 0,
            length: int | None = None, digest: bytes | None = None, end: bytes = END) -> bytes:
-    """Return an image with a footer; by default with the correct length and SHA-256."""
+    """Return an image with a footer; by default the correct length and SHA-256."""
     content = image + HEAD.pack(magic, version, zero, len(image) if length is None else length, *meta)
     return content + (hashlib.sha256(content).digest() if digest is None else digest) + end
 
@@ -56,7 +56,7 @@ def contents(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def with_meta(data: bytes, meta: Any) -> bytes:
-    """Return a file with another /meta, after everything else: bytes unchanged, or anything else as JSON."""
+    """Return a file with another /meta, after everything else: ``meta`` itself if it is bytes, otherwise its JSON."""
     text = meta if isinstance(meta, bytes) else json.dumps(meta).encode()
     return signed(image_of(data) + text, (len(data) - FOOTER_SIZE, len(text)))
 

@@ -1,7 +1,7 @@
 """The fuzzer of checkpoints: make damaged and hostile files, load each in a child process, and report the result.
 
 A mutant is a function of (seed, number) and of the ``originals``, which depend on the versions of NumPy and of the package;
-so a find can be repeated. ``scripts/fuzz`` makes any number of mutants, ``test_fuzz.py`` a few hundred.
+so a failure can be reproduced. ``scripts/fuzz`` makes any number of mutants, ``test_fuzz.py`` a few hundred.
 
 A file may have one of two results. It is rejected with one CheckpointError of one line; or, if its digest is correct, it
 loads and is a valid run. Both happen within the limits, and the file is not changed. ``charrnn inspect`` agrees.
@@ -34,10 +34,10 @@ MEGABYTES = 500
 """Upper limit of resident memory while one file is loaded."""
 
 _PATIENCE = 4
-"""A child may take this many times longer by the clock than by the processor, which others may keep busy."""
+"""How many times longer than the processor time a child may take by the clock: other processes may be busy."""
 
 _ADDRESSES = 2**31
-"""Bytes of address space that a child may use, so that a fault does not affect other processes."""
+"""Bytes of address space that a child may use for a file, so that a fault does not affect other processes."""
 
 
 # The judge
@@ -59,7 +59,7 @@ class Verdict(NamedTuple):
 class Judge:
     """Load files in a child process, and start another child if one was killed.
 
-    ``prepare``, a function of a module, is called in each child before anything else: it may plant a bug.
+    ``prepare``, a module-level function, is called first in each child; a test can plant a bug with it.
     """
 
     def __init__(self, prepare: Callable[[], Any] | None = None, seconds: int = SECONDS, megabytes: int = MEGABYTES
@@ -135,14 +135,14 @@ def _looks(path: Path) -> Any:
 # In the child
 
 def _serve(end: Connection, prepare: Callable[[], Any] | None, seconds: int) -> None:
-    """Judge one path after the other, until the parent closes the connection."""
+    """Judge one path after another, until the parent closes the connection."""
     import resource
 
     warnings.simplefilter("error")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if prepare:
         prepare()
-    _check_inspect(Path(os.devnull), _check_load(Path(os.devnull)))  # so that everything is imported
+    _check_inspect(Path(os.devnull), _check_load(Path(os.devnull)))  # imports everything before the limits
     _limit(resource.RLIMIT_AS, _addresses() + _ADDRESSES)
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
@@ -231,7 +231,7 @@ def _check_inspect(path: Path, verdict: Verdict) -> Verdict:
         sys.argv = before
     out, err = (_written(stream) for stream in streams)
     is_reported = err.startswith("Error: ") and err.count("\n") == 1 if code == 1 else code == 0 and not err
-    is_refused = verdict.what == REFUSED and "contains only a model" not in verdict.detail  # which inspect shows
+    is_refused = verdict.what == REFUSED and "contains only a model" not in verdict.detail  # inspect shows models
     if not is_reported or code != is_refused or not (out + err).replace("\n", "").isprintable():
         return Verdict("wrong output of inspect", f"exit code {code}: {out + err!r}")
     return verdict

@@ -43,7 +43,7 @@ def meta(name: str, change: Callable[[dict[str, Any]], Any]) -> None:
         after = copy.deepcopy(before)
         changed = change(after)
         after = after if changed is None else changed
-        assert repr(after) != repr(before)  # 1.0 is another text than 1
+        assert repr(after) != repr(before)  # repr, because 1.0 == 1
         path.write_bytes(with_meta(data, after))
 
     _add(name, build)
@@ -133,7 +133,7 @@ _add("index: an array into the footer", _into_the_footer)
 
 def _socket(path: Path, data: bytes) -> None:
     before = Path.cwd()
-    os.chdir(path.parent)  # as its whole path may be too long for a socket
+    os.chdir(path.parent)  # because the whole path may be too long for a socket
     try:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path.name)
@@ -144,7 +144,7 @@ def _socket(path: Path, data: bytes) -> None:
 _add("FIFO", lambda path, data: os.mkfifo(path))
 _add("directory", lambda path, data: path.mkdir())
 _add("socket", _socket)
-_add("nothing", lambda path, data: None)
+_add("no file", lambda path, data: None)
 _add("link to itself", lambda path, data: path.symlink_to(path.name))
 _add("link to nothing", lambda path, data: path.symlink_to("missing.h5"))
 _add("link to an endless device", lambda path, data: path.symlink_to("/dev/zero"))
@@ -156,7 +156,7 @@ content("empty file", lambda data: b"")
 content("one byte", lambda data: b"\x89")
 content("80 zeros", lambda data: bytes(80))
 content("a footer and nothing else", lambda data: data[-80:])
-content("a footer of nothing", lambda data: signed(b""))
+content("a footer of an empty file", lambda data: signed(b""))
 content("zeros and a footer", lambda data: signed(bytes(10_000), (8, 100)))
 content("two footers", lambda data: data + data[-80:])
 content("two signed footers", lambda data: signed(data))
@@ -179,7 +179,7 @@ content("footer: meta beyond the end", lambda data: signed(image_of(data), (len(
 content("footer: meta into the footer", lambda data: signed(image_of(data), (meta_of(data)[0], len(data))))
 content("footer: meta at 2**64 - 1", lambda data: signed(image_of(data), (2**64 - 1, 1)))
 content("footer: meta of two gigabytes", lambda data: signed(image_of(data), (0, 2**31)))
-content("footer: meta of nothing", lambda data: signed(image_of(data), (meta_of(data)[0], 0)))
+content("footer: empty meta", lambda data: signed(image_of(data), (meta_of(data)[0], 0)))
 content("footer: meta in an array", lambda data: signed(image_of(data), (contents(data)[1]["arrays"][WEIGHTS][2], 100)))
 content("footer: meta cut", lambda data: signed(image_of(data), (meta_of(data)[0], meta_of(data)[1] - 1)))
 content("text", lambda data: b"some text\n" * 1000)
@@ -221,15 +221,15 @@ def _sparse_and_signed(path: Path, data: bytes) -> None:
 
 
 _add("signed HDF5 of another program", _by_h5py)
-_add("three gigabytes of nothing", lambda path, data: _sparse(path, data, 3 * 2**30))
-_add("a terabyte of nothing", lambda path, data: _sparse(path, data, 2**40))
-_add("600 MB of nothing with the right digest", _sparse_and_signed)
+_add("three gigabytes of zeros", lambda path, data: _sparse(path, data, 3 * 2**30))
+_add("a terabyte of zeros", lambda path, data: _sparse(path, data, 2**40))
+_add("600 MB of zeros with the correct digest", _sparse_and_signed)
 
 
 # Attacks on programs that parse HDF5
 
 def trick(name: str, edit: Callable[[h5py.File, Path], Any]) -> None:
-    """Add a trick: h5py changes the HDF5 part, and /meta with its index stays; the Path is the folder of the file."""
+    """Add a trick: h5py changes the HDF5 part, but not /meta and its index; the Path is the folder of the file."""
     def build(path: Path, data: bytes) -> None:
         path.with_name("secret.txt").write_bytes(b"secret" * 1000)
         path.with_name("other.h5").write_bytes(data)
@@ -239,7 +239,7 @@ def trick(name: str, edit: Callable[[h5py.File, Path], Any]) -> None:
 
 
 def _instead(name: str, what: Callable[[h5py.File, Path], Any]) -> Callable[[h5py.File, Path], None]:
-    """Return a change that puts something else in the place of an object."""
+    """Return a change that replaces an object by the result of ``what``."""
     def edit(file: h5py.File, folder: Path) -> None:
         new = what(file, folder)
         del file[name]

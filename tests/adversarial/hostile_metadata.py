@@ -1,4 +1,4 @@
-"""Hostile texts, metadata and values: more constructions for ``hostile.HOSTILE``."""
+"""Hostile texts, metadata and values: more cases for ``hostile.HOSTILE``."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ for _kind, _change in _TEXTS.items():
     meta(f"text: {_kind}", _change)
 
 
-# Metadata: each of a wrong kind, missing, one more; then what cannot be
+# Metadata: every key with a wrong type, without it, and with one more; then invalid values
 
 _METADATA: dict[str, tuple[str, ...]] = {
     "": ("environment", "epoch", "failures", "history", "kind", "model", "rate_factor", "rollback_step", "smoothed_loss",
@@ -95,7 +95,7 @@ def _at(before: dict[str, Any], part: str) -> dict[str, Any]:
 
 
 def _set(part: str, name: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """Return a change of a value, or of the result of a function, for values that are too large."""
+    """Return a change that sets a value, or the result of calling it, for large values that are made only when needed."""
     return lambda before: _at(before, part).__setitem__(name, value() if callable(value) else value)
 
 
@@ -120,7 +120,7 @@ for _part, _name in [("model", "vocabulary"),
                      ("train", "seq_len"), ("train", "steps"), ("train", "threads"), ("source", "characters"),
                      ("source", "windows")]:
     for _value in _HUGE:
-        if _name not in ("characters", "steps") or _value != 2**60:  # so long a text or a plan could be
+        if _name not in ("characters", "steps") or _value != 2**60:  # a text or a plan of this length would be valid
             meta(f"metadata: {_part} {_name} {_value if _value < 2**64 else 'of 400 digits'}".replace("  ", " "),
                  _set(_part, _name, _value))
 
@@ -150,7 +150,7 @@ _IMPOSSIBLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "an object dtype": _set("model", "dtype", "O"),
     "a larger vocabulary": _set("model", "vocabulary", 16),
     "an encoding of the attacker": _set("model.text", "encoding", "os"),
-    "an encoding that is none": _set("model.text", "encoding", "../../" * 1000),
+    "an encoding that does not exist": _set("model.text", "encoding", "../../" * 1000),
     "an encoding of bytes": _set("model.text", "encoding", "zlib"),
     "an encoding with NUL": _set("model.text", "encoding", "utf-8\0"),
     "an encoding with a surrogate": _set("model.text", "encoding", "\udc80"),
@@ -159,7 +159,7 @@ _IMPOSSIBLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "an unknown level": _set("model.text", "level", "word"),
     "an unknown normal form": _set("model.text", "normalize", "NFD"),
     "characters counted less than once": _set("model.text", "min_count", 0),
-    "unknown characters without a place": _set("model.text", "min_count", 2),
+    "unknown characters without an id": _set("model.text", "min_count", 2),
     "no pattern": _set("model.text", "glob", ""),
     "a pattern with NUL": _set("model.text", "glob", "*\0"),
     "a corpus named by a number": _set("source", "names", [1]),
@@ -174,7 +174,7 @@ _IMPOSSIBLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no characters": _set("source", "characters", 0),
     "more windows than text": _set("source", "windows", 10**6),
     "a step beyond the plan": _set("", "step", 101),
-    "a step before the last good one": _set("", "rollback_step", 3),
+    "a step before the rollback step": _set("", "rollback_step", 3),
     "another window": _set("", "window", 3),
     "more failures than steps": _set("", "failures", 99),
     "a growing rate": _set("", "rate_factor", 1.5),
@@ -186,7 +186,7 @@ _IMPOSSIBLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a history of 170,000": _set("", "history", lambda: [[k, 1.5, 1.5] for k in range(1, 170_001)]),
     "a history backwards": _set("", "history", [[2, 1.5, 1.5], [1, 1.5, 1.5]]),
     "a history before the start": _set("", "history", [[0, 1.5, 1.5]]),
-    "a history after now": _set("", "history", [[10**6, 1.5, 1.5]]),
+    "a history after the current step": _set("", "history", [[10**6, 1.5, 1.5]]),
     "a history of pairs": _set("", "history", [[1, 1.5]]),
     "a history of text": _set("", "history", ["1"]),
     "another format": lambda before: before.__setitem__("format", "other"),

@@ -42,7 +42,7 @@ def originals() -> tuple[bytes, ...]:
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Flip, set, cut, add or swap bytes; the SHA-256 is that of the original bytes."""
+    """Flip, set, cut, add or swap bytes; the SHA-256 stays that of the original bytes."""
     before = data
     while data == before:
         for _ in range(rng.choice((1, 1, 1, 2, 5))):
@@ -77,7 +77,7 @@ def _damage(data: bytes, rng: random.Random) -> bytes:
 
 
 def signed_bytes(data: bytes, rng: random.Random) -> bytes:
-    """Change the HDF5 file in the same ways, with a footer of its length and SHA-256; /meta stays, or moves along."""
+    """Change the HDF5 file in the same ways, with a correct footer; the offset of /meta stays, or moves with it."""
     changed = damaged(image_of(data), rng)
     offset, length = meta_of(data)
     moved = len(changed) - len(image_of(data)) if rng.random() < 0.5 else 0
@@ -159,7 +159,7 @@ def _change(meta: Any, rng: random.Random) -> None:
             node[key] = json.loads(json.dumps(other[place]))
     elif how < 6 and isinstance(node[key], (int, float)):
         change = rng.choice((lambda x: x + 1, lambda x: x - 1, lambda x: -x, lambda x: x * 2, lambda x: x / 2, float, int))
-        with contextlib.suppress(OverflowError, ValueError):  # what has no such number stays
+        with contextlib.suppress(OverflowError, ValueError):  # values that cannot be changed in this way stay
             node[key] = change(node[key])
     else:
         node[key] = copy.deepcopy(rng.choice(_VALUES))
@@ -252,7 +252,7 @@ class Mutant(NamedTuple):
 
 
 def mutant(seed: int, number: int) -> Mutant:
-    """Return one of the mutants of this seed; the mutators take turns."""
+    """Return mutant ``number`` of this seed; the mutators take turns."""
     rng = random.Random(f"{seed}-{number}")
     how = list(MUTATORS)[number % len(MUTATORS)]
     allowed = {"damaged": ("refused",), "footer": ("refused",), "hdf5": ("loaded",)}.get(how, ("refused", "loaded"))

@@ -29,7 +29,7 @@ def test_every_mutant_is_refused_or_a_valid_run(tmp_path: Path) -> None:
     assert {count.total() for count in report.counts.values()} == {40}
     assert report.counts["damaged"][LOADED] == 0
     assert report.counts["hdf5"][REFUSED] == 0
-    assert report.counts["signed bytes"][LOADED] > 0  # else they are refused for a wrong SHA-256
+    assert report.counts["signed bytes"][LOADED] > 0  # otherwise all would be refused for a wrong SHA-256
     assert list(tmp_path.iterdir()) == []
 
 
@@ -52,7 +52,7 @@ _load = Run.load
 
 
 def instead(load: Callable[[Path], Any]) -> None:
-    """Return a loader that calls ``load`` for each path but the first, which only warms up."""
+    """Replace ``Run.load`` by ``load``, except for the first path, which only warms up."""
     calls = itertools.count()
     Run.load = lambda path: load(path) if next(calls) else _load(path)  # type: ignore[assignment,method-assign]
 

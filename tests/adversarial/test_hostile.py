@@ -53,7 +53,7 @@ def test_tricks_of_hdf5_load_only_what_the_index_names(name: str, tmp_path: Path
             name: array.tobytes() for name, array in indexed.items()}
 
 
-# The same tools used harmlessly: files are rejected because of their content, not because of how they were made
+# The same tools without an attack: files are rejected because of their content, not because of how they were made
 
 def test_accepts_a_file_with_a_new_digest(tmp_path: Path, valid: bytes, judge: Judge) -> None:
     assert resigned(valid) == valid

@@ -41,7 +41,7 @@ def test_signals_full_disks_moved_folders_and_readers(
 
 # Planted faults must be found
 
-def test_another_seed_is_found(tmp_path: Path) -> None:
+def test_a_run_with_another_seed_is_found(tmp_path: Path) -> None:
     tallies = Torture(tmp_path, compare_with=("--seed", "2")).kills(1)
     found = [line.partition(": ")[2] for tally in tallies for line in tally.mismatches]
     assert [line.partition(" ")[0] for line in found] == ["last.h5", "best.h5", "metrics.csv"]
@@ -107,9 +107,9 @@ def test_lines_about_failed_saves_are_checked(torture: Torture, end: End, is_rig
     assert (tally.failures == []) == is_right
 
 
-# What the tries do not cover
+# Cases that the tries do not cover
 
-def test_a_new_run_from_an_old_one_is_complete_or_not_there(torture: Torture, tmp_path: Path) -> None:
+def test_a_new_run_from_an_old_one_is_complete_or_does_not_exist(torture: Torture, tmp_path: Path) -> None:
     shutil.copytree(torture.reference.path, tmp_path / "run")
     shutil.copy(torture.text, tmp_path)
     end = Training(tmp_path, ["resume", "run", "--name", "full"], {"limit": torture.size // 2}).end()

@@ -1,10 +1,9 @@
-"""Trainings that are killed, interrupted, left without space on the disk or without their folder, and read meanwhile.
+"""Trainings that are killed, interrupted, left without disk space or without their folder, and read while they run.
 
 The result of each is compared with an undisturbed training: ``last.h5`` and ``best.h5`` byte for byte, ``metrics.csv`` row
 for row without its times. ``scripts/torture`` runs any number of them, ``test_torture.py`` a few.
 
-As a program (see ``_child``), this file is ``python -m charrnn`` with a plan of what happens at which call of the operating
-system.
+Run as a program (see ``_child``), this file is ``python -m charrnn`` with a plan of what happens at which system call.
 """
 
 from __future__ import annotations
@@ -112,7 +111,7 @@ class Training:
         self.process = subprocess.Popen(
             [sys.executable, *program, *arguments, "--quiet"], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=() if report is None else (report,),
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # nohup may have started this
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # it is ignored if nohup started this process
         if report is not None:
             os.close(report)
 
@@ -121,7 +120,7 @@ class Training:
         return self.process.poll() is None
 
     def until(self, condition: Callable[[], bool], pause: float = 0.001) -> bool:
-        """Wait until ``condition`` holds; return False if the training ended before."""
+        """Wait until ``condition`` is true; return False if the training ended first."""
         while self.runs:
             if condition():
                 return True
@@ -129,7 +128,7 @@ class Training:
         return False
 
     def sleep(self, seconds: float) -> bool:
-        """Wait; return False if the training ended before."""
+        """Wait for ``seconds``; return False if the training ended first."""
         end = time.monotonic() + seconds
         return self.until(lambda: time.monotonic() >= end)
 
@@ -144,7 +143,7 @@ class Training:
         return End(self.process.returncode, out.decode(), err.decode())
 
     def close(self) -> None:
-        """Close the pipe of a watched training whose steps nobody asked for."""
+        """Close the pipe of a watched training if ``steps`` was not called."""
         if self._report is not None:
             os.close(self._report)
             self._report = None
@@ -215,7 +214,7 @@ class Attempt:
         return self._trainings[-1]
 
     def wait(self, training: Training) -> bool:
-        """Wait for a moment after the first save, mostly before the last; return False if the training ended before."""
+        """Wait for a random moment after the first save, mostly before the last; return False if training ended first."""
         saves = self.rng.randint(1, len(SAVES) * 2 // 3)
         seen: set[tuple[int, int]] = set()
 
@@ -285,11 +284,11 @@ class Attempt:
             self.differ(f"{name} differs from the undisturbed run")
 
     def judge_failed_saves(self, end: End, before: int | None = None, may_be_gone: bool = False) -> bool:
-        """Check that each save that failed has its line and nothing else has.
+        """Check that there is one warning for each failed save, and nothing else.
 
-        The exit code says whether the last save failed, and ``last.h5`` is of the last save that has no line. If the first
-        save failed, nothing was trained; then return False. ``before`` is the step that the process began with. If the run
-        was saved in another folder, it is complete there. The folder of the run ``may_be_gone``.
+        The exit code must say whether the last save failed, and ``last.h5`` must be of the last save without a warning. If
+        the first save failed, nothing was trained; then return False. ``before`` is the step at which the process started.
+        If the run was saved in another folder, it must be complete there. The folder of the run ``may_be_gone``.
         """
         lines = end.err.splitlines()
         left = {step for step in SAVES if step > (before or 0)} | {before or 0}
@@ -300,7 +299,7 @@ class Attempt:
                 self.tally.tries += 1
                 self.was_refused = True
                 if self.look() not in (before, before or 0):
-                    self.fail(f"refused, and last.h5 is of step {self.saved} instead of {before}")
+                    self.fail(f"refused, but last.h5 is of step {self.saved} instead of {before}")
                 return False
             if not _LOST.fullmatch(last):
                 self.fail(f"ended with {end}")
@@ -319,15 +318,15 @@ class Attempt:
             warned.append(step)
             if not (kept == saved or (kept is None and may_be_gone)) or (match[3] is None) != (step == STEPS) or (
                     step not in {*SAVES, before}) or (best or 0) > step or (best or 0) % EVALUATED_EVERY:
-                self.fail(f"wrote {line!r}, where the last save was of step {saved}")
+                self.fail(f"wrote {line!r}, but the last save was of step {saved}")
         self.tally.tries += len(warned)
         if warned != sorted(set(warned)):
-            self.fail(f"warned several times of one save: {warned}")
+            self.fail(f"several warnings about one save: {warned}")
         if is_tried_again != (STEPS in warned) or (end.code == 1 and not is_tried_again):
             self.fail(f"ended with code {end.code}, though step {STEPS} was {'not ' * (STEPS in warned)}saved")
         expected = STEPS if is_tried_again and end.code == 0 else max(left, default=saved)
         if self.look() != expected:
-            self.fail(f"last.h5 is of step {self.saved}, and its last save was of {expected}")
+            self.fail(f"last.h5 is of step {self.saved}, but its last save was of step {expected}")
         elsewhere = _LOST.fullmatch(last)
         if elsewhere and elsewhere[1]:
             self.compare_copy(RunFolder(elsewhere[1]))
@@ -343,7 +342,7 @@ class Attempt:
 
 
 class Torture:
-    """Tries of all kinds. Each depends only on ``seed``, its number, and the speed of the machine.
+    """Tries of all kinds. Each depends only on ``seed``, its number and the speed of the machine.
 
     ``scratch`` is a folder for them; the files of those that fail stay there. ``compare_with`` are further options of the
     undisturbed training only, so that a test can make the two differ.
@@ -427,7 +426,7 @@ class Torture:
         return training
 
     def _a_call(self, attempt: Attempt) -> int:
-        """Return the number of a call of the operating system, mostly one that a process reaches."""
+        """Return the number of a system call, mostly one that a process reaches."""
         return attempt.rng.randint(1, _CALLS_OF_A_SAVE * len(SAVES) * 2 // 3)
 
     def _kill_at_a_call(self, attempt: Attempt) -> Training:
@@ -437,7 +436,7 @@ class Torture:
         return attempt.start({"do": "cut", "at": [self._a_call(attempt)], "size": attempt.rng.randrange(self.size)})
 
     def signals(self, count: int) -> list[Tally]:
-        """Send Ctrl-C, SIGTERM or SIGHUP, and Ctrl-C or SIGTERM twice in short time, ``count`` times each."""
+        """Send Ctrl-C, SIGTERM or SIGHUP, and Ctrl-C or SIGTERM twice in quick succession, ``count`` times each."""
         tallies = []
         kinds = [("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM), ("SIGHUP", signal.SIGHUP)]
         for kind, number in kinds:
@@ -609,7 +608,7 @@ class Torture:
             attempt.differ("metrics.csv does not end as in the undisturbed run")
 
     def reads(self, count: int) -> list[Tally]:
-        """Load ``best.h5`` and ``last.h5`` of ``count`` trainings again and again while they are replaced."""
+        """Load ``best.h5`` and ``last.h5`` of ``count`` trainings repeatedly while they are replaced."""
         tally = Tally("read meanwhile")
         for attempt in self._attempts(tally, count):
             training, steps = attempt.start(), {attempt.run.best: 0, attempt.run.last: 0}
@@ -634,7 +633,7 @@ def train_arguments() -> list[str]:
 
 
 def make_text() -> str:
-    """Return a text of a few words, on which these options reach their best state before the last one."""
+    """Return a text of a few words, on which a run with ``OPTIONS`` has its best state before the last step."""
     rng = random.Random("1 text")
     words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 7))) for _ in range(60)]
     return " ".join(rng.choice(words) for _ in range(CHARACTERS))[:CHARACTERS]

@@ -1,4 +1,4 @@
-"""What the tests of the commands share: a small run on notes.txt, and what an error looks like."""
+"""Helpers for the tests of the commands: the options of a small run on notes.txt, and the form of its result and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cell whose input is gated by the hidden state, in one file of its own and with no compiled kernels.
+"""A cell whose input is gated by the hidden state, defined in one file and without compiled kernels.
 
 Equations::
 

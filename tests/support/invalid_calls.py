@@ -1,7 +1,8 @@
 # ruff: noqa: F401  (the calls in invalid_calls.txt use the names that are imported)
 """Calls of the public Python interface with invalid arguments, and the fault that the error must name.
 
-A call is an expression. ``python invalid_calls.py`` evaluates all of them, which a crash would end, and prints the results.
+A call is an expression. ``python invalid_calls.py`` evaluates all calls and prints the results; a test runs it in a child
+process, because an invalid call could crash it.
 """
 
 from __future__ import annotations
@@ -56,14 +57,14 @@ def new_run(**settings: Any) -> Run:
 
 
 def step_of(change: Callable[[Run], Any], text: Corpus = CORPUS) -> Any:
-    """Return the first step of a run after a change of the run."""
+    """Return the first step of a new run to which ``change`` was applied."""
     run = new_run()
     change(run)
     return Trainer(run, text).step()
 
 
 def update(gradients: Parameters, step: int = 1, rate: float = 0.1, optimizer: str = "adam") -> str:
-    """Return what an optimizer has made of the parameters of ``NET``."""
+    """Return parameters like those of ``NET`` after an update by an optimizer, as text."""
     parameters = NET.parameters.like()
     make_optimizer(TrainConfig(optimizer=optimizer), parameters).update(gradients, rate, step)
     return str(parameters.flat)
@@ -165,7 +166,7 @@ def run() -> list[tuple[str, str, str]]:
     """Evaluate all calls; return (expression, type of the exception or "", its message or the value)."""
     results = []
     for expression, _ in all_calls():
-        print(expression, file=sys.stderr, flush=True)  # the last line names the call that ended the process
+        print(expression, file=sys.stderr, flush=True)  # if the process crashes, the last line names the call
         try:
             results.append((expression, "", repr(eval(expression))[:200]))
         except (charrnn.CharRNNError, ValueError, TypeError, IndexError, KeyError, OSError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""A web server on the loopback address that behaves as a test wants: it answers, cuts, stalls, sends wrong headers."""
+"""A web server on the loopback address that behaves as a test says: it answers, cuts, stalls or sends wrong headers."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def whole(data: bytes) -> Behaviour:
 
 
 def cut(data: bytes, after: int) -> Behaviour:
-    """Announce ``data``, but close the connection after so many bytes."""
+    """Announce all of ``data``, but close the connection after ``after`` bytes."""
     return lambda request: request.answer(200, data[:after], Content_Length=len(data))
 
 
 def stall(data: bytes, after: int) -> Behaviour:
-    """Send so many bytes, then nothing for ten seconds: a client without a timeout sees a cut connection."""
+    """Send ``after`` bytes, then nothing for ten seconds; a client without a timeout would see a lost connection."""
     def behave(request: Handler) -> None:
         cut(data, after)(request)
         request.server.stopped.wait(10)

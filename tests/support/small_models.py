@@ -1,4 +1,4 @@
-"""Small models for the tests, and their scores by the shortest way: one step at a time, in float64."""
+"""Small models for the tests, and their scores computed in the simplest way: one step at a time, in float64."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_model(characters: str = LETTERS, cell: str = "lstm", hidden_size: int =
 def nats_by_steps(model: LanguageModel, ids: Any, before: int | None = None, lines: bool | None = None) -> list[float]:
     """Return the nats of each of ``ids`` from a zero state.
 
-    ``before`` is the character that is read first, by default the one from which sampling starts.
+    ``before`` is the id that is read first, by default the one from which sampling starts.
     """
     network = model.network
     separator = model.vocabulary.start if (model.text_config.lines if lines is None else lines) else None
