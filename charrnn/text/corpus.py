@@ -120,7 +120,7 @@ class Corpus:
         """Read files, one after the other, as one text; ``-`` is standard input.
 
         Of a folder, the files in and below it are read, sorted by path. The name of a built-in corpus selects it, unless a
-        file of that name exists. ``settings`` are fields of ``TextConfig``, for use without ``text_config``. ``vocabulary``
+        file of that name exists. ``settings`` are fields of ``TextConfig``, instead of ``text_config``. ``vocabulary``
         is by default that of the text. If ``record`` is given, only the text that it describes is read. The ids of a long
         text, or of any text if ``keep`` is true, are kept in a token file, from which the next call loads them. Raises
         CorpusError if the text cannot be read or used, VocabularyError for a character that is not in ``vocabulary``.
@@ -238,7 +238,7 @@ class Corpus:
         parts = []
         for k, (name, fraction) in enumerate((("train", 0.0), ("validation", validation), ("test", test))):
             starts = self.starts[places[k]:places[k + 1]]
-            part = Part(self.ids[cuts[k]:cuts[k + 1]], starts - cuts[k] if cuts[k] else starts)  # keeps the map
+            part = Part(self.ids[cuts[k]:cuts[k + 1]], starts - cuts[k] if cuts[k] else starts)  # no copy of a memory map
             if fraction and len(part) < 2:
                 raise ConfigError(name, f"{fraction:g} of {len(self):,} characters is {len(part)}, but 2 are needed",
                                   "set a larger fraction or 0, or use a longer text")
@@ -269,7 +269,7 @@ def split_bounds(characters: int, validation: float, test: float) -> tuple[int, 
     check_range("validation", validation, float, least=0, below=1)
     check_range("test", test, float, least=0, below=1 - validation)
     fractions = (1 - validation - test, 1 - test)
-    first, second = (int(round(characters * fraction, 6)) for fraction in fractions)  # as 100 * (1 - 0.8) is below 20
+    first, second = (int(round(characters * fraction, 6)) for fraction in fractions)  # because 100 * (1 - 0.8) < 20
     return first, second
 
 

@@ -20,7 +20,7 @@ from charrnn.errors import CorpusError
 from charrnn.text.formats import compression
 
 STANDARD_INPUT = "-"
-"""The name that stands for standard input."""
+"""The name that selects standard input."""
 
 RUN_FILES = {"best.h5", "last.h5"}
 """Files by which the folder of a run is recognised."""

@@ -46,7 +46,7 @@ class TextFile(NamedTuple):
 
     @property
     def has_changed(self) -> bool:
-        """Whether the file has changed since ``of``, other than by growing."""
+        """Whether the file has changed since it was described, other than by growing."""
         now = TextFile.of(self.path)
         return (now.size or 0) < (self.size or 0) or (now.size == self.size and now.time_ns != self.time_ns)
 
@@ -72,7 +72,7 @@ class Stamps(NamedTuple):
 
 
 class TextRecord(NamedTuple):
-    """The record of a text in a checkpoint: fingerprint, characters, number of files, bytes in all, and sizes.
+    """The record of a text in a checkpoint: fingerprint, characters, number of files, total bytes, and sizes.
 
     A checkpoint may come from anywhere and name any file. So only files of exactly these sizes are read, and their text is
     used only if it has this fingerprint. ``sizes`` is a digest, see ``digest_of_sizes``.
@@ -85,7 +85,7 @@ class TextRecord(NamedTuple):
     sizes: str
 
     def require_sizes(self, files: Sequence[TextFile], name: str) -> list[TextFile]:
-        """Return the files with the ``limit`` of each set. Raises CorpusError unless their sizes match the record.
+        """Return the files, each with its ``limit`` set. Raises CorpusError unless their sizes match the record.
 
         A single file may be longer, because text was appended to it; then only the recorded bytes are read.
         """

@@ -179,7 +179,7 @@ def _read(path: Path, array: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def load_if_current(path: Path, files: Sequence[TextFile], text_config: TextConfig) -> Kept | None:
-    """Load the token file if it is valid and was made from these files, unchanged, with these options; else return None.
+    """Load the token file if it is valid and matches ``files`` and ``text_config``; otherwise return None.
 
     Files are compared by their sizes and times and, if the times differ, by their content. If the content is the same, the
     token file gets the new times, so that the content need not be read the next time.

@@ -24,7 +24,10 @@ _DTYPES = {1: "<u1", 2: "<u2", 4: "<u4"}
 
 
 class Ids(NamedTuple):
-    """A text as ids: the numbers of characters and documents, and blocks of ids, to be read before the blocks of starts."""
+    """A text as ids: the numbers of characters and documents, blocks of ids, and blocks of the indices of document starts.
+
+    Read ``blocks`` before ``starts``.
+    """
 
     characters: int
     documents: int

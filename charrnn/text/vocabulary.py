@@ -16,7 +16,7 @@ UNKNOWN = CODE_POINTS
 """The last "code point" of a vocabulary with an unknown character."""
 
 REPLACEMENT = "\ufffd"
-"""The character that the unknown character is decoded as."""
+"""The character that represents the unknown character in decoded text."""
 
 
 def code_points(text: str) -> np.ndarray:
@@ -83,7 +83,7 @@ class Vocabulary:
 
     @property
     def start(self) -> int:
-        """The id that a model reads first if there is no prime: that of the newline, or 0 if it has no id."""
+        """The id that a model reads first without a prime: that of the newline, or 0 if there is no newline."""
         return self._ids.get("\n", 0)
 
     def id(self, character: str) -> int:

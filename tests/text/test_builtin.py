@@ -55,7 +55,7 @@ def test_the_source_is_sorted_by_path_without_tests_and_installed_packages(libra
     assert SOURCE.read() == "# café\n\na/z\n\nb\n\ny\n"
 
 
-def test_a_missing_builtin_text_is_an_error_of_one_line(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_builtin_text_is_a_one_line_error(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CorpusError, match="python-source: no source files of the standard library in"):
         SOURCE.read()
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)

@@ -254,13 +254,13 @@ def test_files_that_killed_writers_left_are_removed(site: Site) -> None:
     assert set(site.files) == {"plain.txt", living, other}
 
 
-def test_a_folder_that_cannot_be_created_is_an_error_of_one_line(site: Site) -> None:
+def test_a_folder_that_cannot_be_created_is_a_one_line_error(site: Site) -> None:
     site.folder.write_bytes(b"a file")
     assert site.error("plain", whole(TEXT)).startswith(f"{site.folder}: cannot be read or written (File exists); free ")
     assert not site.server.asked
 
 
-def test_a_folder_with_the_name_of_the_file_is_an_error_of_one_line(site: Site) -> None:
+def test_a_folder_with_the_name_of_the_file_is_a_one_line_error(site: Site) -> None:
     (site.folder / "plain.txt").mkdir(parents=True)
     assert "plain.txt: already exists and is not plain" in site.error("plain", whole(TEXT))
     assert "plain.txt: cannot be read or written (Is a directory)" in site.error("plain", whole(TEXT), overwrite=True)
@@ -275,14 +275,14 @@ def test_a_link_into_a_missing_folder_is_an_error_before_the_download(site: Site
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_is_not_writable_is_an_error_of_one_line(site: Site) -> None:
+def test_a_folder_that_is_not_writable_is_a_one_line_error(site: Site) -> None:
     site.folder.mkdir(0o500)
     assert "/plain.txt: cannot be read or written (Permission denied)" in site.error("plain", whole(TEXT))
     assert not site.server.asked
 
 
 @PACKAGES
-def test_a_full_disk_is_an_error_of_one_line(site: Site, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes) -> None:
+def test_a_full_disk_is_a_one_line_error(site: Site, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

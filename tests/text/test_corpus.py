@@ -68,7 +68,7 @@ def test_the_ids_decode_to_the_text(text):
 
 @pytest.mark.parametrize("text", [
     "one\r\ntwo\r\n", "one\rtwo\n\r", "a\x00b", "  \n\n", "\x1a\x0c\x0b", "a\ufeffb", "e\u0301\U0001f600"])
-def test_a_file_is_read_as_it_is(tmp_path, text):
+def test_a_file_is_read_unchanged(tmp_path, text):
     (path,) = write(tmp_path, notes=text.encode())
     assert text_of(Corpus.read(path)) == text
     assert read_text(path) == text
@@ -376,7 +376,7 @@ def test_a_string_and_a_file_give_the_same_corpus(tmp_path, config):
     assert one.starts.dtype == two.starts.dtype == np.int64
 
 
-def test_bytes_are_read_as_they_are(tmp_path):
+def test_bytes_are_read_unchanged(tmp_path):
     data = bytes(range(256))[::-1] * 3
     (path,) = write(tmp_path, any=data)
     corpus = Corpus.read(path, level="byte")

@@ -173,7 +173,7 @@ def test_a_redirect_is_followed(server: Server) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets that urllib leaves open
 @pytest.mark.parametrize("place", ["/file", "file:///etc/passwd", "http://[", "gopher://x/"])
-def test_an_invalid_redirect_is_an_error_of_one_line(server: Server, place: str) -> None:
+def test_an_invalid_redirect_is_a_one_line_error(server: Server, place: str) -> None:
     result = Result(server, status(302, Location=place))
     gc.collect()
     assert result.error.startswith(server.address)
@@ -182,7 +182,7 @@ def test_an_invalid_redirect_is_an_error_of_one_line(server: Server, place: str)
 
 @pytest.mark.parametrize("answer", [b"", b"no web server\r\n", b"HTTP/1.0 999999 x\r\n\r\n",
                                     b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"HTTP/1.0 200 " + b"x" * 70_000])
-def test_an_answer_that_is_not_http_is_an_error_of_one_line(server: Server, answer: bytes) -> None:
+def test_an_answer_that_is_not_http_is_a_one_line_error(server: Server, answer: bytes) -> None:
     result = Result(server, lambda request: request.wfile.write(answer) and None)
     assert result.error.startswith(f"{server.address}: ")
     assert ", at 0 of 1,000,000 bytes, in the last of 4 tries" in result.error

@@ -346,7 +346,7 @@ def test_bytes_after_the_compressed_data_are_not_text_but_are_counted(tmp_path, 
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
-def test_a_corrupt_compressed_file_is_an_error_of_one_line(tmp_path, suffix):
+def test_a_corrupt_compressed_file_is_a_one_line_error(tmp_path, suffix):
     path, data = tmp_path / f"a.txt{suffix}", COMPRESSORS[suffix](bytes(range(128)) * 99)
     for size in {1, 5, len(data) // 2, len(data) - 9, len(data) - 1}:
         path.write_bytes(data[:size])
@@ -429,7 +429,7 @@ def test_sizes_are_those_of_the_files_on_disk(tmp_path):
         3, None, None, None]
 
 
-def test_blocks_have_the_size_of_block(tmp_path, monkeypatch):
+def test_blocks_have_the_block_size(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_BLOCK", 4)
     path: Path = tmp_path / "a.txt"
     path.write_bytes(b"0123456789")

@@ -437,7 +437,7 @@ def test_a_failed_write_leaves_the_old_token_file_and_nothing_else(source, monke
 
 
 @pytest.mark.parametrize("limit", [500, 6000])
-def test_a_full_disk_is_an_error_of_one_line(source, cache, limit):
+def test_a_full_disk_is_a_one_line_error(source, cache, limit):
     """The first limit is reached while the text is copied, the second while the token file is written."""
     source.write_text(TEXT * 8, encoding="utf-8", newline="")  # longer than the metadata of the token file
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
