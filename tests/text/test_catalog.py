@@ -354,7 +354,8 @@ def test_get_reports_its_result(site: Site, cli: Callable, monkeypatch: pytest.M
     group = charrnn.cli.charrnn.get_command(click.Context(charrnn.cli.charrnn), "corpora")
     assert isinstance(group, click.Group)
     monkeypatch.setattr(group.commands["get"].params[0], "type", click.Choice(catalog.corpus_names()))
-    monkeypatch.setattr("charrnn.cli._console._SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     site.server.behaviours = [cut(TEXT, 200_000), whole(TEXT)]
     answer = cli("corpora", "get", "plain")
     assert (answer.code, answer.out) == (0, "corpora/plain.txt: 300,000 bytes, verified\n")
