@@ -32,7 +32,7 @@ def meta_of(data: bytes) -> tuple[int, int]:
 
 def signed(image: bytes, meta: tuple[int, int] = (0, 0), magic: bytes = MAGIC, version: int = 2, zero: int = 0,
            length: int | None = None, digest: bytes | None = None, end: bytes = END) -> bytes:
-    """Return an image with a footer; by default the correct length and SHA-256."""
+    """Return an image with a footer that by default has the correct length and SHA-256."""
     content = image + HEAD.pack(magic, version, zero, len(image) if length is None else length, *meta)
     return content + (hashlib.sha256(content).digest() if digest is None else digest) + end
 
