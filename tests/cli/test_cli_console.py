@@ -1,4 +1,4 @@
-"""What is printed on a terminal, in a file and in a pipe: progress, control characters, names of options."""
+"""Output on a terminal, in a file and in a pipe: progress, control characters, names of options."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_parameter_is_shown_as_an_option(parameter: str, shown: str) -> None:
     assert option(parameter) == shown
 
 
-def test_control_characters_are_escaped_but_not_newlines_tabs_and_what_scripts_need() -> None:
+def test_control_characters_are_escaped_except_newlines_tabs_and_formatting_of_scripts() -> None:
     assert without_controls("\x1b[2J\r\x07\x7f\x9b\x00\x0b") == "\\x1b[2J\\r\\x07\\x7f\\x9b\\x00\\x0b"
     text = "a\tb\nسلام\u200cها \u00a0\u2028é\U0001f600"
     assert without_controls(text) == text

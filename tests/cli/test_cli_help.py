@@ -116,7 +116,7 @@ def test_the_commands_are_listed_by_purpose(cli: Cli) -> None:
     answer = cli("--help")
     groups = {group: [item[0].split()[0] for item in items] for group, items in sections(answer.out).items()}
     del groups["Options"]
-    assert list(groups) == ["Train", "Use", "Look", "Texts"]
+    assert list(groups) == ["Train", "Use", "Examine", "Texts"]
     assert groups == {group: list(commands) for group, commands in _COMMANDS.items()}
     assert [name for names in groups.values() for name in names] == charrnn.list_commands(click.Context(charrnn))
     assert max(map(len, answer.out.splitlines())) <= 80

@@ -35,7 +35,7 @@ main()
 ])
 def test_a_run_that_was_stopped_and_resumed_ends_in_the_same_bytes(
         empty: Path, python: Cli, cli: Cli, trained: tuple[Path, Any], number: int, code: int, step: int) -> None:
-    """The signal comes in a step, before the first evaluation, between two, and in a step with an evaluation."""
+    """The signal arrives before the first evaluation, between two evaluations, or in a step with an evaluation."""
     answer = python("-c", SIGNALLED.format(step=step, number=int(number)), "train", "notes.txt", *SMALL, "--steps", 12,
                     "--eval-every", 3, cwd=empty)
     assert (answer.code, answer.out) == (code, "")

@@ -35,7 +35,7 @@ SMALL = {"hidden_size": 8, "batch_size": 3, "seq_len": 8, "warmup": 2, "threads"
 
 @pytest.fixture
 def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A text of 400 characters in the current folder, which is otherwise empty."""
+    """Enter a folder that contains only notes.txt, a text of 400 characters."""
     monkeypatch.chdir(tmp_path)
     path = Path("notes.txt")
     path.write_text(make_text(400), encoding="utf-8")
@@ -347,7 +347,7 @@ def test_a_text_that_was_moved_is_passed(notes: Path, make_text: Callable[..., s
 def test_a_run_of_a_text_that_is_not_in_a_file_needs_its_corpus(notes: Path, make_text: Callable[..., str]) -> None:
     corpus = Corpus.from_text(make_text(400))
     run = charrnn.train(corpus, steps=5, on_event=interrupt_at(2), **SMALL)
-    with pytest.raises(RunError, match="in no file"):
+    with pytest.raises(RunError, match="not in a file"):
         charrnn.resume(run.folder)
     assert charrnn.resume(run.folder, corpus=corpus).finished
 
@@ -366,7 +366,7 @@ def test_an_invalid_setting_is_named_and_nothing_is_created(
 
 
 def test_text_settings_cannot_be_combined_with_a_corpus(notes: Path) -> None:
-    with pytest.raises(ConfigError, match="lowercase: belongs to the corpus"):
+    with pytest.raises(ConfigError, match="lowercase: cannot be combined with a Corpus"):
         charrnn.train(Corpus.read(notes), steps=1, lowercase=True, **SMALL)
 
 
