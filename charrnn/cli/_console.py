@@ -73,7 +73,7 @@ def _ignoring_lost_reader() -> Iterator[None]:
 
 
 class _StandardErrorStream:
-    """Standard error, without errors if its reader has closed it."""
+    """Standard error that ignores errors in writing, because its reader may have closed it."""
 
     def write(self, text: str) -> None:
         with _ignoring_lost_reader():

@@ -24,7 +24,7 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
             raise ConfigError("grid", f"{text!r} has no values", "write them as in hidden-size=128,256")
         if name not in kinds:
             raise ConfigError("grid", f"{flag!r} is not a setting of the model or of training",
-                              "use an option of the model or of training, as in hidden-size=128,256")
+                              "use a name such as hidden-size or learning-rate")
         if name in grid:
             raise ConfigError("grid", f"contains {flag} twice", "write all its values after one '='")
         grid[name] = [_value(flag, kinds[name], value.strip()) for value in values.split(",")]

@@ -174,8 +174,8 @@ def carry_out(job: Job, printer: Printer) -> None:
         sys.exit(128 + received)
     best, quiet = run.best_record, printer.quiet
     if best is not None and run.out_of_patience and run.step < run.planned:
-        end = (f"Stopped early at step {run.step:,} of {run.planned:,}: no improvement since step {best.step:,}, in "
-               f"{counted(run.config.patience or 0, 'evaluation')}")
+        end = (f"Stopped early at step {run.step:,} of {run.planned:,}: no improvement in "
+               f"{counted(run.config.patience or 0, 'evaluation')} since step {best.step:,}")
         longer = f"{resume} --patience {2 * (run.config.patience or 0)}"
     else:
         end, longer = "", f"{resume} --steps {2 * run.planned}"

@@ -11,7 +11,7 @@ from charrnn.config import BASELINE_ORDER, TextConfig, TrainConfig
 from charrnn.errors import ConfigError
 
 _LONG = 10_000_000
-"""Number of characters from which on counting takes seconds, so that a progress bar is useful."""
+"""Number of characters above which counting takes seconds, so that a progress bar is useful."""
 
 
 @click.command(name="baseline", cls=Command, main_options=("order",))

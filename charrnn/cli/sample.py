@@ -174,7 +174,7 @@ def _training_split(path: Path) -> Split | None:
 
 
 class _Output:
-    """Standard output for the text of a model. A terminal gets no control characters and no incomplete ones."""
+    """Standard output for the text of a model. A terminal gets no control characters and no incomplete characters."""
 
     def __init__(self, is_bytes: bool) -> None:
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
@@ -183,7 +183,7 @@ class _Output:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def write(self, text: str) -> None:
-        """Write text, or characters that stand for bytes."""
+        """Write text; each character of a byte model stands for a byte."""
         if self.is_bytes and not self.is_terminal:
             sys.stdout.buffer.write(text.encode("latin-1"))
             return

@@ -26,7 +26,7 @@ def train(source: TextSource, *, name: str | None = None, checkpoints: str | Pat
 
     ``source`` is the name of a file (a string or a ``pathlib.Path``), several names, or a ``Corpus``. ``settings`` are
     the settings of ``TextConfig``, ``ModelConfig`` and ``TrainConfig``, by name. Without a ``hidden_size``, a size is
-    chosen for the text and the length of the training, which is two minutes by default. The folder is
+    chosen for the text and the length of training, which is two minutes by default. The folder is
     ``checkpoints``/``name``. ``on_event`` is called with each event of ``charrnn.training.events``.
 
     Returns the run: ``run.model`` is the model after the last step, ``run.best`` the one with the lowest validation loss.

@@ -142,7 +142,7 @@ class Keeper:
         if stop.received is None:
             self.on_event(Warned(f"trying again for {sum(_PAUSES):.0f} seconds"))
         for seconds in _PAUSES:
-            if stop.received is not None:  # the sender of a signal may not wait
+            if stop.received is not None:  # the sender of the signal may soon kill this process
                 break
             time.sleep(seconds)
             if self._try():

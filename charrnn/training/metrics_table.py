@@ -42,7 +42,7 @@ def rows_every(eval_every: int) -> int:
 
 
 class MetricsTable:
-    """The table at ``path``, with the rows of ``old`` up to ``step``; later rows are dropped, as their steps are repeated.
+    """The table at ``path``, with the rows of ``old`` up to ``step``, because later steps are taken again.
 
     ``old`` is ``path`` if a table is continued, another table to copy rows from, or None for an empty table. If ``old`` has
     other columns, its rows are converted, and missing cells stay empty. ``seconds`` is the time of all steps and

@@ -95,7 +95,7 @@ def _release(file: IO[str], path: Path, created: list[Path]) -> None:
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """Remove those of the folders, listed from the innermost, that are empty."""
+    """Remove the folders that are empty; ``folders`` starts with the innermost one."""
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()

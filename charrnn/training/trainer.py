@@ -46,7 +46,7 @@ class Step(NamedTuple):
 
     ``epoch`` is the number of passes over the training part so far, ``loss`` is in nats per character, and ``seconds`` is
     the time of the step without its evaluation. ``validation_loss`` is None between evaluations, and ``is_best`` says
-    whether it is the lowest so far. If something went wrong, ``fault`` describes the problem and its treatment.
+    whether it is the lowest so far. If something went wrong, ``fault`` says what it was and how it was handled.
     """
 
     number: int
@@ -189,7 +189,7 @@ def _compile(run: Run, dtype: np.dtype) -> None:
     network = run.model.network
     if kernels_name(network.dtype) == "reference":
         return
-    config = network.config  # sizes of 2: a dimension of 1 is contiguous in both orders, another signature
+    config = network.config  # sizes of 2, not 1: a side of 1 is contiguous in both orders, another numba signature
     small = CharRNN(replace(config, hidden_size=2, embedding_size=min(2, config.embedding_size or 0)), 2,
                     dtype=network.dtype)
     ids, state = np.zeros((2, 2), dtype), small.initial_state(2)
@@ -203,13 +203,13 @@ def fix_plan(run: Run, text: Corpus | Split, minutes: float | None = None, spent
     """Plan as many steps as fit into ``minutes`` with their evaluations (by default the minutes of the config).
 
     ``spent`` seconds of these have already passed. The first steps and an evaluation are timed on a copy of the run. If the
-    usual number of evaluations would take more than a tenth of the time, a longer interval is set.
-    Raises ConfigError if no time is left.
+    usual number of evaluations would take more than a tenth of the time, a longer interval is set. Raises ConfigError if no
+    time is left.
     """
     seconds = 60 * (minutes or run.config.minutes or 0.0) - spent
     if seconds <= 0:
         raise ConfigError("minutes", f"counts from the start of the run, and {spent / 60:.2f} minutes have passed",
-                          f"choose more than {spent / 60:.2f}")
+                          "choose more minutes")
     per_step, per_evaluation = _measure(run, text, seconds, ranks)
     every = run.config.eval_every
     if every:

@@ -49,7 +49,7 @@ def test_only_a_terminal_that_can_move_its_cursor_shows_a_bar(
     assert b"20/20 [" in data
 
 
-def test_a_log_file_of_a_training_contains_no_carriage_returns(empty: Path, python: Cli) -> None:
+def test_a_training_log_contains_no_carriage_returns(empty: Path, python: Cli) -> None:
     answer = python("-m", "charrnn", "train", "notes.txt", *SMALL, "--steps", 4, "--eval-every", 1, cwd=empty)
     assert answer.code == 0
     assert "\r" not in answer.err

@@ -104,7 +104,7 @@ def test_resume_warns_on_another_machine(here: Path, cli: Cli) -> None:
     assert re.fullmatch("Warning: changed since the last save: numpy from 1.0 to .*\n", answer.err)
 
 
-def test_another_text_is_learned_only_with_fine_tune(here: Path, cli: Cli) -> None:
+def test_another_text_is_trained_on_only_with_fine_tune(here: Path, cli: Cli) -> None:
     Path("other.txt").write_text("the Ωcat sat on the mat. " * 40, encoding="utf-16")
     before = files(here / RUN)
     refused(cli("resume", RUN, "--corpus", "other.txt"), "UTF-16", "--encoding utf-16")

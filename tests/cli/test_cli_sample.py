@@ -147,7 +147,7 @@ def test_empty_samples_are_counted_too(here: Path, cli: Cli) -> None:
     assert cli("sample", RUN, "--count", 3, "--length", 0).out == "---\n---\n"
 
 
-def test_a_terminal_gets_control_characters_as_escapes_and_a_pipe_as_they_are(
+def test_control_characters_are_escaped_on_a_terminal_and_not_in_a_pipe(
         empty: Path, cli: Cli, environment: dict[str, str]) -> None:
     Path("codes.txt").write_text("\x1b[2J\r\x07\tab\n\x9b" * 60, encoding="utf-8")
     assert cli("train", "codes.txt", *SMALL, "--steps", 1, "--name", "codes").code == 0

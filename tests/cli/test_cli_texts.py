@@ -141,7 +141,7 @@ def test_standard_input_has_a_name(cli: Cli) -> None:
     assert cli("baseline", "-", stdin=text).err.startswith("standard input: ")
 
 
-def test_files_with_the_same_content_are_a_warning_and_are_trained_on(cli: Cli) -> None:
+def test_files_with_the_same_content_give_a_warning_and_are_trained_on(cli: Cli) -> None:
     Path("folder", "copy.txt").write_bytes(Path("folder", "c.txt").read_bytes())
     expected = ("Warning: folder/c.txt and folder/copy.txt have the same content, so the model may be validated on text "
                 "that it is trained on\n")

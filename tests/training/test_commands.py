@@ -42,7 +42,7 @@ def test_a_number_has_its_noun_in_the_right_form(number: float, shown: str) -> N
     assert counted(number, "step") == shown
 
 
-def test_the_length_of_a_training_is_shown_in_plain_numbers(notes: Path, cli: Cli) -> None:
+def test_the_length_of_training_is_shown_in_plain_numbers(notes: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", "--hidden-size", 4, "--batch-size", 1, "--seq-len", 300, "--steps", 1)
     assert "\n1 step of 1 x 300 characters, 1 epoch, 1 thread\n" in answer.err
     answer = cli("train", "notes.txt", "--hidden-size", 4, "--batch-size", 9, "--seq-len", 300, "--steps", 1500,
@@ -67,7 +67,7 @@ def test_a_run_that_stopped_early_is_reported_on_one_line(notes: Path, cli: Cli)
     run = Run.load(RUN)
     best = run.best_record.step
     answer = cli("resume", RUN)
-    assert answer.err == (f"Stopped early at step {run.step} of 500: no improvement since step {best}, in 2 evaluations. "
+    assert answer.err == (f"Stopped early at step {run.step} of 500: no improvement in 2 evaluations since step {best}. "
                           f"Train longer: charrnn resume {RUN} --patience 4\n")
     assert "Warning: this run does not continue, because it is out of patience (--patience 2); raise --patience\n" in cli(
         "resume", RUN, "--steps", 600).err

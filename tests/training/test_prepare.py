@@ -162,7 +162,7 @@ def test_a_job_that_cannot_be_prepared_leaves_no_folder_and_no_lock(notes: Path,
     assert os.listdir() == ["notes.txt"]
 
 
-def test_a_folder_without_locks_is_a_warning(kept: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_locks_gives_a_warning(kept: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: Any) -> None:
         raise OSError(38, "Function not implemented")
 
@@ -297,7 +297,7 @@ def test_minutes_count_from_the_start_of_the_run(kept: Run, monkeypatch: pytest.
         prepare_resume("checkpoints/old", TrainConfig(minutes=1), ignore)
 
 
-def test_a_change_that_may_affect_the_last_bits_is_a_warning(kept: Run) -> None:
+def test_a_change_that_may_affect_the_last_bits_gives_a_warning(kept: Run) -> None:
     kept.environment["numpy"] = "1.0"
     kept.save("checkpoints/old/last.h5")
     events: list[Any] = []
@@ -308,7 +308,7 @@ def test_a_change_that_may_affect_the_last_bits_is_a_warning(kept: Run) -> None:
     assert run.config.threads == 2
 
 
-def test_a_run_that_is_out_of_patience_is_a_warning(kept: Run) -> None:
+def test_a_run_that_is_out_of_patience_gives_a_warning(kept: Run) -> None:
     kept.history = [record._replace(validation_loss=float(record.step)) for record in kept.history]
     kept.save("checkpoints/old/last.h5")
     events: list[Any] = []

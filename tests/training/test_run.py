@@ -255,7 +255,7 @@ def saved(start: Callable[..., Run], take: Callable, tmp_path_factory: pytest.Te
 
 
 def change(where: str, value: Any) -> Callable[[dict, dict], None]:
-    """Set a value of the metadata; ``train/seed`` is the seed in the config of the training."""
+    """Set a value of the metadata; ``train/seed`` is the seed in the training config."""
     def apply(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         *above, name = where.split("/")
         for part in above:

@@ -270,7 +270,7 @@ def test_a_run_that_is_killed_at_any_write_and_resumed_ends_in_the_same_files(
     assert moment == 18  # each save: metrics.csv, last.h5 and best.h5 with their folder; the first has no best.h5
 
 
-def test_a_signal_ends_training_after_the_present_step_without_an_evaluation(
+def test_a_signal_ends_training_after_the_current_step_without_an_evaluation(
         start: Start, corpus: Corpus, folder: RunFolder) -> None:
     run = start(steps=10, eval_every=5)
     keep(run, corpus, folder, stop_at=3)
@@ -492,7 +492,7 @@ def test_a_new_run_inherits_the_table_and_the_best_state(start: Start, corpus: C
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_new_run_replaces_another_one_completely(start: Start, corpus: Corpus, tmp_path: Path, inside: bool) -> None:
-    """This is so whether or not the state that it continues is in a run folder."""
+    """This is so whether or not the state that the new run continues is in a run folder."""
     old, new, other = (RunFolder(tmp_path / name) for name in ("old", "new", "other"))
     for each in (old, new, other):
         each.path.mkdir()

@@ -1,4 +1,4 @@
-"""charrnn.training.signals; what a signal does to a training is in test_api.py and test_run_folder.py"""
+"""charrnn.training.signals; test_api.py and test_run_folder.py test what a signal does to a run."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def test_an_invalid_grid_is_refused(texts):
 
 @pytest.mark.parametrize(("text", "message"), [
     ("cell", "grid: 'cell' has no values; write them as in hidden-size=128,256"),
-    ("size=8", "grid: 'size' is not a setting of the model or of training; use an option of the model or of "
-               "training, as in hidden-size=128,256"),
+    ("size=8", "grid: 'size' is not a setting of the model or of training; use a name such as "
+               "hidden-size or learning-rate"),
     ("hidden-size=8,x", "grid: hidden-size must be a whole number, not 'x'"),
     ("dropout=x", "grid: dropout must be a number, not 'x'"), ("stateful=2", "grid: stateful must be yes or no, not '2'"),
     ("hidden-size=8,8", "grid: contains a value of hidden-size twice; remove the duplicate")])

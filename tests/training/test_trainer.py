@@ -114,12 +114,12 @@ def test_the_same_run_twice_gives_the_same_file(start: Start, take: Take, to_fil
     assert files[0] == files[1]
 
 
-# What a step does
+# Steps
 
 @hypothesis_settings(max_examples=15)
 @given(values=settings())
 def test_a_step_equals_its_parts_done_by_hand(start: Start, take: Take, corpus: Corpus, values: dict) -> None:
-    """These are windows in order, the state carried as configured, masks by step, and one update per window."""
+    """The parts are windows in order, the state carried as configured, masks by step, and one update per window."""
     run = start(**values | {"threads": 1, "steps": 9})
     config, model, twin = run.config, run.model.network, run.copy()
     windows = Windows(corpus.split(config.validation).train, config.batch_size, config.seq_len)
@@ -238,7 +238,7 @@ def test_of_equal_evaluations_the_first_is_best(start: Start, take: Take) -> Non
     assert [step.is_best for step in take(run)] == [True, False, False]
 
 
-# What is refused
+# Errors
 
 def test_another_text_is_refused(start: Start, make_text: Callable[..., str]) -> None:
     with pytest.raises(CorpusError, match=r"other\.txt: .*400 characters then, 300 now"):
