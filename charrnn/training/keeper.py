@@ -174,7 +174,7 @@ class Keeper:
         fault = f"{self.folder.path}: step {self.run.step:,} could not be saved ({self.unsaved})"
         if self.elsewhere is None:
             raise RunError(f"{fault}, not even in another folder; {self._kept()}")
-        raise RunError(f"{fault}; it is saved in {self.elsewhere}", "resume it there")
+        raise RunError(f"{fault}, but it is saved in {self.elsewhere}", "resume it there")
 
 
 def follow(run: Run, corpus: Corpus, ranks: Ranks) -> None:

@@ -148,8 +148,8 @@ class Run:
                               f"choose more than {self.step:,}")
         eval_every = eval_every or self.config.eval_every
         if eval_every and self.config.validation and steps // eval_every > _MOST_EVALUATIONS:
-            raise ConfigError("eval_every", f"leads to {steps // eval_every:,} evaluations in {steps:,} steps; at most "
-                                            f"{_MOST_EVALUATIONS:,} are possible", "choose a larger interval")
+            raise ConfigError("eval_every", f"leads to {steps // eval_every:,} evaluations in {steps:,} steps, above the "
+                                            f"limit of {_MOST_EVALUATIONS:,}", "choose a larger interval")
         self.config = replace(self.config, steps=steps, minutes=None, eval_every=eval_every)
 
     @property

@@ -147,7 +147,7 @@ class Trainer:
         if not run.config.recover:
             raise TrainingError(what, _ADVICE)
         if run.failures == _TRIES:
-            raise TrainingError(f"{what}; rolling back to step {run.rollback_step:,} and halving the learning rate "
+            raise TrainingError(f"{what}, and rolling back to step {run.rollback_step:,} and halving the learning rate "
                                 f"failed {_TRIES} times in a row", _ADVICE)
         if step == run.planned and not (run.best_record if run.config.validation else run.smoothed_loss):
             raise TrainingError(f"{what}, and no step before it has a finite loss", _ADVICE)

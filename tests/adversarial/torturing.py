@@ -50,7 +50,7 @@ _UNSAVED = re.compile(rf"Warning: {NAME}: step (\d+) cannot be saved \(([^()]+)\
 _AGAIN = "Warning: trying again for 0 seconds"
 _REFUSED = re.compile(rf"Error: {NAME}: cannot be (saved|written) \([^()]+\); .*")
 _LOST = re.compile(rf"Error: {NAME}: step {STEPS} could not be saved \([^()]+\)"
-                   r"(?:, not even in another folder; .*|; it is saved in (.+); resume it there)")
+                   r"(?:, not even in another folder; .*|, but it is saved in (.+); resume it there)")
 
 
 @dataclass

@@ -345,7 +345,7 @@ def test_a_run_that_cannot_be_saved_at_its_end_is_an_error(
     assert len(warnings) == 2
     assert warnings[0].endswith("step 4 cannot be saved (No space left on device); last.h5 is from step 2 and "
                                 "best.h5 is from step 2")
-    with pytest.raises(RunError, match=r"step 4 could not be saved \(No space left on device\), not even in another f"):
+    with pytest.raises(RunError, match=r"step 4 could not be saved \(No space left on device\), not even in another"):
         keeper.require_saved()
     assert Run.load(folder.last).step == 2
     assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv"]
@@ -418,7 +418,7 @@ def test_a_run_that_cannot_be_saved_at_its_end_is_saved_in_another_folder(
         assert keeper.elsewhere is None
         return
     assert keeper.elsewhere.parent == places[refused]
-    with pytest.raises(RunError, match=f"step 6 could not be saved .*; it is saved in {keeper.elsewhere}; resume it there"):
+    with pytest.raises(RunError, match=f"step 6 could not be saved .*, but it is saved in {keeper.elsewhere}; resume it"):
         keeper.require_saved()
     assert state(RunFolder(keeper.elsewhere)) == state(whole)
     assert [list(place.iterdir()) for place in places if place != places[refused]] == [[], []]
