@@ -53,7 +53,7 @@ def _get(name: str, into: str, overwrite: bool, quiet: bool) -> None:
 
 def _list() -> None:
     """Show a table of all corpora, then the address, size and SHA-256 of each download."""
-    rows = [("name", "size", "licence", "available", "description")]
+    rows = [("name", "size", "licence", "local", "description")]
     rows += [(name, _megabytes(text.size), "PSF", "yes", text.what) for name, text in BUILTIN_TEXTS.items()]
     rows += [(name, _megabytes(entry.text.size), entry.licence, _here(entry), entry.what)
              for name, entry in CATALOG.items()]
