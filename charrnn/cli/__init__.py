@@ -30,7 +30,7 @@ _COMMANDS = {
         "sample": "Generate text from a model.",
         "evaluate": "Measure how well a model predicts a text.",
     },
-    "Look": {
+    "Examine": {
         "inspect": "List runs, or show a run, a checkpoint or a model.",
         "baseline": "Measure how well n-grams predict a text.",
         "gradcheck": "Check the gradients of a cell numerically.",
@@ -97,7 +97,7 @@ def charrnn(context: click.Context) -> None:
 
 
 def main() -> None:
-    """Run the command line. Only this turns errors into messages and exit codes."""
+    """Run the command line. Only this function turns errors into messages and exit codes."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # the parent process may have closed them
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
@@ -118,7 +118,7 @@ def _run() -> Any:
 
 
 def _run_as_rank() -> Any:
-    """Run the command on rank 0 of an MPI job; the other ranks do what it asks for. If a rank fails, end the job."""
+    """Run the command on rank 0 of an MPI job; the other ranks serve its calls. If a rank fails, end the job."""
     job = ranks()
     code = _exit_code_of(_serve, job) if job.number else _exit_code_of(_run)
     sys.stdout.flush()
@@ -130,7 +130,7 @@ def _run_as_rank() -> Any:
 
 
 def _serve(job: Ranks) -> int:
-    """Do what rank 0 asks for until it is done."""
+    """Serve the calls of rank 0 until it has finished."""
     while True:
         try:
             job.help_out()
@@ -177,7 +177,7 @@ def _exit_code_of(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _usage_error(error: click.ClickException) -> str:
-    """Return an error of click on one line, in the form of our own errors: "Error: message; hint"."""
+    """Return the message of a click error in the form of charrnn's errors, on one line: "Error: message; hint"."""
     message = re.sub(r"\s*\n\s*", " ", error.format_message().strip().rstrip("."))
     message, has_hint = re.subn(r"\. \(?(Did you mean|Choose from)(.*?)\)?$",
                                 lambda match: f"; {match[1].lower()}{match[2]}", message)
@@ -187,6 +187,6 @@ def _usage_error(error: click.ClickException) -> str:
 
 
 def _ignore_signals() -> None:
-    """Ignore Ctrl-C while Python exits: everything is done, and a signal would only change the exit code."""
+    """Ignore signals while Python exits: the work is done, and a signal would only change the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)

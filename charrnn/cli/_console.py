@@ -1,4 +1,4 @@
-"""What the commands print on a terminal and on standard error: lines, progress, text from a model."""
+"""Output of the commands on a terminal and on standard error: lines, progress, text from a model."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def option(parameter: str) -> str:
 
 
 def argument_text(argument: str) -> str:
-    """Return an argument as text if the locale could not decode it; ``LC_ALL=C`` may leave a surrogate for each byte."""
+    """Return an argument as text; with ``LC_ALL=C``, Python may have decoded its bytes to surrogates."""
     if any("\udc80" <= character <= "\udcff" for character in argument):
         return os.fsencode(argument).decode("utf-8", "surrogateescape")
     return argument
 
 
 def without_controls(text: str) -> str:
-    """Return text with escaped control characters, other than newlines and tabs, so that it cannot control a terminal."""
+    """Escape all control characters in text except newlines and tabs, so that it cannot control a terminal."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: printable(match[0]), text)
 
 
@@ -65,7 +65,7 @@ def progress_bar(quiet: bool, **settings: Any) -> tqdm[NoReturn]:
 
 @contextlib.contextmanager
 def _ignoring_lost_reader() -> Iterator[None]:
-    """Continue if standard error cannot be written any more: that is no reason to end a training."""
+    """Ignore errors in writing to standard error, because a closed reader must not end a run."""
     try:
         yield
     except OSError:
@@ -73,7 +73,7 @@ def _ignoring_lost_reader() -> Iterator[None]:
 
 
 class _StandardErrorStream:
-    """Standard error, whose reader may have closed it."""
+    """Standard error that ignores errors in writing, because its reader may have closed it."""
 
     def write(self, text: str) -> None:
         with _ignoring_lost_reader():

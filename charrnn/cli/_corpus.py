@@ -1,4 +1,4 @@
-"""What the commands that read a text have in common."""
+"""Functions for all commands that read a text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from charrnn.text.corpus import Corpus
 
 _NAMED = 20
-"""Number of characters that a message names."""
+"""Largest number of characters that a message lists."""
 
 
 def read_corpus(sources: Sequence[str], text_config: TextConfig, quiet: bool, **settings: Any) -> Corpus:
@@ -35,7 +35,7 @@ def say_warnings(corpus: Corpus) -> None:
 
 @contextmanager
 def reading_progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar if reading takes longer than a second; yield the function to call with bytes read and in all."""
+    """Show a progress bar if reading takes longer than a second; yield a function of the bytes read and the total."""
     with progress_bar(quiet, unit="B", unit_scale=True, delay=1, leave=False) as progress:
         def show(count: int, size: int) -> None:
             progress.total = size or None
@@ -66,7 +66,7 @@ def describe_corpus(corpus: Corpus) -> str:
 
 
 def say_folded(characters: str, fraction: float | None = None) -> None:
-    """Say which characters of a text were replaced by the unknown one, and which fraction of it they were."""
+    """Print the characters of a text that were replaced by the unknown character, and their fraction of the text."""
     if characters:
         of_text = "" if fraction is None else f" ({100 * fraction:.2g} % of the text)"
         more = f" and {len(characters) - _NAMED:,} more" if len(characters) > _NAMED else ""

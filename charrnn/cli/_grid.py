@@ -21,15 +21,15 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
         flag, equals, values = text.partition("=")
         name = flag.strip().replace("-", "_")
         if not equals:
-            raise ConfigError("grid", f"{text!r} has no values", "write it as in hidden-size=128,256")
+            raise ConfigError("grid", f"{text!r} has no values", "write them as in hidden-size=128,256")
         if name not in kinds:
-            raise ConfigError("grid", f"{flag!r} is not a setting of a model or of its training",
-                              "write it as in hidden-size=128,256")
+            raise ConfigError("grid", f"{flag!r} is not a setting of the model or of training",
+                              "use a name such as hidden-size or learning-rate")
         if name in grid:
             raise ConfigError("grid", f"contains {flag} twice", "write all its values after one '='")
         grid[name] = [_value(flag, kinds[name], value.strip()) for value in values.split(",")]
         if len(set(grid[name])) < len(grid[name]):
-            raise ConfigError("grid", f"contains a value of {flag} twice", "remove one of them")
+            raise ConfigError("grid", f"contains a value of {flag} twice", "remove the duplicate")
     return grid
 
 

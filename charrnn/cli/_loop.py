@@ -1,4 +1,4 @@
-"""What ``train`` and ``resume`` share: they print the events of a training, how it ended, and its result."""
+"""Output of ``train`` and ``resume``: the events of training, how it ended, and its result."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _COUNTED = 8_000_000
 
 
 class Printer:
-    """Prints the events of a training on standard error. ``resumed`` is the checkpoint of a run that is resumed."""
+    """Prints the events of training on standard error. ``resumed`` is the checkpoint of a run that is resumed."""
 
     def __init__(self, quiet: bool, resumed: Path | None = None) -> None:
         self.quiet = quiet
@@ -64,7 +64,7 @@ class Printer:
 
     def __call__(self, event: Any) -> None:
         if self._on_bytes is not None and not isinstance(event, BytesRead):
-            self.close()  # the bar of reading
+            self.close()  # the progress bar of reading
         match event:
             case BytesRead(count, size):
                 if self._on_bytes is None:
@@ -78,14 +78,14 @@ class Printer:
             case VocabularyChanged(known, new):
                 shown = "".join(new[:40]) + (" ..." if len(new) > 40 else "")
                 novel = f"initial weights for {counted(len(new), 'new character')}: {shown}" if new else "none is new"
-                self._say(f"The model knows {known:,} of its characters; {novel}")
+                self._say(f"{known:,} of these characters have trained weights; {novel}")
             case RunMade(run, batch_size):
                 self._say_made(run, batch_size)
             case PlanFixed(minutes, steps, eval_every):
                 interval = "" if eval_every is None else f" --eval-every {eval_every}"
                 self._say(f"{counted(minutes, 'minute')}: the same as --steps {steps}{interval}")
             case CompilationStarted():
-                self._say("Compiling for this machine, once")
+                self._say("Compiling the kernels for this machine (only the first time)")
             case Started(run):
                 self._say_started(run)
             case StepTaken(run, step):
@@ -119,7 +119,7 @@ class Printer:
         if self.resumed is None:
             self._say(_describe_plan(run))
         elif not run.finished:
-            self._say(f"{self.resumed}: {_describe_model(run)}\nAfter step {run.step:,} of {_describe_plan(run)}")
+            self._say(f"{self.resumed}: {_describe_model(run)}\nContinuing after step {run.step:,}: {_describe_plan(run)}")
         if not run.finished and find_spec("numba") is None and not os.environ.get("CHARRNN_KERNELS"):
             self._say("Training is about twice as fast with numba: pip install numba")
 
@@ -147,7 +147,7 @@ def _describe_model(run: Run) -> str:
 
 
 def _describe_plan(run: Run) -> str:
-    """Return a one-line summary of the length of the training."""
+    """Return a one-line summary of the length of training."""
     config = run.config
     unit = "byte" if run.model.text_config.level == "byte" else "character"
     return (f"{counted(run.planned, 'step')} of {config.batch_size} x {config.seq_len} {unit}s, "
@@ -174,8 +174,8 @@ def carry_out(job: Job, printer: Printer) -> None:
         sys.exit(128 + received)
     best, quiet = run.best_record, printer.quiet
     if best is not None and run.out_of_patience and run.step < run.planned:
-        end = (f"Stopped early at step {run.step:,} of {run.planned:,}: no evaluation was better than that of step "
-               f"{best.step:,} for {counted(run.config.patience or 0, 'evaluation')}")
+        end = (f"Stopped early at step {run.step:,} of {run.planned:,}: no improvement in "
+               f"{counted(run.config.patience or 0, 'evaluation')} since step {best.step:,}")
         longer = f"{resume} --patience {2 * (run.config.patience or 0)}"
     else:
         end, longer = "", f"{resume} --steps {2 * run.planned}"
@@ -183,7 +183,7 @@ def carry_out(job: Job, printer: Printer) -> None:
         say(f"{end or f'Already finished, at step {run.step:,}'}. Train longer: {longer}", quiet)
         return _print_result(run, job.split)
     if best is not None and received is None and not quiet:
-        with contextlib.suppress(KeyboardInterrupt):  # the run is saved, and its result is still to be printed
+        with contextlib.suppress(KeyboardInterrupt):  # the run is saved, and its result must still be printed
             say(_against_baseline(best.validation_loss, job.split, run.model.text_config.level))
     if end:
         say(end, quiet)
@@ -205,7 +205,7 @@ def _against_baseline(loss: float, split: Split, unit: str) -> str:
 
 
 def _print_result(run: Run, split: Split) -> None:
-    """Print the last line on standard output: the best validation loss, or without validation the training loss."""
+    """Print the last line on standard output: the best validation loss, or the training loss without validation."""
     from charrnn.inference.evaluation import Evaluation, how_read
 
     best, unit = run.best_record, run.model.text_config.level

@@ -1,4 +1,4 @@
-"""Options made from the settings, so that each default, range and help text exists once; help in groups."""
+"""Options made from the settings, so that each default, range and help text is declared once; help in groups."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ quiet = click.option("--quiet", "-q", is_flag=True, help="Show only warnings, er
 def setting(config: Config, name: str, keep_default: bool = True, unset: str = "") -> Callable[[Function], Function]:
     """Return the option for a field of a config.
 
-    Without ``keep_default`` its value is None if the user does not set it; ``unset`` says what that means.
+    Without ``keep_default``, its value is None if the user does not set it; the help shows ``unset`` as the default.
     """
     (item,) = [item for item in dataclasses.fields(config) if item.name == name]
     rule = item.metadata

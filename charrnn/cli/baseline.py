@@ -11,7 +11,7 @@ from charrnn.config import BASELINE_ORDER, TextConfig, TrainConfig
 from charrnn.errors import ConfigError
 
 _LONG = 10_000_000
-"""Characters that take seconds to count, so that a progress bar is useful."""
+"""Number of characters above which counting takes seconds, so that a progress bar is useful."""
 
 
 @click.command(name="baseline", cls=Command, main_options=("order",))
@@ -23,11 +23,11 @@ _LONG = 10_000_000
 @settings(TextConfig)
 @quiet
 def command(corpus: tuple[str, ...], order: int, validation: float | None, test: float, quiet: bool, **values: Any) -> None:
-    """Measure the n-gram baseline on CORPUS, which a model trained on it should beat.
+    """Measure the n-gram baseline on CORPUS. A model trained on CORPUS should beat it.
 
     An n-gram model with interpolated Witten-Bell smoothing counts the training part of the text, and predicts the
-    validation part and the test part, if there is one. The parts, and so the figures, are those of 'charrnn train' and
-    'charrnn evaluate'.
+    validation part and the test part, if there is one. 'charrnn train' and 'charrnn evaluate' use the same parts, so
+    their figures can be compared with the baseline.
     """
     from charrnn.cli._console import progress_bar, say
     from charrnn.cli._corpus import describe_corpus, read_corpus

@@ -12,9 +12,9 @@ from charrnn.config import TextConfig
 
 
 @click.command(name="cache")
-@click.option("--clear", is_flag=True, help="Remove them. They are written again when they are needed.")
+@click.option("--clear", is_flag=True, help="Remove the token files. They are written again when they are needed.")
 def command(clear: bool) -> None:
-    """List the token files of long texts, in the user's cache folder or in the folder CHARRNN_CACHE."""
+    """List the token files of long texts, in the user's cache folder or in $CHARRNN_CACHE."""
     from charrnn.errors import CorpusError, printable
     from charrnn.text import token_file
 

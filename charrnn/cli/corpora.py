@@ -23,7 +23,7 @@ def command(context: click.Context) -> None:
     """List the available texts; 'charrnn corpora get NAME' downloads one.
 
     Built-in texts need no download: 'charrnn train python-source'. The others are downloaded from the listed addresses,
-    and kept only if their SHA-256 is the listed one.
+    and kept only if their SHA-256 matches the listed one.
     """
     if context.invoked_subcommand is None:
         _list()
@@ -33,12 +33,12 @@ def command(context: click.Context) -> None:
 @click.argument("name", type=click.Choice(corpus_names()), metavar="NAME")
 @click.option("--into", metavar="DIR", default=DEFAULT_FOLDER, show_default=True, type=click.Path(),
               help="Folder for the text.")
-@click.option("--overwrite", is_flag=True, help="Replace another file of that name.")
+@click.option("--overwrite", is_flag=True, help="Replace a different file of that name.")
 @quiet
 def _get(name: str, into: str, overwrite: bool, quiet: bool) -> None:
     """Download the corpus NAME into a folder as NAME.txt, and verify it.
 
-    If the connection breaks, the download starts again, a few times. If it fails, or Ctrl-C stops it, no partial file
+    If the connection breaks, the download is retried a few times. If it fails, or if Ctrl-C stops it, no partial file
     remains.
     """
     path = path_of(name, into)
@@ -53,7 +53,7 @@ def _get(name: str, into: str, overwrite: bool, quiet: bool) -> None:
 
 def _list() -> None:
     """Show a table of all corpora, then the address, size and SHA-256 of each download."""
-    rows = [("name", "size", "licence", "here", "what")]
+    rows = [("name", "size", "licence", "local", "description")]
     rows += [(name, _megabytes(text.size), "PSF", "yes", text.what) for name, text in BUILTIN_TEXTS.items()]
     rows += [(name, _megabytes(entry.text.size), entry.licence, _here(entry), entry.what)
              for name, entry in CATALOG.items()]
@@ -80,7 +80,7 @@ def _here(entry: Entry) -> str:
 
 
 class _Progress:
-    """A progress bar for each action."""
+    """Shows one progress bar for each action."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet

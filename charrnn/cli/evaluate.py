@@ -12,7 +12,7 @@ from charrnn.errors import ConfigError, CorpusError, RunError
 @click.command(name="evaluate")
 @click.argument("run_or_checkpoint", type=click.Path())
 @click.argument("text_file", required=False, type=click.Path())
-@click.option("--streams", type=int, metavar="N", help="Read the text in N parallel streams; 1 is the reference.  "
+@click.option("--streams", type=int, metavar="N", help="Read the text in N parallel streams; 1 is the most exact.  "
               "[default: one for each 4,000 characters, at most 64]")
 @click.option("--window", type=int, metavar="N", help="Read windows of N characters that each start without context, "
               "instead of carrying the state.")
@@ -22,9 +22,9 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
             errors: str | None) -> None:
     """Measure how well a model predicts a text; lower is better.
 
-    Prints nats and bits per character, the perplexity, and how the text was read. RUN_OR_CHECKPOINT is a run folder, of
-    which best.h5 is used, or a checkpoint. Without TEXT_FILE the text is the validation part of the corpus that the model
-    was trained on, and the test part if there is one.
+    Prints nats and bits per character, the perplexity, and how the text was read. RUN_OR_CHECKPOINT is a run folder, whose
+    best.h5 is used, the name of a run in checkpoints/, or a checkpoint. Without TEXT_FILE, the text is the validation part
+    of the corpus that the model was trained on, and the test part if there is one.
     """
     from charrnn.cli._corpus import read_corpus, reading_progress, say_folded, say_warnings
     from charrnn.inference.evaluation import evaluate
@@ -41,7 +41,7 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
         text_config = changed(model.text_config, encoding, errors)
         text = read_corpus([text_file], text_config, False, vocabulary=model.vocabulary)
         if len(text) < 2:
-            raise CorpusError(f"{text_file}: has {len(text)} character; an evaluation needs at least 2",
+            raise CorpusError(f"{text_file}: has {len(text)} character, and an evaluation needs at least 2",
                               "choose a longer text")
         say_folded(text.folded, text.unknown_fraction())
         found = evaluate(model.network, text.ids, streams=streams, window=window, starts=text.starts)
@@ -50,7 +50,7 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     if is_only_a_model(path):
         raise RunError(f"{path}: contains only a model and no text", "pass a TEXT_FILE")
     run = Run.load(path)
-    text_config = changed(run.model.text_config, encoding, errors)  # validates both, although the text is read as before
+    text_config = changed(run.model.text_config, encoding, errors)  # only to validate both: the text is read as in training
     with reading_progress(False) as on_bytes:
         corpus = corpus_of(run.source, run.model.text_config, run_or_checkpoint, "pass a TEXT_FILE", on_bytes)
     say_warnings(corpus)

@@ -28,7 +28,7 @@ def command(cell: str | None, hidden_size: int, layers: int, dropout: float, wei
             embedding_size: int, seed: int) -> None:
     """Compare the analytic gradients of a small model with numeric ones, in float64.
 
-    All cells are checked, or only --cell. The error of an array is norm(analytic - numeric) / (norm(analytic) +
+    Checks all cells, or only --cell. The error of an array is norm(analytic - numeric) / (norm(analytic) +
     norm(numeric)). The exit code is 1 if an error is not below 1e-7.
     """
     cells = [cell] if cell else list(CELL_NAMES)
@@ -43,7 +43,7 @@ def command(cell: str | None, hidden_size: int, layers: int, dropout: float, wei
         for result in check_gradients(config, seed=seed):
             shape = " x ".join(map(str, result.shape))
             click.echo(f"  {result.name:<20}  {shape:<9}  {result.norm:9.3e}  {result.error:.1e}  "
-                       f"{'ok' if result.ok else 'OFF'}")
+                       f"{'ok' if result.ok else 'FAIL'}")
             checked += 1
             failed += not result.ok
     click.echo(f"{checked - failed} of {checked} gradients agree (relative error below {TOLERANCE:g})")

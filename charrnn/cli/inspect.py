@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 def command(run_or_checkpoint: str | None) -> None:
     """Show a run, a checkpoint or a model: what it is, how it was trained, and its history.
 
-    RUN_OR_CHECKPOINT is a run folder, the name of a run in checkpoints/, or an .h5 file. If it is a folder of runs, by
-    default checkpoints/, list the runs, the newest first.
+    RUN_OR_CHECKPOINT is a run folder, the name of a run in checkpoints/, or an .h5 file. For a folder of runs (by default
+    checkpoints/), list the runs, newest first.
     """
     from charrnn.inference.language_model import is_only_a_model
     from charrnn.inference.locate import BEST, CHECKPOINTS, LAST, checkpoint_at, find, newest_run, runs_in
     from charrnn.training.run import Run
 
     if run_or_checkpoint is None:
-        newest_run()  # there must be one
+        newest_run()  # raises an error if there is no run
     place = find(CHECKPOINTS if run_or_checkpoint is None else run_or_checkpoint)
     is_run = (place / BEST).exists() or (place / LAST).exists()
     if place.is_dir() and not is_run and (runs := runs_in(place)):
@@ -57,7 +57,7 @@ def _show_runs(folder: Path, runs: list[Path]) -> None:
 
 
 def _summary(folder: Path) -> tuple[str, ...]:
-    """Return the cells of a run in the table; if its checkpoint is not that of a run, what it is or what is wrong."""
+    """Return the cells of a run in the table; for any other file, the last cell is a description or an error."""
     from charrnn.inference.language_model import is_only_a_model
     from charrnn.inference.locate import LAST, checkpoint_at
     from charrnn.storage import container
@@ -82,7 +82,7 @@ def _summary(folder: Path) -> tuple[str, ...]:
 
 
 def _show_model(path: Path) -> None:
-    """Print a file that contains only a model, as names and values."""
+    """Print the names and values of a file that contains only a model."""
     from charrnn.inference.language_model import file_metadata, load
 
     model = load(path)
@@ -93,7 +93,7 @@ def _show_model(path: Path) -> None:
 
 
 def _show_run(path: Path, run: Run) -> None:
-    """Print a checkpoint as names and values, then its evaluations as a table."""
+    """Print the names and values of a checkpoint, then a table of its evaluations."""
     from charrnn.text.files import join_names
 
     model = run.model

@@ -16,11 +16,11 @@ from charrnn.errors import CorpusError
 @settings(TextConfig)
 @quiet
 def command(corpus: tuple[str, ...], quiet: bool, **values: Any) -> None:
-    """Read CORPUS and keep its ids in a token file, from which training starts in seconds.
+    """Read CORPUS and keep its ids in a token file, so that training on it starts in seconds.
 
-    'train' does the same for a text of more than 16 MB. Token files are in the user's cache folder, or in the folder
-    CHARRNN_CACHE. A token file is found by the same CORPUS and the same options, and is written again if the text
-    changes. Prints the path of the token file.
+    'train' does the same for a text of more than 16 MB. Token files are in the user's cache folder, or in $CHARRNN_CACHE.
+    A token file is used for the same CORPUS with the same options, and written again if the text changes. Prints the
+    path of the token file.
     """
     from charrnn.cli._console import say
     from charrnn.cli._corpus import describe_corpus, read_corpus

@@ -12,18 +12,18 @@ from charrnn.errors import ConfigError
 @click.command(name="resume", cls=Command, main_options=("steps", "minutes", "name", "corpus"))
 @click.argument("run_or_checkpoint", type=click.Path())
 @click.option("--corpus", metavar="FILE", type=click.Path(), multiple=True, cls=Option, group="Text",
-              help="The training text, if it was moved; repeat it for further files.")
+              help="The training text, if it was moved; repeat the option for more files.")
 @click.option("--fine-tune", is_flag=True, cls=Option, group="Text",
-              help="Learn another text (--corpus) in a new run (--name).")
+              help="Train on another text (--corpus) in a new run (--name).")
 @setting(TextConfig, "encoding", keep_default=False, unset="as before")
 @setting(TextConfig, "errors", keep_default=False, unset="as before")
 @setting(TrainConfig, "epochs")
 @setting(TrainConfig, "steps")
 @click.option("--minutes", type=float, metavar="X", cls=Option, group="Length",
-              help="Length of training in minutes, including those before the stop.")
+              help="Length of training in minutes, including the time before the stop.")
 @setting(TrainConfig, "eval_every", unset="as before, or a twentieth of the plan")
 @setting(TrainConfig, "patience", unset="as before")
-@setting(TrainConfig, "threads", unset="as before, which gives the same bits")
+@setting(TrainConfig, "threads", unset="as before, for identical results")
 @click.option("--name", metavar="NEW", cls=Option, group="Saving", help="Start a new run of this name from this state.")
 @click.option("--overwrite", is_flag=True, cls=Option, group="Saving", help="Replace a run of that name.")
 @quiet
@@ -33,11 +33,11 @@ def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | Non
     """Resume a run exactly where it stopped and finish its planned steps.
 
     RUN_OR_CHECKPOINT is a run folder, whose last.h5 is resumed, the name of a run in checkpoints/, or a checkpoint.
-    --epochs, --steps and --minutes make the plan longer; they count from the start of the run. A state that is not the
-    last one of its run needs a new run (--name).
+    --epochs, --steps and --minutes make the plan longer; they count from the start of the run. To continue from a state
+    that is not the last one of its run, start a new run with --name.
 
-    With --fine-tune the new run keeps only the weights. Step, plan, optimizer and vocabulary start from the beginning, on
-    the text that --corpus names. A character that the model does not know gets initial weights.
+    With --fine-tune, the new run keeps only the weights, and trains on the text of --corpus. Its steps, plan, optimizer
+    and vocabulary are new. Characters that the old model does not know get initial weights.
     """
     length = TrainConfig(epochs=epochs, steps=steps, minutes=minutes, eval_every=eval_every, patience=patience,
                          threads=threads)

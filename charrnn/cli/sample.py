@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from charrnn.text.corpus import Split
 
 _SIDE_BY_SIDE, _MOST_CHARACTERS = 64, 2**20
-"""Most samples to generate side by side, and most characters of them to keep in memory."""
+"""Largest number of samples to generate side by side, and of their characters to keep in memory."""
 
 _CHOICE = "Choice of characters"
 
@@ -45,7 +45,7 @@ _Group = tuple[int, Iterator[list[str]]]
 @click.option("--top-k", type=int, metavar="N", cls=Option, group=_CHOICE,
               help="Choose only among the N most likely characters.")
 @click.option("--top-p", type=float, metavar="P", cls=Option, group=_CHOICE,
-              help="Choose only among the fewest characters that have this probability together.")
+              help="Choose only among the most likely characters that together have at least this probability.")
 @click.option("--greedy", is_flag=True, cls=Option, group=_CHOICE, help="Always choose the most likely character.")
 def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, until: str | None, seed: int | None,
             temperature: float, top_k: int | None, top_p: float | None, greedy: bool) -> None:
@@ -55,7 +55,7 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
     file.
 
     A model of lines (train --lines) writes --count whole lines. On a terminal, '  *' marks lines that occur in the
-    training text. A model of bytes (train --level byte) writes bytes. A terminal gets control characters as escapes.
+    training text, and control characters are escaped. A model of bytes (train --level byte) writes bytes.
     """
     from charrnn.cli._corpus import say_folded
     from charrnn.inference.language_model import load
@@ -94,7 +94,7 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
 
 
 def _argument(name: str, value: str, is_bytes: bool) -> str:
-    """Return the text of an argument; a byte that is not UTF-8 is a surrogate, which only a model of bytes can read."""
+    """Return the text of an argument; a byte that is not UTF-8 becomes a surrogate, which only a byte model can read."""
     text = argument_text(value)
     surrogate = re.search("[\udc80-\udcff]", text)
     if surrogate and not is_bytes:
@@ -143,7 +143,7 @@ def _in_order(size: int, turns: Iterator[list[str]]) -> Iterator[Iterable[str]]:
 
 
 def _write_lines(groups: Iterator[_Group], path: Path, out: _Output) -> None:
-    """Write a line for each sample; a terminal shows which of the complete ones occur in the training text."""
+    """Write a line for each sample. On a terminal, mark the complete lines that occur in the training text."""
     split = _training_split(path) if out.is_terminal else None
     count = cut = 0
     for size, turns in groups:
@@ -174,7 +174,7 @@ def _training_split(path: Path) -> Split | None:
 
 
 class _Output:
-    """Standard output for the text of a model. A terminal gets no control characters, and never half a character."""
+    """Standard output for the text of a model. A terminal gets no control characters and no incomplete characters."""
 
     def __init__(self, is_bytes: bool) -> None:
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
@@ -183,7 +183,7 @@ class _Output:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def write(self, text: str) -> None:
-        """Write text, or characters that stand for bytes."""
+        """Write text; each character of a byte model stands for a byte."""
         if self.is_bytes and not self.is_terminal:
             sys.stdout.buffer.write(text.encode("latin-1"))
             return
@@ -192,5 +192,5 @@ class _Output:
         sys.stdout.write(without_controls(text) if self.is_terminal else text)
 
     def flush(self) -> None:
-        """Send everything to the reader."""
+        """Flush standard output."""
         sys.stdout.flush()

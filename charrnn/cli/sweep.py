@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command(name="sweep", cls=Command, main_options=("grid", "minutes", "hidden_size", "lines", "name"))
 @click.argument("corpus", nargs=-1, type=click.Path())
 @click.option("--grid", multiple=True, required=True, metavar="NAME=X,Y,...", cls=Option, group="Other",
-              help="A setting and the values to try; repeat it for further settings.")
+              help="A setting and the values to try; repeat the option for more settings.")
 @settings(ModelConfig)
 @settings(TrainConfig)
 @settings(TextConfig)
@@ -34,8 +34,8 @@ def command(corpus: tuple[str, ...], grid: tuple[str, ...], name: str | None, ch
     """Train a model on CORPUS with every combination of some settings, and print a table of their results.
 
     Each combination is a run folder in CHECKPOINTS/NAME. The same command resumes a sweep that was stopped. Under MPI,
-    ranks train at the same time: 'mpiexec -n 5 python -m mpi4py -m charrnn sweep ...' trains four, because rank 0
-    distributes them.
+    ranks train at the same time: 'mpiexec -n 5 python -m mpi4py -m charrnn sweep ...' trains four runs at once, because
+    rank 0 only distributes them.
     """
     from charrnn.cli._console import say
     from charrnn.cli._corpus import describe_corpus, read_corpus
@@ -99,7 +99,7 @@ def _print(results: list[Result], names: list[str], part: str, unit: str) -> Non
 
 
 class _Progress:
-    """A progress bar for the present run, and a line for each that has ended."""
+    """Shows a progress bar for the current run, and a line for each run that has ended."""
 
     def __init__(self, quiet: bool, unit: str) -> None:
         self.quiet = quiet
@@ -114,7 +114,7 @@ class _Progress:
             self.bar.close()
 
     def show(self, event: Any) -> None:
-        """Show an event: a step in the bar, anything else as a line."""
+        """Show a step in the bar, and a compilation or a warning as a line."""
         from charrnn.cli._loop import Printer
         from charrnn.training.events import CompilationStarted, StepTaken, Warned
 
@@ -131,7 +131,7 @@ class _Progress:
         self.bar.update()
 
     def end(self, line: str, is_error: bool) -> None:
-        """Remove the bar, and print a line about the run that has ended; an error in any case."""
+        """Remove the bar, and print a line about the run that has ended; print an error even if ``quiet``."""
         from charrnn.cli._console import say
 
         self.__exit__()

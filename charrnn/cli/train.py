@@ -25,10 +25,10 @@ def command(corpus: tuple[str, ...], name: str | None, checkpoints: str, overwri
             quiet: bool, **values: Any) -> None:
     """Train a model on CORPUS: text files and folders, one after the other; '-' is standard input.
 
-    Without CORPUS it trains on the language reference that comes with Python; 'charrnn corpora' lists more texts. Without
-    --hidden-size, the size and the dropout are chosen for the text, the length of the training and the cores. The run is
-    saved in CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C stops and saves; 'charrnn resume' continues.
-    The signal USR1 saves at once. The last line, on standard output, is the validation loss of best.h5.
+    Without CORPUS, the text is the language reference that comes with Python; 'charrnn corpora' lists more texts. Without
+    --hidden-size, the size and the dropout are chosen for the text, the length of training and the number of cores. The
+    run is saved in CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C saves and stops; 'charrnn resume' continues.
+    SIGUSR1 saves, and training continues. The last line, on standard output, is the validation loss of best.h5.
     """
     model = {name: value for name, value in pick(ModelConfig, values).items() if value is not None}
     ModelConfig(**model)

@@ -1,1 +1,1 @@
-"""Training: optimizers, the run, the trainer, and what keeps a run on disk. Imports everything but ``cli``."""
+"""Training: optimizers, the run, the trainer, and the folder of a run. Imports everything but ``cli``."""

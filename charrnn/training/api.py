@@ -1,4 +1,4 @@
-"""train and resume: the commands of these names, for Python."""
+"""train and resume: the commands as Python functions."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ def train(source: TextSource = DEFAULT_CORPUS, *, name: str | None = None, check
           overwrite: bool = False, on_event: OnEvent | None = None, **settings: Any) -> Run:
     """Train a model on a text, and keep the run in a folder, as ``charrnn train`` does.
 
-    ``source`` is the name of a file (a string or a ``pathlib.Path``), several of them, or a ``Corpus``; by default the
-    text that comes with Python. ``settings`` are the settings of ``TextConfig``, ``ModelConfig`` and ``TrainConfig``, by
-    name. Without a ``hidden_size``, a size is chosen for the text and the length of the training, which is two minutes by
-    default. The folder is ``checkpoints``/``name``. ``on_event`` is called with each event of ``charrnn.training.events``.
+    ``source`` is the name of a file (a string or a ``pathlib.Path``), several names, or a ``Corpus``; the default is the
+    language reference that comes with Python. ``settings`` are the settings of ``TextConfig``, ``ModelConfig`` and
+    ``TrainConfig``, by name. Without a ``hidden_size``, a size is chosen for the text and the length of training, which is
+    two minutes by default. The folder is ``checkpoints``/``name``. ``on_event`` is called with each event of
+    ``charrnn.training.events``.
 
-    Returns the run: ``run.model`` is its last state, ``run.best`` the one with the lowest validation loss. Ctrl-C stops
-    after a step and saves; then the run is not ``finished``, and ``resume`` continues it. SIGTERM and SIGHUP save, too, and
-    end the program. Raises ConfigError, CorpusError, RunError or TrainingError.
+    Returns the run: ``run.model`` is the model after the last step, ``run.best`` the one with the lowest validation loss.
+    Ctrl-C stops training after a step and saves the run; then it is not ``finished``, and ``resume`` continues it. SIGTERM
+    and SIGHUP also save the run, and then end the program. Raises ConfigError, CorpusError, RunError or TrainingError.
     """
     _refuse_ranks()
     text, model, training = (_pick(kind, settings) for kind in (TextConfig, ModelConfig, TrainConfig))
     if settings:
         raise TypeError(f"unknown setting {next(iter(settings))!r}")
     if text and isinstance(source, Corpus):
-        raise ConfigError(next(iter(text)), "belongs to the corpus, which already exists",
+        raise ConfigError(next(iter(text)), "cannot be combined with a Corpus, which has its own text settings",
                           "pass it to Corpus.from_text or Corpus.read")
     job = prepare(source, TextConfig(**text), model, TrainConfig(**training), on_event or ignore, name=name,
                   checkpoints=checkpoints, overwrite=overwrite)
@@ -50,8 +51,9 @@ def resume(path: str | Path, *, corpus: TextSource | None = None, name: str | No
     """Resume a run exactly where it stopped, as ``charrnn resume`` does.
 
     ``path`` is a run folder or a checkpoint. ``length`` may contain ``steps``, ``epochs`` or ``minutes``, counted from the
-    start of the run, ``eval_every``, ``patience`` and ``threads``. ``corpus`` is where the text is now, if it was moved.
-    With ``name`` it becomes a new run beside the old one. Returns the run, and raises errors, as ``train`` does.
+    start of the run, ``eval_every``, ``patience`` and ``threads``. ``corpus`` is the text, if it was moved.
+    With ``name``, training continues in a new run beside the old one. Returns the run. Raises CheckpointError, and the
+    errors of ``train``.
     """
     _refuse_ranks()
     for setting in length:
@@ -88,11 +90,11 @@ def _carried_out(job: Job, on_event: OnEvent) -> Run:
 
 def _refuse_ranks() -> None:
     if ranks().count > 1:
-        raise RunError("charrnn.train and charrnn.resume are for one process, and this is a rank of an MPI job",
+        raise RunError("charrnn.train and charrnn.resume cannot be called in an MPI job of several ranks",
                        "use the command line, or a Trainer on each rank")
 
 
 def _pick(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
-    """Remove the settings of one config from ``settings``, and return them."""
+    """Remove the settings of the config ``kind`` from ``settings``, and return them."""
     names = [item.name for item in dataclasses.fields(kind) if item.name in settings]
     return {name: settings.pop(name) for name in names}

@@ -1,4 +1,4 @@
-"""The events of a training, which are passed to one function, ``on_event``. The library itself prints nothing."""
+"""Events of training, which are passed to the function ``on_event``. The library itself prints nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class BytesRead(NamedTuple):
-    """``number`` more bytes of the text were read; ``size`` is the number of all bytes, 0 if it is unknown."""
+    """``number`` more bytes of the text were read; ``size`` is the total number, 0 if it is unknown."""
 
     number: int
     size: int
@@ -26,7 +26,7 @@ class TextRead(NamedTuple):
 
 
 class ModelChosen(NamedTuple):
-    """The settings ``names`` of the model were chosen for the text, the length of the training and the machine."""
+    """The settings ``names`` of the model were chosen for the text, the length of training and the machine."""
 
     config: ModelConfig
     names: tuple[str, ...]
@@ -72,7 +72,7 @@ class StepTaken(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """The run was saved after ``step``, because the signal SIGUSR1 asked for it."""
+    """The run was saved after ``step``, because the signal SIGUSR1 requested it."""
 
     step: int
 

@@ -1,4 +1,4 @@
-"""Keeper: takes a run through its steps and keeps it on disk."""
+"""Keeper: trains a run and saves it in its folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from charrnn.training.signals import StopSignals
 from charrnn.training.trainer import Trainer
 
 _PAUSES = (5.0,) * 12
-"""Seconds between the attempts to save a run at its end, if that fails."""
+"""Seconds before each new attempt if a run cannot be saved at its end."""
 
 
 class Keeper:
-    """Takes a run through its steps and keeps it in its folder.
+    """Trains a run and saves it in its folder.
 
-    ``new`` is what a new run inherits, None for a run that is resumed in its folder. If the run cannot be saved later than
-    at the start, training continues, and a later save tries again.
+    ``new`` is the data that a new run inherits; it is None for a run that is resumed in its folder. If a save after the
+    first one fails, training continues, and the next save tries again.
     """
 
     def __init__(self, run: Run, trainer: Trainer, folder: RunFolder, on_event: OnEvent, new: Inherited | None = None
@@ -40,21 +40,21 @@ class Keeper:
             remove_leftovers(path)
         self.metrics = MetricsTable(folder.metrics, run.step, folder.metrics if new is None else new.metrics)
         self.unsaved: str | None = None
-        """Why the last save failed, None if it succeeded."""
+        """The reason why the last save failed; None if it succeeded."""
         self.elsewhere: Path | None = None
-        """The folder in which the run was saved at its end, because that failed in its own."""
+        """The folder in which the run was saved at its end, if that failed in its own folder."""
         self._replaces = new is not None  # until the first save, the folder may contain another run
         self._pending_best = None if new is None else new.best  # a checkpoint that is still to be written to best.h5
         self._tried_step: int | None = None
         self._tried_at = time.monotonic()
         record, has_best = run.best_record, new is None and folder.best.exists()
-        self._last_step = run.step  # of last.h5 and of best.h5
+        self._last_step = run.step  # the steps of last.h5 and best.h5
         self._best_step = record.step if record is not None and has_best else None
         if record is not None and record.step == run.step and not has_best:
             self._pending_best = run.to_bytes()
 
     def train(self, stop: StopSignals) -> None:
-        """Train until the run is finished or a signal arrives; the run is saved at the end in any case.
+        """Train until the run is finished or a signal arrives, and save the run at the end.
 
         Raises RunError if the first save fails, before the first step.
         """
@@ -86,9 +86,9 @@ class Keeper:
                 or time.monotonic() - self._tried_at >= 60 * config.checkpoint_minutes)
 
     def save(self, best: bool = False) -> bool:
-        """Save the run, also as ``best.h5`` if this state is the best; warn if that fails, and return whether it did not.
+        """Save the run, with ``best`` also as ``best.h5``. Return whether that succeeded; if it did not, warn.
 
-        A best state that could not be written is kept, and written before a later ``last.h5``.
+        A best state that could not be written is kept in memory, and written by the next save.
         """
         if best:
             self._pending_best = self.run.to_bytes()
@@ -114,7 +114,7 @@ class Keeper:
     def _write(self) -> None:
         """Write the metrics, then ``best.h5`` if it is to change, then ``last.h5``. Raises OSError.
 
-        In this order a resumed run finds the rows of all its steps, and the best state. The first save of a new run writes
+        In this order, a resumed run finds the rows of all its steps, and its best state. The first save of a new run writes
         ``last.h5`` first, because it may replace another run, which stays complete until then.
         """
         run, folder = self.run, self.folder
@@ -132,28 +132,28 @@ class Keeper:
         self._last_step = run.step
 
     def _kept(self) -> str:
-        """Return what the folder contains, in words."""
+        """Return a description of the checkpoints in the folder."""
         files = {self.folder.last: self._last_step, self.folder.best: self._best_step}
-        kept = [f"{file.name} is of step {step:,}" for file, step in files.items() if step is not None and file.exists()]
+        kept = [f"{file.name} is from step {step:,}" for file, step in files.items() if step is not None and file.exists()]
         return " and ".join(kept) or "nothing is saved"
 
     def _rescue(self, stop: StopSignals) -> None:
-        """Save the run, which could not be saved at its end: try again for a while, then in another folder."""
+        """Try again for a while to save the run, then save it in another folder."""
         if stop.received is None:
             self.on_event(Warned(f"trying again for {sum(_PAUSES):.0f} seconds"))
         for seconds in _PAUSES:
-            if stop.received is not None:  # whoever stops a training may not wait
+            if stop.received is not None:  # the sender of the signal may soon kill this process
                 break
             time.sleep(seconds)
             if self._try():
                 return
         for parent in (Path.home, Path.cwd, tempfile.gettempdir):
-            with contextlib.suppress(OSError, RuntimeError):  # there may be no such folder
+            with contextlib.suppress(OSError, RuntimeError):  # the folder may not exist
                 self.elsewhere = self._save_in(Path(parent()))
                 return
 
     def _save_in(self, parent: Path) -> Path:
-        """Save the run in a new folder in ``parent``, and return that. Raises OSError."""
+        """Save the run in a new folder in ``parent``, and return its path. Raises OSError."""
         place = RunFolder(tempfile.mkdtemp(prefix=f"{self.folder.path.name}-", dir=parent))
         try:
             replace_file(place.last, [self.run.to_bytes()])
@@ -173,12 +173,12 @@ class Keeper:
             return
         fault = f"{self.folder.path}: step {self.run.step:,} could not be saved ({self.unsaved})"
         if self.elsewhere is None:
-            raise RunError(f"{fault}, nor in another folder; {self._kept()}")
-        raise RunError(f"{fault}; it is saved in {self.elsewhere}", "resume it there")
+            raise RunError(f"{fault}, not even in another folder; {self._kept()}")
+        raise RunError(f"{fault}, but it is saved in {self.elsewhere}", "resume it there")
 
 
 def follow(run: Run, corpus: Corpus, ranks: Ranks) -> None:
-    """Do this rank's part of the steps while rank 0 keeps the run."""
+    """Do this rank's part of the steps while rank 0 saves the run."""
     trainer = Trainer(run, corpus, ranks)
     with StopSignals(ranks) as stop:
         while not run.finished and not stop.agreed():

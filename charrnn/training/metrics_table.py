@@ -1,4 +1,4 @@
-"""metrics.csv: the history of a training as a table, one row at a time."""
+"""metrics.csv: the history of a run as a table, written row by row."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "gradient_norm": lambda row: f"{row.step.gradient_norm:.4g}",
     "characters_per_second": lambda row: f"{row.characters_per_second:.0f}",
 }
-"""The columns: their names, and functions that return the text of a cell."""
+"""The names of the columns, with functions that return the text of a cell."""
 
 
 def rows_every(eval_every: int) -> int:
@@ -42,11 +42,11 @@ def rows_every(eval_every: int) -> int:
 
 
 class MetricsTable:
-    """The table at ``path``, with the rows of ``old`` up to ``step``; later steps will be taken again, with other rows.
+    """The table at ``path``, with the rows of ``old`` up to ``step``, because later steps are taken again.
 
-    ``old`` is ``path`` for a table that is continued, another table to copy rows from, or None for an empty one. If the
-    columns of ``old`` are not the present ones, its rows are converted; cells that it lacks stay empty. ``seconds`` is the
-    time of all steps and evaluations so far. New rows are kept in memory until ``flush``.
+    ``old`` is ``path`` if a table is continued, another table to copy rows from, or None for an empty table. If ``old`` has
+    other columns, its rows are converted, and missing cells stay empty. ``seconds`` is the time of all steps and
+    evaluations so far. New rows are kept in memory until ``flush``.
     """
 
     def __init__(self, path: Path, step: int, old: Path | None) -> None:
@@ -60,7 +60,7 @@ class MetricsTable:
             self.seconds = float(row["seconds"])
             if list(row) == list(COLUMNS) and old == path:
                 self._size, self._pending = size, ""
-            else:  # the rows are written again, with the present columns
+            else:  # the rows are written again, with the current columns
                 self._pending += _line(row.get(name, "") for name in COLUMNS)
         self._characters = 0
         self._training_seconds = 0.0
@@ -82,7 +82,7 @@ class MetricsTable:
             if file.tell() < self._size:  # the table was removed
                 self._size, self._pending = 0, _line(COLUMNS) + self._pending
             data = self._pending.encode()
-            file.truncate(self._size)  # removes rows of steps that will be taken again, and an incomplete row
+            file.truncate(self._size)  # removes rows of steps that will be repeated, and an incomplete row
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -90,7 +90,7 @@ class MetricsTable:
         self._pending = ""
 
     def save_copy(self, path: Path) -> None:
-        """Write the whole table to ``path``, as far as it can be read, with the rows that are pending. Raises OSError."""
+        """Write all rows that can be read, and the pending rows, to ``path``. Raises OSError."""
         written = b"".join(_lines(self.path))[:self._size] or _line(COLUMNS).encode()
         pending = self._pending.removeprefix(_line(COLUMNS)).encode()
         path.write_bytes(written + pending)
@@ -101,7 +101,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _rows(path: Path) -> Iterator[tuple[dict[str, str], int]]:
-    """Yield the valid rows of a table up to the first invalid one, each with the size of the file up to its end."""
+    """Yield the valid rows of a table up to the first invalid one, each with its end position in the file."""
     size = 0
     names: list[str] = []
     for line in _lines(path):

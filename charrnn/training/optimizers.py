@@ -21,7 +21,7 @@ _PIECE = 2**15
 class Optimizer(ABC):
     """Updates parameters from their gradients.
 
-    ``slots`` are its entire memory: blocks with the layout of the parameters, by name. They are zero at the start.
+    ``slots`` are its entire memory: blocks with the layout of the parameters, by name. They start as zeros.
 
     The weight decay is decoupled from the gradient (Loshchilov and Hutter 2019, "Decoupled Weight Decay
     Regularization"): each step subtracts learning_rate x weight_decay x w from every parameter w.
@@ -63,7 +63,7 @@ def _check_layout(name: str, block: Parameters, parameters: Parameters) -> None:
     """Raise ValueError unless a block has the layout of the parameters, which compiled kernels rely on."""
     check_type(name, block, Parameters)
     if (block.shapes, block.flat.dtype) != (parameters.shapes, parameters.flat.dtype):
-        raise ValueError(f"{name}: the layout is not that of the parameters")
+        raise ValueError(f"{name}: must have the layout of the parameters")
 
 
 class SGD(Optimizer):
@@ -146,10 +146,10 @@ def make_optimizer(config: TrainConfig, parameters: Parameters, slots: Mapping[s
 
 
 def clip(gradients: Parameters, norm: float = 0.0, value: float = 0.0) -> float:
-    """Clip each element to +-``value``, then scale all to the global ``norm`` if theirs is larger, in place; 0 = off.
+    """Clip each element to +-``value``, then scale all down to the global norm ``norm``, in place; 0 = off.
 
     Returns the global norm before clipping (Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent
-    neural networks"). If a gradient is not finite, this norm is not finite either, and nothing is clipped.
+    neural networks"). If a gradient is not finite, the returned norm is not finite, and nothing is clipped.
     """
     flat = gradients.flat
     length = global_norm(gradients)

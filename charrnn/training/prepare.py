@@ -1,4 +1,4 @@
-"""Everything before the first step: read the text, split it, choose the model, fix the plan, lock the folder."""
+"""Preparation of a run: read the text, split it, choose the model, fix the plan, lock the folder."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ RESUMED_SETTINGS = ("steps", "epochs", "minutes", "eval_every", "patience", "thr
 class Job(NamedTuple):
     """A run that is ready for its next step, the parts of its text, and the folder in which it is kept.
 
-    ``lock`` keeps other processes from training in the folder until it is released. ``new`` is what a new run inherits,
-    None for a run that is resumed in its folder.
+    ``lock`` keeps other processes from training in the folder until it is released. ``new`` is the data that a new run
+    inherits; it is None for a run that is resumed in its folder.
     """
 
     run: Run
@@ -95,11 +95,11 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
 def prepare_resume(path: str | Path, length: TrainConfig, on_event: OnEvent, *, corpus: TextSource | None = None,
                    encoding: str | None = None, errors: str | None = None, name: str | None = None,
                    overwrite: bool = False) -> Job:
-    """Prepare a saved run to take its next step.
+    """Prepare a saved run for its next step.
 
-    ``length`` contains the settings that may change (``RESUMED_SETTINGS``). ``corpus`` is where the text is now, if it was
-    moved; ``encoding`` and ``errors`` say how it is read there. With ``name`` it becomes a new run beside the old one.
-    Raises RunError, CheckpointError, CorpusError or ConfigError if that is not possible.
+    ``length`` contains the settings that may change (``RESUMED_SETTINGS``). ``corpus`` is the text, if it was moved;
+    ``encoding`` and ``errors`` say how to read it. With ``name``, training continues in a new run beside the old one.
+    Raises RunError, CheckpointError, CorpusError or ConfigError if the run cannot be resumed.
     """
     for setting, value in (("encoding", encoding), ("errors", errors)):
         if value is not None and corpus is None:
@@ -109,7 +109,7 @@ def prepare_resume(path: str | Path, length: TrainConfig, on_event: OnEvent, *, 
     if name is None and old is not None and path == old.best and _step_at(old.best) == _step_at(old.last):
         path = old.last  # the best state is the last one
     if name is None and (old is None or path != old.last):
-        Run.load(path)  # its error comes first if there is no run in the file
+        Run.load(path)  # raises a clearer error if the file contains no run
         raise RunError(f"{path}: is not the last state of a run", "choose a `name` for a new run that starts from it")
     with ExitStack() as stack:
         if name is not None:
@@ -125,7 +125,7 @@ def prepare_resume(path: str | Path, length: TrainConfig, on_event: OnEvent, *, 
 
 def prepare_fine_tuning(path: str | Path, source: TextSource, length: TrainConfig, on_event: OnEvent, *, name: str,
                         encoding: str | None = None, errors: str | None = None, overwrite: bool = False) -> Job:
-    """Prepare a new run that starts from the weights of another and learns another text."""
+    """Prepare a new run on another text that starts from the weights of the run at ``path``."""
     path = checkpoint_at(path, LAST)
     with ExitStack() as stack:
         folder, lock = _claim(stack, _beside(RunFolder.of(path), name), overwrite, on_event)
@@ -144,7 +144,7 @@ def prepare_fine_tuning(path: str | Path, source: TextSource, length: TrainConfi
 
 
 def read(source: TextSource, text_config: TextConfig, on_event: OnEvent) -> Corpus:
-    """Return the corpus that ``source`` is or names."""
+    """Return ``source`` if it is a corpus; otherwise read the files that it names."""
     if isinstance(source, Corpus):
         return _warned(source, on_event)
     sources = [source] if isinstance(source, (str, Path)) else source
@@ -152,7 +152,7 @@ def read(source: TextSource, text_config: TextConfig, on_event: OnEvent) -> Corp
 
 
 def _warned(corpus: Corpus, on_event: OnEvent) -> Corpus:
-    """Pass on the warnings of a corpus; return it."""
+    """Report the warnings of a corpus as events; return the corpus."""
     for warning in corpus.warnings:
         on_event(Warned(warning))
     return corpus
@@ -171,7 +171,7 @@ def _text_of(run: Run, path: Path, source: TextSource | None, text_config: TextC
     if run.source.fingerprint != corpus.fingerprint:
         raise RunError(f"{join_names(corpus.sources) or 'the text'}: is not the text this run was trained on "
                        f"({run.source.characters:,} characters then, {len(corpus):,} now)",
-                       "pass the right one as `corpus`, or learn this one with `fine_tune=True`")
+                       "pass the right text as `corpus`, or train on this one with `fine_tune=True`")
     run.source = source_of(corpus, run.source.windows)
     if not isinstance(source, Corpus):
         run.model.text_config = corpus.text_config
@@ -180,14 +180,14 @@ def _text_of(run: Run, path: Path, source: TextSource | None, text_config: TextC
 
 def corpus_of(source: Source, text_config: TextConfig, place: str | Path, advice: str, on_bytes: OnBytes | None = None
               ) -> Corpus:
-    """Read the corpus of a run from where its checkpoint, at ``place``, says that it is.
+    """Read the corpus of a run from the files that its checkpoint, at ``place``, names.
 
-    The checkpoint may come from anywhere, so only files of the recorded sizes are read. Raises RunError, with ``advice``,
-    if the text was not in a file, CorpusError, with ``advice``, if it cannot be read or is not the text of the run.
+    The checkpoint may come from anywhere, so only files of the recorded sizes are read. Raises RunError if the text was not
+    in a file, CorpusError if it cannot be read or is not the text of the run; ``advice`` is the hint of both.
     """
     is_builtin = len(source.names) == 1 and source.names[0] in BUILTIN_TEXTS
     if not source.names or STANDARD_INPUT in source.names or not (source.files or is_builtin):
-        raise RunError(f"{place}: was trained on a text that is in no file", advice)
+        raise RunError(f"{place}: was trained on a text that is not in a file", advice)
     record = TextRecord(source.fingerprint, source.characters, source.files, source.bytes, source.sizes)
     try:
         return Corpus.read(*source.names, text_config=text_config, record=record, on_bytes=on_bytes)
@@ -210,7 +210,7 @@ def fix_minutes(run: Run, split: Split, on_event: OnEvent, minutes: float | None
 
 
 def _lock(stack: ExitStack, folder: RunFolder, on_event: OnEvent) -> RunLock:
-    """Lock a folder until ``stack`` is left, unless ``_job`` takes the lock over."""
+    """Lock a folder until ``stack`` is closed, unless ``_job`` takes over the lock."""
     lock = stack.enter_context(RunLock(folder.path))
     if not lock.is_supported:
         on_event(Warned(f"{folder.path}: cannot be locked on this system; do not train this run in two processes"))
@@ -233,7 +233,7 @@ def _job(stack: ExitStack, run: Run, split: Split, folder: RunFolder, lock: RunL
 
 
 def _may_be(source: TextSource, old: Source) -> bool:
-    """Return whether ``source``, which may not be read yet, seems to be the text of a run."""
+    """Return whether ``source`` seems to be the text of a run, without reading it."""
     if isinstance(source, Corpus):
         return source.fingerprint == old.fingerprint
     names = (str(source),) if isinstance(source, (str, Path)) else tuple(map(str, source))
@@ -255,7 +255,7 @@ def _beside(old: RunFolder | None, name: str) -> RunFolder:
 
 
 def _continue_here(run: Run, length: TrainConfig, on_event: OnEvent) -> None:
-    """Record the present machine, number of threads and patience; warn if the result may differ in its last bits."""
+    """Record the current machine, number of threads and patience; warn if the result may differ in its last bits."""
     threads = min(length.threads or run.config.threads or 1, run.config.batch_size)
     before, now = run.environment, environment(run.model.network.dtype)
     changes = {name: (value, now.get(name)) for name, value in before.items()}
@@ -277,7 +277,7 @@ def _change_plan(run: Run, split: Split, length: TrainConfig, folder: RunFolder,
         spent = MetricsTable(folder.metrics, run.step, folder.metrics).seconds
         if run.step and not spent:
             raise ConfigError("minutes", f"counts from the start of the run, and {folder.metrics} does not say how many "
-                                         f"minutes are over", "pass `steps` instead")
+                                         f"minutes have passed", "pass `steps` instead")
         fix_minutes(run, split, on_event, length.minutes, spent)
     if run.out_of_patience and (length.steps or length.epochs or length.minutes):
         on_event(Warned(f"this run does not continue, because it is out of patience (`patience={run.config.patience}`); "

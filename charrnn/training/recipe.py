@@ -1,6 +1,6 @@
-"""Recipe: the size of a model and its dropout, for a text, a length of training and a machine.
+"""Recipe: chooses the size and the dropout of a model for a text, a length of training and a machine.
 
-The rules come from experiments on Tiny Shakespeare; docs/recipes.md shows the figures. They use no clock, so a command
+The rules come from experiments on Tiny Shakespeare; docs/recipes.md shows the figures. Nothing is timed, so a command
 makes the same choice on every machine with the same number of cores and the same kernels.
 """
 
@@ -15,10 +15,10 @@ from charrnn.nn.cells import CELLS
 _SIZES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 _SPEED = {"compiled": 75e9, "reference": 45e9}
-"""Assumed floating-point operations per second of a core in a training step, by the kernels."""
+"""Assumed floating-point operations per second of one core in a training step, for each kind of kernels."""
 
 _PASSES = 2.5
-"""A size is chosen only if there is time for this number of passes over the text, or enough for the next rule."""
+"""A size is chosen only if there is time for this number of passes over the text, or if the next rule allows it."""
 
 _CHARACTERS_PER_WEIGHT = 8.0
 """A size is also chosen if there is time to train on this number of characters for each of its weights."""
@@ -28,15 +28,15 @@ _WEIGHTS_PER_CHARACTER = 1.5
 
 _PASSES_WITHOUT_DROPOUT = 4
 _DROPPED_PER_PASS = 0.03
-"""With each further pass, the fraction of outputs and of recurrent weights that is dropped grows by this."""
+"""Each further pass adds this to the dropped fraction of outputs and of recurrent weights."""
 
 _MOST_DROPPED = 0.5
-"""The largest fraction that is dropped."""
+"""The largest fraction to drop."""
 
 
 def characters_read(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int,
                     kernels: str) -> float:
-    """Return the approximate number of characters that a training reads; ``_SPEED`` converts minutes."""
+    """Return the approximate number of characters that training reads; minutes are converted with ``_SPEED``."""
     if train.epochs is not None:
         return train.epochs * characters
     if train.steps is not None:
@@ -46,16 +46,16 @@ def characters_read(model: ModelConfig, train: TrainConfig, characters: int, voc
 
 
 def weight_count(model: ModelConfig, vocabulary_size: int) -> int:
-    """Return the number of weights that are multiplied for each character; weights that ids select are not."""
+    """Return the number of weights in the products for one character; weights that an id selects do not count."""
     gates, size = len(CELLS[model.cell].GATES), model.hidden_size
     return gates * (size * size * (2 * model.layers - 1) + size * (model.embedding_size or 0)) + size * vocabulary_size
 
 
 def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig, characters: int, vocabulary_size: int,
                  cores: int, kernels: str) -> ModelConfig:
-    """Return ``model`` with the hidden size and the dropout for the size of the training part and the length of training.
+    """Return ``model`` with the hidden size and the dropout that suit the training part and the length of training.
 
-    The settings in ``given`` do not change; if the hidden size is among them, no setting does.
+    Settings in ``given`` are not changed; if the hidden size is among them, no setting is.
     """
     if "hidden_size" in given:
         return model

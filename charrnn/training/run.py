@@ -1,4 +1,4 @@
-"""Run: the complete state of a training run at one moment, which is what training saves."""
+"""Run: the complete state of a training run between two steps, as it is saved."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class Run:
     """A training run after ``step`` steps, before the next one.
 
     Everything that the next step depends on is here or follows from it. ``config`` contains all settings, with the defaults
-    resolved at the start. Its ``steps`` is None until ``plan`` is called if the length was given in minutes, and its
+    resolved at the start. If the length was given in minutes, its ``steps`` is None until ``plan`` is called; its
     ``eval_every`` is None if no interval is set. ``state`` is the hidden state from which the next window starts.
     ``blocks`` are all blocks of parameters that a step changes, by name: the parameters of the network and the slots of
-    the optimizer. ``history`` contains the evaluations. Those up to step ``since`` belong to another run that this one
-    continues, and do not count for the best. ``rollback`` contains the weights to restore if a loss is not finite,
-    ``failures`` is how often they were restored since they were copied, and ``rate_factor`` is the factor of the learning
-    rate that remains after that. ``folder`` is the folder in which the run is kept, if there is one.
+    the optimizer. ``history`` contains the evaluations. Those up to step ``since`` belong to the older run that this run
+    continues, and do not count for the best. ``rollback`` contains the weights to restore if a loss is not finite, and
+    ``failures`` is the number of times that they were restored since they were copied. ``rate_factor`` multiplies the
+    learning rate; each rollback halves it. ``folder`` is the folder in which the run is kept, if there is one.
     """
 
     model: LanguageModel
@@ -114,9 +114,9 @@ class Run:
 
     @classmethod
     def start_from(cls, old: LanguageModel, text: Corpus | Split, train_config: TrainConfig) -> tuple[Run, list[str]]:
-        """Return a run before its first step that starts from the weights of ``old`` and learns another text.
+        """Return a run on another text, before its first step, that starts from the weights of ``old``.
 
-        The vocabulary is that of the text. The weights of characters that both know are copied, and new characters get
+        The vocabulary is that of the text. The weights of characters in both vocabularies are copied; new characters get
         initial weights. Returns the run and the new characters.
         """
         run = cls.start(text, old.network.config, train_config, old.network.dtype)
@@ -148,8 +148,8 @@ class Run:
                               f"choose more than {self.step:,}")
         eval_every = eval_every or self.config.eval_every
         if eval_every and self.config.validation and steps // eval_every > _MOST_EVALUATIONS:
-            raise ConfigError("eval_every", f"leads to {steps // eval_every:,} evaluations in {steps:,} steps; at most "
-                                            f"{_MOST_EVALUATIONS:,} are possible", "choose a larger interval")
+            raise ConfigError("eval_every", f"leads to {steps // eval_every:,} evaluations in {steps:,} steps, above the "
+                                            f"limit of {_MOST_EVALUATIONS:,}", "choose a larger interval")
         self.config = replace(self.config, steps=steps, minutes=None, eval_every=eval_every)
 
     @property
@@ -179,7 +179,7 @@ class Run:
     def best(self) -> LanguageModel:
         """The model with the lowest validation loss, from ``best.h5`` in the run's folder.
 
-        It is ``model`` if the run has no validation part, or if no folder contains its best state.
+        It is ``model`` if the run has no validation part, or if its folder does not contain the best state.
         """
         record = self.best_record
         if record is None or record.step == self.step or self.folder is None or not (self.folder / BEST).exists():
@@ -191,7 +191,7 @@ class Run:
     def out_of_patience(self) -> bool:
         """Whether none of the last ``config.patience`` evaluations was the best.
 
-        An evaluation that is not at a multiple of the interval, but at the end of a plan, counts for the best and not for
+        An evaluation at the end of a plan that is not at a multiple of the interval counts for the best, but not for
         patience.
         """
         if self.config.patience is None or self.best_record is None:
@@ -226,13 +226,13 @@ class Run:
         return self.step if self.rollback is None else self.rollback.step
 
     def advance(self, loss: float, state: State) -> None:
-        """Count a step, with its loss and the state from which the next window starts."""
+        """Count a step; record its loss and the state from which the next window starts."""
         self.step += 1
         self.state = state
         self.smoothed_loss += (loss - self.smoothed_loss) * max(_SMOOTHING, 1 / self.step)
 
     def keep_rollback(self) -> None:
-        """Copy the present weights for a rollback."""
+        """Copy the current weights for a rollback."""
         copies = self.rollback.blocks if self.rollback else {name: np.empty_like(block.flat)
                                                              for name, block in self.blocks.items()}
         for name, block in self.blocks.items():
@@ -251,7 +251,7 @@ class Run:
         self.rate_factor /= 2
 
     def copy(self) -> Run:
-        """Return a copy that shares no array with this run, and whose rollback restores the present weights."""
+        """Return a copy that shares no array with this run, and whose rollback restores the current weights."""
         network = CharRNN(self.model.network.config, len(self.model.vocabulary), dtype=self.model.network.dtype)
         model = LanguageModel(network, self.model.vocabulary, self.model.text_config)
         twin = self._of(model, self.config, map_state(np.copy, self.state), self.source,
@@ -263,7 +263,7 @@ class Run:
         return twin
 
     def save(self, path: str | Path) -> None:
-        """Write the run as a checkpoint, and create a missing folder. Raises OSError; ValueError before ``plan``."""
+        """Write the run as a checkpoint, and create a missing folder. Raises OSError, or ValueError before ``plan``."""
         replace_file(path, [self.to_bytes()], create_folder=True)
 
     def to_bytes(self) -> bytes:
@@ -282,8 +282,8 @@ class Run:
 
         def expected(metadata: dict[str, Any]) -> Manifest:
             if metadata.get("kind") == "model":
-                raise CheckpointError(f"{file}: contains only a model and no training run, which cannot be resumed",
-                                      "sample or evaluate it")
+                raise CheckpointError(f"{file}: contains only a model and no training run to resume",
+                                      "use it to sample or evaluate")
             return schema.expected_arrays(metadata)
 
         arrays, metadata = container.read(file, expected)
@@ -319,7 +319,7 @@ class Run:
 
 
 def default_threads(batch_size: int) -> int:
-    """Return the number of threads of each rank if none is given: one for each core, but at least 8 streams each."""
+    """Return the number of threads of each rank if none is given: one per core, with at least 8 streams each."""
     return max(1, min(ranks().cores, batch_size // (_STREAMS_PER_THREAD * ranks().count)))
 
 

@@ -27,7 +27,7 @@ class RunFolder:
     def at(cls, parent: str | Path, name: str) -> RunFolder:
         """Return the folder ``name`` in ``parent``, which need not exist.
 
-        Raises ConfigError if ``name`` is not a single folder name, RunError if one of the two is a file.
+        Raises ConfigError if ``name`` is not a single folder name, RunError if ``parent`` or the folder is a file.
         """
         if not name or name in (".", "..") or "/" in name or os.sep in name or "\0" in name:
             raise ConfigError("name", f"must be the name of one folder, not {name!r}")
@@ -44,7 +44,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, path: str | Path) -> RunFolder | None:
-        """Return the run folder that ``path`` names, or that contains it as ``best.h5`` or ``last.h5``; else None."""
+        """Return the folder ``path``, or the folder of a ``best.h5`` or ``last.h5`` at ``path``; None otherwise."""
         path = Path(path)
         if path.is_dir():
             return cls(path)
@@ -56,38 +56,38 @@ class RunFolder:
         return self.best, self.last, self.metrics
 
     def exists(self) -> bool:
-        """Return whether it contains a run."""
+        """Return whether the folder contains a run."""
         return any(file.exists() for file in self.files)
 
     def refuse_run(self, is_same_text: Callable[[Source], bool]) -> None:
-        """Raise RunError if the folder contains a run; suggest to resume it if ``is_same_text`` accepts its text."""
+        """Raise RunError if the folder contains a run; suggest resuming it if ``is_same_text`` accepts its text."""
         if not self.exists():
             return
         resume, of_text = "", ""
         try:
             source, _, _ = read_source(self.last)
         except (CheckpointError, OSError):
-            pass  # nothing that can be resumed
+            pass  # it cannot be resumed
         else:
             if is_same_text(source):
                 resume = f"resume it with 'charrnn resume {shlex.quote(str(self.path))}', "
             else:
-                of_text = " of another text"
+                of_text = " on another text"
         raise RunError(f"{self.path}: already contains a run{of_text}",
                        f"{resume}choose another `name`, or replace it with `overwrite=True`")
 
 
 class Inherited(NamedTuple):
-    """What a new run takes over from an older one: the checkpoint of its best state, and the path of its metrics."""
+    """The data that a new run takes from an older run: the checkpoint of its best state, and the path of its metrics."""
 
     best: bytes | None = None
     metrics: Path | None = None
 
 
 def inherit(run: Run, old: RunFolder | None) -> Inherited:
-    """Return what a new run that continues ``run``, a state of the run in the folder ``old``, takes over from it.
+    """Return the data that a new run inherits if it continues ``run``, which is a state of the run in the folder ``old``.
 
-    If the best state of ``run`` is neither ``run`` itself nor in ``old``, the best counts from here on.
+    If the best state of ``run`` is neither ``run`` itself nor in ``old``, only later evaluations count for the best.
     """
     record = run.best_record
     metrics = None if old is None else old.metrics

@@ -1,4 +1,4 @@
-"""RunLock: only one process at a time trains in a run folder."""
+"""RunLock: allows only one process at a time to train in a run folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NAME = ".lock"
 
 
 class RunLock:
-    """Held by the process that trains in ``folder``. Release it, or leave its ``with`` block.
+    """A lock on ``folder``, held by the process that trains in it until ``release`` or the end of a ``with`` block.
 
-    It is a lock of the operating system (flock) on a hidden file, so that it ends with its process in any case. The file
-    says which process that is; it is removed with the lock, together with folders that were created for it and are still
-    empty. Raises RunError if another process holds the lock, or if the folder cannot be created or written.
-    ``is_supported`` is False if the system or the file system has no such locks; then nothing is locked.
+    It is a lock of the operating system (flock) on a hidden file, so it ends with its process in any case. The file names
+    the process. The file is removed with the lock, together with folders that were created for it and are still empty.
+    Raises RunError if another process holds the lock, or if the folder cannot be created or written. ``is_supported`` is
+    False if the system or the file system does not support such locks; then nothing is locked.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class RunLock:
             raise RunError(f"{folder}: cannot be written ({error.strerror or error})",
                            "choose another folder, or check its owner, its permissions and the free space") from error
         self.release = weakref.finalize(self, _release, file, path, created)
-        """End the lock."""
+        """Release the lock."""
 
     def __enter__(self) -> RunLock:
         return self
@@ -95,7 +95,7 @@ def _release(file: IO[str], path: Path, created: list[Path]) -> None:
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """Remove folders that are empty, from the innermost one."""
+    """Remove the folders that are empty; ``folders`` starts with the innermost one."""
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()

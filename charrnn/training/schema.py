@@ -1,4 +1,4 @@
-"""What the checkpoint of a run contains, and its validation.
+"""The contents of a run's checkpoint, and their validation.
 
 A file may come from anywhere and contain anything, so everything is validated before it is used.
 """
@@ -35,7 +35,7 @@ _SOURCE_TYPES = {"names": list, "fingerprint": str, "characters": int, "windows"
 
 
 class Record(NamedTuple):
-    """One evaluation: the step before it, the smoothed training loss and the validation loss, in nats per character."""
+    """One evaluation: the step after which it took place, the smoothed training loss and the validation loss (nats)."""
 
     step: int
     train_loss: float
@@ -45,8 +45,8 @@ class Record(NamedTuple):
 class Source(NamedTuple):
     """The corpus of a run: names as given, fingerprint, number of characters, windows per epoch.
 
-    ``files``, ``bytes`` and ``sizes`` are the number of files, their bytes and a digest of their sizes, as they were read;
-    no other files are read when a run is resumed. A text that was not read from files has no files.
+    ``files``, ``bytes`` and ``sizes`` are the number of files, their bytes and a digest of their sizes at the start of the
+    run. Files that do not match them are not read when it is resumed. A text that was not read from files has no files.
     """
 
     names: tuple[str, ...]
@@ -59,7 +59,7 @@ class Source(NamedTuple):
 
 
 def source_of(corpus: Corpus, windows: int) -> Source:
-    """Return what a run records of its corpus."""
+    """Return the record of a corpus that a run keeps."""
     return Source(corpus.sources, corpus.fingerprint, len(corpus), windows, len(corpus.sizes), sum(corpus.sizes),
                   digest_of_sizes(corpus.sizes))
 
@@ -67,7 +67,7 @@ def source_of(corpus: Corpus, windows: int) -> Source:
 def block_names(config: TrainConfig) -> tuple[str, ...]:
     """Return the names of the blocks of parameters that a step changes.
 
-    Each has the layout of the parameters. Saving, loading, copying, validation and rollback iterate over this list.
+    Each block has the layout of the parameters. Saving, loading, copying, validation and rollback iterate over this list.
     """
     return ("parameters", *(f"optimizer/{slot}" for slot in OPTIMIZERS[config.optimizer].SLOTS))
 
@@ -136,7 +136,7 @@ def _check_progress(metadata: Mapping[str, Any], config: TrainConfig) -> None:
     require(None not in (config.steps, config.learning_rate, config.validation, config.threads),
             "the plan is not fixed")
     require((config.threads or 0) <= config.batch_size, "there are more threads than streams")
-    require(step <= (config.steps or 0) and rollback_step <= step and since <= step, "the step is outside of the plan")
+    require(step <= (config.steps or 0) and rollback_step <= step and since <= step, "the step is outside the plan")
     require((metadata["epoch"], metadata["window"]) == divmod(step, source.windows), "the position does not match the step")
     training, _ = split_bounds(source.characters, config.validation or 0.0, config.test)
     require(source.windows == (training - 1) // config.seq_len // config.batch_size,
@@ -155,7 +155,7 @@ def _check_history(history: list[Any], step: int) -> None:
 
 
 def check_values(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise ValueError for values that no training can produce."""
+    """Raise ValueError if an array contains a value that training cannot produce."""
     require_finite(arrays)
     for name, array in arrays.items():
         is_square = name.startswith(("optimizer/square", "rollback/optimizer/square"))
@@ -163,7 +163,7 @@ def check_values(arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_source(path: str | Path) -> tuple[Source, TextConfig, TrainConfig]:
-    """Return the text of the run in a checkpoint, and the settings of its text and its training.
+    """Return the source, the text settings and the training settings of the run in a checkpoint.
 
     Raises CheckpointError if the file does not contain a run.
     """

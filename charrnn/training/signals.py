@@ -1,4 +1,4 @@
-"""The signals that stop a training after a step, or have it saved."""
+"""Signals that stop training after a step, or request a save."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SAVING = "SIGUSR1"
 
 
 class StopSignals:
-    """Inside its ``with`` block, signals are noted, and the training asks for them after each step.
+    """Records signals inside its ``with`` block; training checks for them after each step.
 
-    SIGINT, SIGTERM and SIGHUP are noted in ``received``; SIGHUP only if it is not ignored (``nohup``). A second signal ends
-    the program at once, except SIGHUP, of which a terminal that is closed may send several. SIGUSR1 asks for a save.
-    Outside the main thread Python delivers no signals, and on systems without one of them it cannot arrive.
+    ``received`` is the first SIGINT, SIGTERM or SIGHUP; SIGHUP is recorded only if it is not ignored (``nohup``). A second
+    signal ends the program at once, except SIGHUP, because a closed terminal may send several. SIGUSR1 requests a save.
+    Outside the main thread nothing is recorded, because Python delivers no signals there.
     """
 
     def __init__(self, ranks: Ranks | None = None) -> None:
@@ -41,7 +41,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def agreed(self) -> bool:
-        """Return whether any of the ranks has received a signal to stop; all ranks must call it."""
+        """Return whether any rank has received a signal to stop. All ranks must call this method."""
         received = [number for number in self._ranks.all(self.received) if number is not None]
         self.received = received[0] if received else None
         return bool(received)

@@ -66,12 +66,12 @@ def combinations(grid: Mapping[str, Sequence[Any]], model_config: Mapping[str, A
 
 
 def sweep(corpus: Corpus, todo: Iterable[Combination], parent: str | Path, on_event: OnEvent = ignore) -> Iterator[Result]:
-    """Train each combination in a run folder of its name in ``parent``, and yield each result as it is ready.
+    """Train each combination in its own run folder in ``parent``, and yield its result when it is ready.
 
-    A run that exists there is resumed; a finished one is not trained again. A combination that fails gives a result with an
-    ``error``. Under MPI each rank takes the next combination that is left (``mpi4py.futures``), otherwise they are trained
-    one after the other. Ends early after a signal. Raises RunError if a folder contains a run with other settings, or if
-    another process trains in it.
+    An existing run is resumed; a finished run is not trained again. A combination that fails gives a result with an
+    ``error``. Under MPI, each free rank takes the next combination (``mpi4py.futures``); otherwise the combinations are
+    trained one after the other. Ends early after a signal. Raises RunError if a folder contains a run with other settings,
+    or if another process trains in it.
     """
     tasks = [(corpus, combination, Path(parent)) for combination in todo]
     job = ranks()
@@ -123,7 +123,7 @@ def train_one(corpus: Corpus, combination: Combination, parent: Path, on_event: 
                 run, new = _the_same(Run.load(folder.last), run, folder), None
             elif folder.exists():
                 raise _OtherRunError(f"{folder.path}: contains a run without last.h5",
-                                     "remove it, or choose another `name` for the sweep")
+                                     "remove the folder, or choose another `name` for the sweep")
             if run.config.steps is None:
                 with reporting_compilation(lambda: on_event(CompilationStarted())):
                     fix_plan(run, split)
@@ -148,11 +148,11 @@ def _failure(combination: Combination, run: Run | None, error: CharRNNError) -> 
 
 
 class _OtherRunError(RunError):
-    """The folder of a combination contains something else."""
+    """The folder of a combination contains another run."""
 
 
 def _the_same(kept: Run, new: Run, folder: RunFolder) -> Run:
-    """Return the run that was kept if it has the settings of ``new``. Raises _OtherRunError otherwise."""
+    """Return ``kept`` if it has the settings and the text of ``new``. Raises _OtherRunError otherwise."""
     plan: dict[str, Any] = {"steps": None, "minutes": None, "eval_every": None, "threads": None}
     if (kept.source.fingerprint != new.source.fingerprint or kept.model.network.config != new.model.network.config
             or replace(kept.config, **plan) != replace(new.config, **plan)

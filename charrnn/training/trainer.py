@@ -1,4 +1,4 @@
-"""Trainer: takes the steps and evaluations of a run, one by one."""
+"""Trainer: takes the steps of a run one by one, and evaluates its model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from charrnn.training.run import EVALUATIONS, Run
 from charrnn.training.schema import Record
 
 _TRIES = 5
-"""Number of times that a run is rolled back in a row before training gives up."""
+"""Number of rollbacks in a row after which training gives up."""
 
 _ADVICE = "lower `learning_rate`, or set `clip_norm`"
 
@@ -42,11 +42,11 @@ _TIMED_CHARACTERS = 200_000
 
 
 class Step(NamedTuple):
-    """One step, ``number`` from 1.
+    """One step; ``number`` counts from 1.
 
     ``epoch`` is the number of passes over the training part so far, ``loss`` is in nats per character, and ``seconds`` is
-    the time of the step without an evaluation. ``validation_loss`` is None between evaluations, and ``is_best`` says
-    whether it is the lowest so far. If something went wrong, ``fault`` says what it was and what was done about it.
+    the time of the step without its evaluation. ``validation_loss`` is None between evaluations, and ``is_best`` says
+    whether it is the lowest so far. If something went wrong, ``fault`` says what it was and how it was handled.
     """
 
     number: int
@@ -64,9 +64,9 @@ class Trainer:
     """Trains a run: ``for step in Trainer(run, corpus)``.
 
     Between two steps the run is complete: it can be saved, and a trainer of the saved run continues exactly. In an MPI
-    job each rank computes its part of every step, and all have the same run, which is verified at each rollback point. A
+    job, each rank computes its part of every step. All ranks have the same run, which is verified at each rollback point. A
     step whose loss or gradient is not finite is not applied: the last finite weights are restored and the learning rate is
-    halved. A length in minutes is converted to steps first (``fix_plan``). Raises CorpusError if the text is not the one of
+    halved. A length in minutes is converted to steps first (``fix_plan``). Raises CorpusError if the text is not that of
     the run. Raises TrainingError if a step is not finite several times in a row, or once if ``recover`` is off.
     """
 
@@ -92,7 +92,7 @@ class Trainer:
             yield self.step()
 
     def step(self) -> Step:
-        """Take one step, and evaluate after it if the plan says so."""
+        """Take one step, and evaluate the model if an evaluation is planned after it."""
         run, config = self.run, self.run.config
         rate = learning_rate(config, run.step + 1) * run.rate_factor
         started = time.perf_counter()
@@ -119,7 +119,7 @@ class Trainer:
         return Step(run.step, run.epoch, loss, norm, rate, seconds, validation_loss, is_best, fault)
 
     def _take(self, rate: float) -> tuple[float, float, bool]:
-        """Read one window and update; return the loss, the norm of the gradient, and whether all values are finite."""
+        """Train on the next window; return the loss, the norm of the gradient, and whether all values are finite."""
         run, config, network = self.run, self.run.config, self.run.model.network
         _, window = self.windows.position(run.step)
         inputs, targets = self.windows[window]
@@ -147,18 +147,19 @@ class Trainer:
         if not run.config.recover:
             raise TrainingError(what, _ADVICE)
         if run.failures == _TRIES:
-            raise TrainingError(f"{what}; rolling back to step {run.rollback_step:,} at half the learning rate has not "
-                                f"helped {_TRIES} times in a row", _ADVICE)
+            raise TrainingError(f"{what}, and rolling back to step {run.rollback_step:,} and halving the learning rate "
+                                f"failed {_TRIES} times in a row", _ADVICE)
         if step == run.planned and not (run.best_record if run.config.validation else run.smoothed_loss):
             raise TrainingError(f"{what}, and no step before it has a finite loss", _ADVICE)
         run.roll_back()
-        return (f"{what}; rolled back to the weights of step {run.rollback_step:,}, the learning rate is multiplied by "
-                f"{run.rate_factor:g} from here on")
+        return (f"{what}; rolled back to the weights of step {run.rollback_step:,}, and the learning rate is now "
+                f"multiplied by {run.rate_factor:g}")
 
     def _align_ranks(self) -> str | None:
         """Give all ranks the weights of rank 0 if they differ; return a message about it, or None.
 
-        Each rank applies the same gradients to its own copy of the run. On unlike processors the copies may drift apart.
+        Each rank applies the same gradients to its own copy of the run. On processors of different types the copies may
+        drift apart.
         """
         run, ranks = self.run, self.team.ranks
         if ranks.count == 1:
@@ -188,7 +189,7 @@ def _compile(run: Run, dtype: np.dtype) -> None:
     network = run.model.network
     if kernels_name(network.dtype) == "reference":
         return
-    config = network.config  # sizes of 2, because an array with a side of 1 is contiguous in every order: another signature
+    config = network.config  # sizes of 2, not 1: a side of 1 is contiguous in both orders, another numba signature
     small = CharRNN(replace(config, hidden_size=2, embedding_size=min(2, config.embedding_size or 0)), 2,
                     dtype=network.dtype)
     ids, state = np.zeros((2, 2), dtype), small.initial_state(2)
@@ -199,16 +200,16 @@ def _compile(run: Run, dtype: np.dtype) -> None:
 
 def fix_plan(run: Run, text: Corpus | Split, minutes: float | None = None, spent: float = 0.0, ranks: Ranks | None = None
              ) -> None:
-    """Plan the number of steps that fit into ``minutes`` with their evaluations (by default the minutes of the config).
+    """Plan as many steps as fit into ``minutes`` with their evaluations (by default the minutes of the config).
 
     ``spent`` seconds of these have already passed. The first steps and an evaluation are timed on a copy of the run. If the
-    usual number of evaluations would take more than a tenth of the time, an interval is set, so that there are fewer.
-    Raises ConfigError if no time is left.
+    usual number of evaluations would take more than a tenth of the time, a longer interval is set. Raises ConfigError if no
+    time is left.
     """
     seconds = 60 * (minutes or run.config.minutes or 0.0) - spent
     if seconds <= 0:
-        raise ConfigError("minutes", f"counts from the start of the run, and {spent / 60:.2f} minutes are over",
-                          "choose more")
+        raise ConfigError("minutes", f"counts from the start of the run, and {spent / 60:.2f} minutes have passed",
+                          "choose more minutes")
     per_step, per_evaluation = _measure(run, text, seconds, ranks)
     every = run.config.eval_every
     if every:
@@ -223,7 +224,7 @@ def fix_plan(run: Run, text: Corpus | Split, minutes: float | None = None, spent
 
 
 def _measure(run: Run, text: Corpus | Split, seconds: float, ranks: Ranks | None) -> tuple[float, float]:
-    """Return the seconds of one step (the median) and of one evaluation, by the clock of rank 0."""
+    """Return the seconds of one step (the median) and of one evaluation, measured on rank 0."""
     trial = run.copy()
     trial.config = replace(trial.config, eval_every=None)
     trial.plan(run.step + 10**9, 10**9)

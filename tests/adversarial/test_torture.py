@@ -84,7 +84,7 @@ def test_damage_to_a_run_is_found(torture: Torture, damage: Callable[[RunFolder]
         assert line.replace(f"{attempt.folder}/", "").startswith(f"planted-1: {start}")
 
 
-SAVED = "last.h5 is of step 50 and best.h5 is of step 40"
+SAVED = "last.h5 is from step 50 and best.h5 is from step 40"
 
 
 @pytest.mark.parametrize(("end", "is_right"), [

@@ -45,11 +45,11 @@ TIMES = ("seconds", "characters_per_second")
 _CALLS_OF_A_SAVE = 6  # fsync of the table; open, fsync and replace of the checkpoint; open and fsync of its folder
 _HANGING = 300  # seconds after which a training of two seconds is assumed to hang
 _UNSAVED = re.compile(rf"Warning: {NAME}: step (\d+) cannot be saved \(([^()]+)\); (training continues, )?"
-                      r"(?:nothing is saved|(?:last\.h5 is of step (\d+))?(?: and )?(?:best\.h5 is of step (\d+))?)")
+                      r"(?:nothing is saved|(?:last\.h5 is from step (\d+))?(?: and )?(?:best\.h5 is from step (\d+))?)")
 _AGAIN = "Warning: trying again for 0 seconds"
 _REFUSED = re.compile(rf"Error: {NAME}: cannot be (saved|written) \([^()]+\); .*")
 _LOST = re.compile(rf"Error: {NAME}: step {STEPS} could not be saved \([^()]+\)"
-                   r"(?:, nor in another folder; .*|; it is saved in (.+); resume it there)")
+                   r"(?:, not even in another folder; .*|, but it is saved in (.+); resume it there)")
 
 
 @dataclass

@@ -14,7 +14,7 @@ from command_line import SMALL, Cli
 
 @pytest.fixture(scope="session")
 def trained(make_text: Callable[..., str], python: Cli, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """A folder with notes.txt and a run of 12 steps on it, and what the command printed."""
+    """Return a folder with notes.txt and a run of 12 steps on it, and the output of the command."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "notes.txt").write_text(make_text(600), encoding="utf-8")
     answer = python("-m", "charrnn", "train", "notes.txt", *SMALL, "--steps", 12, "--eval-every", 3, cwd=folder)
@@ -23,7 +23,7 @@ def trained(make_text: Callable[..., str], python: Cli, tmp_path_factory: pytest
 
 @pytest.fixture
 def here(trained: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: a copy of the folder with the trained run."""
+    """Enter a copy of the folder with the trained run."""
     folder = shutil.copytree(trained[0], tmp_path / "here")
     monkeypatch.chdir(folder)
     return folder
@@ -31,7 +31,7 @@ def here(trained: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def empty(trained: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: contains notes.txt and nothing else."""
+    """Enter a folder that contains only notes.txt."""
     shutil.copyfile(trained[0] / "notes.txt", tmp_path / "notes.txt")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -39,5 +39,5 @@ def empty(trained: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands in this process treat standard output as a terminal."""
+    """Make commands in this process treat standard output as a terminal."""
     monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True)

@@ -1,4 +1,4 @@
-"""What is printed on a terminal, in a file and in a pipe: progress, control characters, names of options."""
+"""Output on a terminal, in a file and in a pipe: progress, control characters, names of options."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_only_a_terminal_that_can_move_its_cursor_shows_a_bar(
     assert b"20/20 [" in data
 
 
-def test_a_log_file_of_a_training_contains_no_carriage_returns(empty: Path, python: Cli) -> None:
+def test_a_training_log_contains_no_carriage_returns(empty: Path, python: Cli) -> None:
     answer = python("-m", "charrnn", "train", "notes.txt", *SMALL, "--steps", 4, "--eval-every", 1, cwd=empty)
     assert answer.code == 0
     assert "\r" not in answer.err
@@ -63,7 +63,7 @@ def test_a_parameter_is_shown_as_an_option(parameter: str, shown: str) -> None:
     assert option(parameter) == shown
 
 
-def test_control_characters_are_escaped_but_not_newlines_tabs_and_what_scripts_need() -> None:
+def test_control_characters_are_escaped_except_newlines_tabs_and_formatting_of_scripts() -> None:
     assert without_controls("\x1b[2J\r\x07\x7f\x9b\x00\x0b") == "\\x1b[2J\\r\\x07\\x7f\\x9b\\x00\\x0b"
     text = "a\tb\nسلام\u200cها \u00a0\u2028é\U0001f600"
     assert without_controls(text) == text

@@ -13,7 +13,7 @@ from charrnn import Corpus, Run
 from charrnn.inference.evaluation import evaluate
 
 
-def test_evaluate_prints_the_line_of_train(here: Path, cli: Cli, trained: tuple[Path, Any]) -> None:
+def test_evaluate_prints_the_same_line_as_train(here: Path, cli: Cli, trained: tuple[Path, Any]) -> None:
     for path in (RUN, RUN / "best.h5"):
         answer = cli("evaluate", path)
         assert (answer.code, answer.out, answer.err) == (0, trained[1].out, "")

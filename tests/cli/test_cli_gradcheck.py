@@ -13,7 +13,7 @@ def test_gradcheck_shows_a_table_and_exits_with_0(cli: Cli) -> None:
     assert (answer.code, answer.err) == (0, "")
     for text in ("rnn", "lstm", "gru", "layer0/w_h", "output/b", "embedding/w", "state/layer0/cell"):
         assert text in answer.out
-    assert "OFF" not in answer.out
+    assert "FAIL" not in answer.out
     checked = answer.out.count(" ok\n")
     assert answer.out.splitlines()[-1].startswith(f"{checked} of {checked} gradients agree")
 
@@ -31,5 +31,5 @@ def test_gradcheck_exits_with_1_if_a_gradient_is_wrong(cli: Cli, monkeypatch: py
     monkeypatch.setattr(RNN, "backward", wrong)
     answer = cli("gradcheck", "--cell", "rnn", "--hidden-size", 2, "--layers", 1)
     assert answer.code == 1
-    assert [line.split()[0] for line in answer.out.splitlines() if line.endswith("OFF")] == ["layer0/w_h"]
+    assert [line.split()[0] for line in answer.out.splitlines() if line.endswith("FAIL")] == ["layer0/w_h"]
     assert cli("gradcheck", "--cell", "lstm", "--hidden-size", 2, "--layers", 1).code == 0

@@ -14,7 +14,7 @@ from charrnn.cli._options import _GROUPS, MAIN, Command, Option
 
 
 def commands(group: click.Group = charrnn, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Yield all commands and their subcommands, by the words that call them."""
+    """Yield all commands and subcommands, each with the words that call it."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -75,7 +75,7 @@ def test_the_main_options_come_first_and_in_their_order(cli: Cli, path: tuple[st
     assert not main or next(iter(shown)) == MAIN
 
 
-def test_train_shows_what_matters_most_in_five_options(cli: Cli) -> None:
+def test_train_has_five_main_options(cli: Cli) -> None:
     shown = sections(cli("train", "--help").out)
     assert len(shown[MAIN]) == 5
     assert list(shown) == [MAIN, "Length", "Model", "Text", "Optimization", "Evaluation", "Saving", "Other"]
@@ -116,7 +116,7 @@ def test_the_commands_are_listed_by_purpose(cli: Cli) -> None:
     answer = cli("--help")
     groups = {group: [item[0].split()[0] for item in items] for group, items in sections(answer.out).items()}
     del groups["Options"]
-    assert list(groups) == ["Train", "Use", "Look", "Texts"]
+    assert list(groups) == ["Train", "Use", "Examine", "Texts"]
     assert groups == {group: list(commands) for group, commands in _COMMANDS.items()}
     assert [name for names in groups.values() for name in names] == charrnn.list_commands(click.Context(charrnn))
     assert max(map(len, answer.out.splitlines())) <= 80

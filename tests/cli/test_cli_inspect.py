@@ -73,7 +73,7 @@ def test_inspect_lists_the_runs_of_a_folder_the_newest_first(here: Path, cli: Cl
     assert names["broken"][2].startswith("not a valid checkpoint: invalid footer: ")
     assert cli("inspect") == answer
     assert cli("inspect", "a-sweep").out.splitlines()[1].startswith("cell=gru ")
-    assert cli("inspect", ".").out.count("notes.txt") == 2  # those of a sweep are too far below
+    assert cli("inspect", ".").out.count("notes.txt") == 2  # the runs of a sweep are one level deeper
 
 
 def test_inspect_without_runs_says_so(empty: Path, cli: Cli) -> None:

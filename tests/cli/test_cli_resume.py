@@ -35,7 +35,7 @@ def test_resume_finishes_the_plan_or_a_longer_one(here: Path, cli: Cli, trained:
 
 def test_resuming_an_older_state_needs_a_new_name(here: Path, cli: Cli) -> None:
     run = Run.load(RUN / "last.h5")
-    run.config = replace(run.config, learning_rate=1000.0)  # from here on it only gets worse
+    run.config = replace(run.config, learning_rate=1000.0)  # so that the loss only rises
     run.save(RUN / "last.h5")
     assert cli("resume", RUN, "--steps", 14).code == 0
     before = files(here)
@@ -60,9 +60,9 @@ def test_a_new_run_starts_from_any_state_and_leaves_the_old_one_alone(here: Path
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_the_result_of_a_new_run_is_that_of_its_best_state(here: Path, cli: Cli, inside: bool) -> None:
-    """The last line is that of ``best.h5``, even if the best state of the old run is before the resumed one."""
+    """The last line describes ``best.h5``, even if the best state of the old run is older than the resumed state."""
     run = Run.load(RUN / "last.h5")
-    run.config = replace(run.config, learning_rate=1000.0)  # from here on the loss only rises
+    run.config = replace(run.config, learning_rate=1000.0)  # so that the loss only rises
     run.save(RUN / "last.h5")
     assert cli("resume", RUN, "--steps", 15).code == 0
     state = RUN / "last.h5"
@@ -92,7 +92,7 @@ def test_resume_uses_the_recorded_threads_and_warns_if_others_are_set(here: Path
     assert "threads from 1 to 2" in answer.err
     assert Run.load(RUN / "last.h5").config.threads == 2
     assert cli("resume", RUN, "--steps", 15, "--threads", 3).code == 0
-    assert cli("resume", RUN, "--steps", 16, "--threads", 100, "--quiet").err == ""  # never more than streams: 3 as before
+    assert cli("resume", RUN, "--steps", 16, "--threads", 100, "--quiet").err == ""  # at most one for each of 3 streams
 
 
 def test_resume_warns_on_another_machine(here: Path, cli: Cli) -> None:
@@ -104,7 +104,7 @@ def test_resume_warns_on_another_machine(here: Path, cli: Cli) -> None:
     assert re.fullmatch("Warning: changed since the last save: numpy from 1.0 to .*\n", answer.err)
 
 
-def test_another_text_is_learned_only_with_fine_tune(here: Path, cli: Cli) -> None:
+def test_another_text_is_trained_on_only_with_fine_tune(here: Path, cli: Cli) -> None:
     Path("other.txt").write_text("the Ωcat sat on the mat. " * 40, encoding="utf-16")
     before = files(here / RUN)
     refused(cli("resume", RUN, "--corpus", "other.txt"), "UTF-16", "--encoding utf-16")
@@ -137,7 +137,7 @@ def test_a_moved_corpus_is_remembered(here: Path, cli: Cli) -> None:
     assert Run.load(RUN / "last.h5").source.names == ("moved.txt",)
 
 
-def test_rejects_minutes_that_are_over_and_an_unknown_time(here: Path, cli: Cli) -> None:
+def test_rejects_minutes_that_have_passed_and_an_unknown_time(here: Path, cli: Cli) -> None:
     refused(cli("resume", RUN, "--minutes", 1e-9), "--minutes", "choose more")
     shutil.copyfile(RUN / "last.h5", "lone.h5")
     refused(cli("resume", "lone.h5", "--name", "new", "--minutes", 1), "--minutes", "--steps")

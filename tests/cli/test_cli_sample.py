@@ -115,7 +115,7 @@ def test_a_prime_is_read_and_written_in_any_locale(
     assert done.returncode == 2
 
 
-def test_a_million_samples_are_printed_as_they_come(here: Path, environment: dict[str, str]) -> None:
+def test_a_million_samples_are_printed_as_they_are_generated(here: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "charrnn", "sample", str(RUN), "--count", "1000000", "--length", "20"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout.read(100_000).count(b"\n---\n") > 3000
@@ -147,7 +147,7 @@ def test_empty_samples_are_counted_too(here: Path, cli: Cli) -> None:
     assert cli("sample", RUN, "--count", 3, "--length", 0).out == "---\n---\n"
 
 
-def test_a_terminal_gets_control_characters_as_escapes_and_a_pipe_as_they_are(
+def test_control_characters_are_escaped_on_a_terminal_and_not_in_a_pipe(
         empty: Path, cli: Cli, environment: dict[str, str]) -> None:
     Path("codes.txt").write_text("\x1b[2J\r\x07\tab\n\x9b" * 60, encoding="utf-8")
     assert cli("train", "codes.txt", *SMALL, "--steps", 1, "--name", "codes").code == 0
@@ -161,7 +161,7 @@ def test_a_terminal_gets_control_characters_as_escapes_and_a_pipe_as_they_are(
     assert shown == raw
 
 
-# Which run
+# Choosing the run
 
 def test_a_run_is_found_by_its_name(here: Path, cli: Cli) -> None:
     for command in (("sample", "--seed", 1), ("inspect",), ("evaluate",), ("resume", "-q")):

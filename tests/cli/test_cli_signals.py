@@ -35,7 +35,7 @@ main()
 ])
 def test_a_run_that_was_stopped_and_resumed_ends_in_the_same_bytes(
         empty: Path, python: Cli, cli: Cli, trained: tuple[Path, Any], number: int, code: int, step: int) -> None:
-    """The signal comes in a step, before the first evaluation, between two, and in a step with an evaluation."""
+    """The signal arrives before the first evaluation, between two evaluations, or in a step with an evaluation."""
     answer = python("-c", SIGNALLED.format(step=step, number=int(number)), "train", "notes.txt", *SMALL, "--steps", 12,
                     "--eval-every", 3, cwd=empty)
     assert (answer.code, answer.out) == (code, "")
@@ -51,7 +51,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_in_the_same_bytes(
     assert steps(RUN) == list(range(1, 13))
 
 
-def test_control_c_ends_a_long_training(empty: Path, environment: dict[str, str]) -> None:
+def test_control_c_stops_a_long_run(empty: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "charrnn", "train", "notes.txt", *map(str, SMALL), "--steps", "1000000",
                "--eval-every", "20"]
     with subprocess.Popen(command, cwd=empty, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -80,7 +80,7 @@ def test_a_signal_before_the_first_step_sets_the_exit_code(
     assert not Path("checkpoints").exists()
 
 
-def test_a_closed_standard_error_does_not_end_a_training(empty: Path, environment: dict[str, str]) -> None:
+def test_a_closed_standard_error_does_not_stop_training(empty: Path, environment: dict[str, str]) -> None:
     options = " ".join(map(str, SMALL))
     command = f'"{sys.executable}" -m charrnn train notes.txt {options} --steps 30 --eval-every 1 2>&1 >out.txt | true'
     subprocess.run(["sh", "-c", command], env=environment, check=True)

@@ -30,7 +30,7 @@ RUN = Path("checkpoints/run")
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with texts and a cache in it."""
+    """Enter a folder with texts and a cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
     Path("names.txt").write_text("\n".join(NAMES), encoding="utf-8", newline="")
@@ -64,7 +64,7 @@ def refused(answer: Any, *words: str) -> None:
 
 
 def bias(values: dict[str, float]) -> None:
-    """Set the output bias of some characters and all other output weights to zero; None is the unknown character."""
+    """Set the output biases of some characters, and all other output weights to zero; None is the unknown character."""
     run = Run.load(RUN / "best.h5")
     run.model.network.parameters["output/w"][...] = 0
     run.model.network.parameters["output/b"][...] = 0
@@ -141,7 +141,7 @@ def test_standard_input_has_a_name(cli: Cli) -> None:
     assert cli("baseline", "-", stdin=text).err.startswith("standard input: ")
 
 
-def test_files_with_the_same_content_are_a_warning_and_are_trained_on(cli: Cli) -> None:
+def test_files_with_the_same_content_give_a_warning_and_are_trained_on(cli: Cli) -> None:
     Path("folder", "copy.txt").write_bytes(Path("folder", "c.txt").read_bytes())
     expected = ("Warning: folder/c.txt and folder/copy.txt have the same content, so the model may be validated on text "
                 "that it is trained on\n")
@@ -151,7 +151,7 @@ def test_files_with_the_same_content_are_a_warning_and_are_trained_on(cli: Cli) 
         assert (answer.code, answer.err) == (0, expected)
 
 
-def test_a_log_that_has_grown_is_resumed_and_evaluated_as_it_was(train: Cli, cli: Cli) -> None:
+def test_a_text_that_has_grown_is_resumed_and_evaluated_as_it_was(train: Cli, cli: Cli) -> None:
     whole = train("names.txt", "--schedule", "constant", steps=6)
     last = Path(RUN, "last.h5").read_bytes()
     train("names.txt", "--schedule", "constant", steps=4)
@@ -175,14 +175,14 @@ def test_a_corpus_that_is_not_downloaded_yet_is_named(cli: Cli) -> None:
     refused(cli("train", "text8"), "text8: no such file; use corpora/text8.txt")
 
 
-def test_other_kinds_of_file_are_refused_with_an_option(train: Cli, cli: Cli) -> None:
+def test_other_kinds_of_file_are_refused_and_an_option_is_suggested(train: Cli, cli: Cli) -> None:
     refused(cli("train", "binary"), "pass --level byte to read any file as bytes, or set --encoding if it is text")
     Path("image").write_bytes(b"\x89PNG\r\n\x1a\n" * 99)
     refused(cli("train", "image"), "image: is a PNG image; pass --level byte to read it as bytes")
     assert "nats/byte" in train("image", "--level", "byte").out
 
 
-def test_a_run_of_bytes_measures_bytes(train: Cli, cli: Cli) -> None:
+def test_a_byte_model_is_measured_per_byte(train: Cli, cli: Cli) -> None:
     assert "nats/byte" in train("binary", "--level", "byte").out
     Path("other").write_bytes(Path("binary").read_bytes()[::-1])
     assert "text " in cli("evaluate", RUN, "other").out
@@ -197,7 +197,7 @@ def test_inspect_shows_how_a_text_was_read(train: Cli, cli: Cli) -> None:
     shown = [line.split() for line in answer.out.splitlines()]
     assert ["lines", "yes"] in shown
     assert ["min", "count", "2"] in shown
-    assert not [line for line in shown if line[:1] == ["level"]]  # which has its default
+    assert not [line for line in shown if line[:1] == ["level"]]  # because it has its default value
     train("binary", "--level", "byte")
     assert "level               byte" in cli("inspect", RUN).out.splitlines()
     assert ": 700 bytes, sha256 " in cli("inspect", RUN).out
@@ -239,7 +239,7 @@ def test_the_validation_fraction_is_fixed_in_the_run(train: Cli, monkeypatch: py
 
 # Unknown characters
 
-def test_a_text_with_unknown_characters_is_evaluated_and_names_them(train: Cli, cli: Cli) -> None:
+def test_unknown_characters_of_an_evaluated_text_are_printed(train: Cli, cli: Cli) -> None:
     train("names.txt", "--min-count", 5)
     Path("other.txt").write_text("Anna and 中\U0001f600 dor\x1b[2J", encoding="utf-8")
     answer = cli("evaluate", RUN, "other.txt")
@@ -293,8 +293,8 @@ def test_an_unknown_byte_of_a_prime_is_named(train: Cli, cli: Cli) -> None:
 
 # Lines
 
-def test_whole_lines_are_written_and_on_a_terminal_those_of_the_text_are_marked(train: Cli, cli: Cli,
-                                                                                terminal: None) -> None:
+def test_whole_lines_are_written_and_copied_ones_are_marked_on_a_terminal(
+        train: Cli, cli: Cli, terminal: None) -> None:
     train("names.txt", "--lines", "--validation", 0.3)
     corpus = Corpus.read("names.txt", lines=True)
     known = set(corpus.vocabulary.decode(corpus.split(0.3).train.ids).split("\n")[1:-1])
@@ -306,7 +306,7 @@ def test_whole_lines_are_written_and_on_a_terminal_those_of_the_text_are_marked(
     assert lines.pop() == ""
     assert len(lines) == 300
     assert all(line.endswith("  *") == (line.removesuffix("  *") in known) for line in lines)
-    assert "" in lines  # an empty line is in no text
+    assert "" in lines  # an empty line, which no text contains
     one, other = sorted(known)[0], next(name for name in NAMES if name not in known)
     bias({"\n": 500.0})
     assert cli("sample", RUN, "--prime", one).out == f"{one}  *\n"
@@ -322,8 +322,8 @@ def test_lines_in_a_pipe_are_not_marked_and_the_training_text_is_not_needed(trai
     assert (answer.code, answer.out, answer.err) == (0, f"{NAMES[0]}\n{NAMES[0]}\n", "")
 
 
-def test_lines_in_many_groups_are_those_of_one(train: Cli, cli: Cli, terminal: None,
-                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_groups_does_not_change_the_lines(train: Cli, cli: Cli, terminal: None,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     train("names.txt", "--lines")
     bias({"\n": 2.5})
     together = cli("sample", RUN, "--count", 50, "--seed", 3, "--prime", NAMES[0])
@@ -333,7 +333,7 @@ def test_lines_in_many_groups_are_those_of_one(train: Cli, cli: Cli, terminal: N
     assert "  *\n" in together.out
 
 
-def test_a_line_is_begun_as_in_the_training_text(train: Cli, cli: Cli) -> None:
+def test_a_line_starts_as_in_the_training_text(train: Cli, cli: Cli) -> None:
     train("names.txt", "--lines", "--learning-rate", 0.1, steps=30)
     run = Run.load(RUN / "best.h5")
 
@@ -355,8 +355,8 @@ def test_a_line_ends_at_its_newline_or_after_the_length(train: Cli, cli: Cli, en
     assert cli("sample", RUN, "--until", "BB", "--prime", "A").out == "ABB\n"
 
 
-def test_where_the_text_has_gone_or_changed_no_line_is_marked_and_that_is_said(train: Cli, cli: Cli,
-                                                                               terminal: None) -> None:
+def test_no_line_is_marked_if_the_text_is_missing_or_changed_and_a_message_says_so(
+        train: Cli, cli: Cli, terminal: None) -> None:
     train("names.txt", "--lines")
     bias({"\n": 500.0})
     before = cli("sample", RUN, "--prime", NAMES[0], "--seed", 1)
@@ -383,7 +383,7 @@ def test_lines_of_bytes_are_written_as_bytes(train: Cli, cli: Cli, terminal: Non
 # Bytes
 
 def written(*arguments: Any, stdin: bytes = b"", environment: dict[str, str]) -> bytes:
-    """Return what a command writes, as bytes."""
+    """Return the standard output of a command, as bytes."""
     done = subprocess.run([sys.executable, "-m", "charrnn", *map(str, arguments)], env=environment, input=stdin,
                           capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -512,7 +512,7 @@ def test_a_file_that_cannot_be_removed_is_an_error_of_one_line(cli: Cli, monkeyp
 
 
 def test_a_missing_cache_folder_is_an_error_only_for_prepare(train: Cli, cli: Cli,
-                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARRNN_CACHE", str(Path("names.txt").resolve()))
     refused(cli("prepare", "folder"), "the token file cannot be written", "CHARRNN_CACHE")
     train("names.txt")
@@ -591,7 +591,7 @@ def test_a_text_is_evaluated_as_the_training_text_was_read(train: Cli, cli: Cli)
     assert cli("evaluate", RUN, "latin.txt", "--encoding", "latin-1") == low
 
 
-def test_a_line_that_is_cut_off_is_not_marked_and_that_is_said(train: Cli, cli: Cli, terminal: None) -> None:
+def test_a_line_that_is_cut_off_is_not_marked_and_a_message_says_so(train: Cli, cli: Cli, terminal: None) -> None:
     train("names.txt", "--lines")
     answer = cli("sample", RUN, "--prime", "Ann", "--length", 0, "--count", 3)
     assert (answer.code, answer.out) == (0, "Ann\nAnn\nAnn\n")

@@ -1,4 +1,4 @@
-"""charrnn train: what it reads, what it prints, what it keeps."""
+"""charrnn train: input, output and files."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_train_reads_other_encodings(empty: Path, cli: Cli, options: tuple, code
         refused(answer, "--encoding")
 
 
-def test_an_incomplete_run_is_not_called_resumable(empty: Path, cli: Cli) -> None:
+def test_resuming_an_incomplete_run_is_not_suggested(empty: Path, cli: Cli) -> None:
     RUN.mkdir(parents=True)
     (RUN / "metrics.csv").write_text("step\n")
     answer = cli("train", "notes.txt", *SMALL, "--steps", 2)

@@ -1,4 +1,4 @@
-"""Errors of usage: invalid options, missing files, files that cannot be trusted."""
+"""Usage errors: invalid options, missing files, files that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def test_rejects_a_damaged_checkpoint(here: Path, cli: Cli, command: str) -> Non
 
 
 @pytest.mark.parametrize(("names", "fault"), [
-    (("-",), "in no file"), ((), "in no file"), (("big.txt",) * 4, "has more files"), ((".",), "has more files"),
+    (("-",), "not in a file"), ((), "not in a file"), (("big.txt",) * 4, "has more files"), ((".",), "has more files"),
     (("big.txt",), "has changed since the run was started"), (("folder",), "bytes, but the text of this run had"),
     (("secret.txt",), "has changed since the run was started"), (("/proc/self/environ",), "has 0 bytes"),
     (("python-reference",), "has changed since the run was started")], ids=str)
 def test_a_checkpoint_cannot_make_a_command_read_another_text(
         here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], fault: str) -> None:
-    """It may name any file or folder; text of another fingerprint is neither kept nor shown."""
+    """A checkpoint may name any file or folder; a text with another fingerprint is neither kept nor shown."""
     monkeypatch.setenv("CHARRNN_CACHE", str(here / "cache"))
     monkeypatch.setattr("charrnn.text.tokens.SMALL", 64)
     with open("big.txt", "wb") as file:
@@ -149,7 +149,7 @@ def test_control_characters_in_a_checkpoint_are_escaped(here: Path, cli: Cli) ->
     (("corpora", "get"), "Missing argument 'NAME'; choose from: python-reference, python-source, "),
     (("sweep",), "Missing option '--grid'; see 'charrnn sweep --help'"),
 ], ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "")
-def test_errors_of_click_and_ours_have_one_form(cli: Cli, arguments: tuple, error: str) -> None:
+def test_click_errors_and_charrnn_errors_have_the_same_form(cli: Cli, arguments: tuple, error: str) -> None:
     answer = cli(*arguments)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.count("\n") == 1
@@ -157,7 +157,7 @@ def test_errors_of_click_and_ours_have_one_form(cli: Cli, arguments: tuple, erro
     assert error.endswith(" ") or answer.err == f"Error: {error}\n"
 
 
-def test_an_error_of_the_system_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_operating_system_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error", "a\nb")
 

@@ -392,7 +392,7 @@ def test_help_of_get_fits_a_terminal(cli: Callable) -> None:
     assert answer.code == 0
     assert max(map(len, answer.out.splitlines())) <= 80
     assert "--overwrite" in answer.out
-    assert "starts again" in answer.out
+    assert "is retried" in answer.out
 
 
 PROGRAM = """

@@ -35,7 +35,7 @@ SMALL = {"hidden_size": 8, "batch_size": 3, "seq_len": 8, "warmup": 2, "threads"
 
 @pytest.fixture
 def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A text of 400 characters in the current folder, which is otherwise empty."""
+    """Enter a folder that contains only notes.txt, a text of 400 characters."""
     monkeypatch.chdir(tmp_path)
     path = Path("notes.txt")
     path.write_text(make_text(400), encoding="utf-8")
@@ -69,7 +69,7 @@ def weights(model: LanguageModel) -> bytes:
 
 # Training
 
-def test_a_training_keeps_a_run_and_returns_it(notes: Path) -> None:
+def test_train_saves_a_run_and_returns_it(notes: Path) -> None:
     run = charrnn.train("notes.txt", steps=6, eval_every=2, **SMALL)
     folder = Path("checkpoints/notes-lstm-8")
     assert sorted(os.listdir(folder)) == ["best.h5", "last.h5", "metrics.csv"]
@@ -125,7 +125,7 @@ def test_a_run_has_its_last_and_its_best_state(notes: Path) -> None:
     assert weights(Run.load(run.folder).best) == weights(states[0])
 
 
-def test_without_validation_the_best_state_is_the_last(notes: Path) -> None:
+def test_without_validation_the_best_state_is_the_last_one(notes: Path) -> None:
     run = charrnn.train(notes, steps=3, validation=0, **SMALL)
     assert run.best is run.model
     assert os.listdir(run.folder).count("best.h5") == 0
@@ -169,7 +169,7 @@ def test_a_step_is_saved_before_its_event(notes: Path) -> None:
     assert saved == [0, 2, 2, 4]
 
 
-def test_a_fault_of_a_step_is_a_warning(notes: Path) -> None:
+def test_a_fault_of_a_step_gives_a_warning(notes: Path) -> None:
     def on_event(event: Any) -> None:
         events.append(event)
         if isinstance(event, StepTaken) and event.step.number == 2:
@@ -258,7 +258,7 @@ def test_a_longer_plan_with_an_interval_that_is_not_set_resumes_exactly(notes: P
     assert run.config.eval_every is None
 
 
-def test_two_trainings_in_one_folder_are_refused(notes: Path) -> None:
+def test_training_in_a_folder_that_is_in_use_is_refused(notes: Path) -> None:
     errors: list[Exception] = []
 
     def on_event(event: Any) -> None:
@@ -344,15 +344,15 @@ def test_a_text_that_was_moved_is_passed(notes: Path, make_text: Callable[..., s
     assert Run.load(run.folder).source.names == ("moved.txt",)
 
 
-def test_a_run_of_a_text_that_is_not_in_a_file_needs_its_corpus(notes: Path, make_text: Callable[..., str]) -> None:
+def test_a_run_on_a_text_that_is_not_in_a_file_needs_its_corpus(notes: Path, make_text: Callable[..., str]) -> None:
     corpus = Corpus.from_text(make_text(400))
     run = charrnn.train(corpus, steps=5, on_event=interrupt_at(2), **SMALL)
-    with pytest.raises(RunError, match="in no file"):
+    with pytest.raises(RunError, match="not in a file"):
         charrnn.resume(run.folder)
     assert charrnn.resume(run.folder, corpus=corpus).finished
 
 
-# What is refused
+# Errors
 
 @pytest.mark.parametrize(("settings", "error", "name"), [
     ({"size": 8, "hidden_size": 8, "steps": 1}, TypeError, "'size'"), ({"hidden_size": 0}, ConfigError, "hidden_size"),
@@ -366,7 +366,7 @@ def test_an_invalid_setting_is_named_and_nothing_is_created(
 
 
 def test_text_settings_cannot_be_combined_with_a_corpus(notes: Path) -> None:
-    with pytest.raises(ConfigError, match="lowercase: belongs to the corpus"):
+    with pytest.raises(ConfigError, match="lowercase: cannot be combined with a Corpus"):
         charrnn.train(Corpus.read(notes), steps=1, lowercase=True, **SMALL)
 
 

@@ -1,4 +1,4 @@
-"""The commands ``train`` and ``resume``: what they print about a run, and what they refuse."""
+"""The commands ``train`` and ``resume``: their output about a run, and their errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESULT = r"validation \d\.\d{4} nats/char  \d\.\d{3} bits/char  perplexity \d+\.
 
 @pytest.fixture
 def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A text of 400 characters in the current folder."""
+    """Enter a folder with notes.txt, a text of 400 characters."""
     monkeypatch.chdir(tmp_path)
     path = Path("notes.txt")
     path.write_text(make_text(400), encoding="utf-8")
@@ -42,7 +42,7 @@ def test_a_number_has_its_noun_in_the_right_form(number: float, shown: str) -> N
     assert counted(number, "step") == shown
 
 
-def test_the_length_of_a_training_is_shown_in_plain_numbers(notes: Path, cli: Cli) -> None:
+def test_the_length_of_training_is_shown_in_plain_numbers(notes: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", "--hidden-size", 4, "--batch-size", 1, "--seq-len", 300, "--steps", 1)
     assert "\n1 step of 1 x 300 characters, 1 epoch, 1 thread\n" in answer.err
     answer = cli("train", "notes.txt", "--hidden-size", 4, "--batch-size", 9, "--seq-len", 300, "--steps", 1500,
@@ -67,8 +67,8 @@ def test_a_run_that_stopped_early_is_reported_on_one_line(notes: Path, cli: Cli)
     run = Run.load(RUN)
     best = run.best_record.step
     answer = cli("resume", RUN)
-    assert answer.err == (f"Stopped early at step {run.step} of 500: no evaluation was better than that of step {best} for "
-                          f"2 evaluations. Train longer: charrnn resume {RUN} --patience 4\n")
+    assert answer.err == (f"Stopped early at step {run.step} of 500: no improvement in 2 evaluations since step {best}. "
+                          f"Train longer: charrnn resume {RUN} --patience 4\n")
     assert "Warning: this run does not continue, because it is out of patience (--patience 2); raise --patience\n" in cli(
         "resume", RUN, "--steps", 600).err
     assert cli("resume", RUN, "--patience", 4).code == 0
@@ -152,8 +152,8 @@ def test_a_request_to_save_is_answered(notes: Path, python: Cli) -> None:
 
 
 @pytest.mark.parametrize(("quiet", "lines"), [
-    (False, ["Compiling for this machine, once", "1 minute: the same as --steps 5", "Saved after step 5",
-             "Warning: lower --clip-norm, or pass --overwrite"]),
+    (False, ["Compiling the kernels for this machine (only the first time)", "1 minute: the same as --steps 5",
+             "Saved after step 5", "Warning: lower --clip-norm, or pass --overwrite"]),
     (True, ["Warning: lower --clip-norm, or pass --overwrite"])])
 def test_events_are_lines(capsys: pytest.CaptureFixture[str], quiet: bool, lines: list[str]) -> None:
     with Printer(quiet) as printer:

@@ -30,7 +30,7 @@ def run(start: Callable[..., Run]) -> Run:
 
 
 def add(metrics: MetricsTable, run: Run, first: int, last: int) -> None:
-    """Add the steps ``first`` to ``last``, of one second each; half of it is not training time."""
+    """Add the steps ``first`` to ``last``, each of one second; half of each is not training time."""
     for number in range(first, last + 1):
         validation_loss = None if number % EVAL_EVERY else 1.5
         metrics.add(Step(number, number / 14, 2.0, 0.123456, 0.01, 0.5, validation_loss), run, 1.0)
@@ -108,7 +108,7 @@ def test_rows_of_steps_that_are_taken_again_are_replaced(tmp_path: Path, run: Ru
 @pytest.mark.parametrize("missing", [None, "epoch", "characters_per_second"])
 def test_a_table_with_other_columns_keeps_its_rows(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch,
                                                    missing: str | None) -> None:
-    """It was written by a version with one column more or one column less."""
+    """It was written by a version with one column more or one fewer."""
     path = tmp_path / "metrics.csv"
     columns = {name: text for name, text in COLUMNS.items() if name != missing}
     with monkeypatch.context() as patch:
@@ -155,8 +155,8 @@ def test_an_incomplete_last_line_is_removed(tmp_path: Path, run: Run, torn: str)
 @given(parts=st.lists(st.tuples(st.integers(0, 20), st.none() | st.integers(0, 2000)), min_size=1, max_size=6))
 def test_no_row_is_duplicated_or_missing_after_an_interrupted_write(
         tmp_path_factory: pytest.TempPathFactory, run: Run, parts: list[tuple[int, int | None]]) -> None:
-    """Each part is a training from the last saved step. If it has a number, it is killed while it writes its rows, after
-    that number of bytes, and so before it saves.
+    """Each part trains from the last saved step. If it has a number, it is killed after it has written that number of
+    bytes of its rows, and so before it saves.
     """
     path = tmp_path_factory.mktemp("metrics") / "metrics.csv"
     saved = 0
@@ -191,7 +191,7 @@ def test_a_new_table_takes_rows_from_an_old_one_and_leaves_it_alone(tmp_path: Pa
     assert table(path) == []
 
 
-def test_a_copy_contains_all_rows_also_those_that_are_pending(tmp_path: Path, run: Run) -> None:
+def test_a_copy_contains_all_rows_including_pending_ones(tmp_path: Path, run: Run) -> None:
     path, copy = tmp_path / "metrics.csv", tmp_path / "copy.csv"
     metrics = MetricsTable(path, 0, path)
     add(metrics, run, 1, 6)

@@ -246,7 +246,7 @@ def test_a_gradient_that_is_not_finite_is_reported_and_not_changed(bad, limits, 
     np.testing.assert_array_equal(gradients.flat, values)
 
 
-def test_the_norm_is_of_all_arrays():
+def test_the_norm_covers_all_arrays():
     gradients = Parameters({"a": (2,), "b": (2, 1)})
     gradients["a"][...] = [1, -5]
     gradients["b"][...] = [[-1], [3]]
@@ -321,7 +321,7 @@ def test_the_warm_up_multiplies_the_schedule(schedule):
 
 
 @pytest.mark.parametrize(("schedule", "fraction"), [("cosine", 0.02), ("step", 0.01), ("constant", 1.0)])
-def test_after_the_plan_the_rate_stays_where_it_ended(schedule, fraction):
+def test_after_the_plan_the_rate_keeps_its_last_value(schedule, fraction):
     config = TrainConfig(steps=50, learning_rate=0.5, schedule=schedule, warmup=3)
     for step in (51, 52, 500, 10**12):
         assert learning_rate(config, step) == pytest.approx(0.5 * fraction)

@@ -37,7 +37,7 @@ TRAIN = TrainConfig(batch_size=3, seq_len=8, warmup=2, threads=1, steps=6, eval_
 
 @pytest.fixture
 def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A text of 400 characters in the current folder, which is otherwise empty."""
+    """Enter a folder that contains only notes.txt, a text of 400 characters."""
     monkeypatch.chdir(tmp_path)
     path = Path("notes.txt")
     path.write_text(make_text(400), encoding="utf-8")
@@ -98,7 +98,7 @@ def test_a_size_is_chosen_unless_it_is_given(notes: Path, settings: dict[str, An
 def test_resuming_is_suggested_only_for_a_run_of_the_same_text(
         kept: Run, make_text: Callable[..., str]) -> None:
     resume = "already contains a run; resume it with 'charrnn resume checkpoints/old', choose another name"
-    other = "already contains a run of another text; choose another name"
+    other = "already contains a run on another text; choose another name"
     Path("other").mkdir()
     Path("other/old.txt").write_text(make_text(300), encoding="utf-8")
     Path("copy").mkdir()
@@ -113,7 +113,7 @@ def test_resuming_is_suggested_only_for_a_run_of_the_same_text(
 
 
 def test_a_corpus_is_compared_by_its_text(kept: Run, make_text: Callable[..., str]) -> None:
-    for characters, message in ((400, "contains a run; resume it"), (300, "contains a run of another text; choose")):
+    for characters, message in ((400, "contains a run; resume it"), (300, "contains a run on another text; choose")):
         corpus = Corpus.from_text(make_text(characters), ["notes.txt"])
         with pytest.raises(RunError, match=message):
             prepare(corpus, TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name="old")
@@ -122,7 +122,7 @@ def test_a_corpus_is_compared_by_its_text(kept: Run, make_text: Callable[..., st
 def test_standard_input_is_another_text(kept: Run) -> None:
     kept.source = kept.source._replace(names=("-",))
     kept.save("checkpoints/old/last.h5")
-    with pytest.raises(RunError, match="contains a run of another text; choose"):
+    with pytest.raises(RunError, match="contains a run on another text; choose"):
         prepare("-", TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name="old")
 
 
@@ -162,7 +162,7 @@ def test_a_job_that_cannot_be_prepared_leaves_no_folder_and_no_lock(notes: Path,
     assert os.listdir() == ["notes.txt"]
 
 
-def test_a_folder_without_locks_is_a_warning(kept: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_locks_gives_a_warning(kept: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: Any) -> None:
         raise OSError(38, "Function not implemented")
 
@@ -232,7 +232,7 @@ def test_a_best_state_that_is_the_last_one_is_resumed(kept: Run) -> None:
     assert job.new is None
 
 
-def test_another_state_than_the_last_needs_a_name(kept: Run, corpus: Corpus) -> None:
+def test_a_state_that_is_not_the_last_needs_a_name(kept: Run, corpus: Corpus) -> None:
     kept.save("state.h5")
     Trainer(kept, corpus).step()
     kept.save("checkpoints/old/last.h5")
@@ -297,7 +297,7 @@ def test_minutes_count_from_the_start_of_the_run(kept: Run, monkeypatch: pytest.
         prepare_resume("checkpoints/old", TrainConfig(minutes=1), ignore)
 
 
-def test_a_change_that_may_affect_the_last_bits_is_a_warning(kept: Run) -> None:
+def test_a_change_that_may_affect_the_last_bits_gives_a_warning(kept: Run) -> None:
     kept.environment["numpy"] = "1.0"
     kept.save("checkpoints/old/last.h5")
     events: list[Any] = []
@@ -308,7 +308,7 @@ def test_a_change_that_may_affect_the_last_bits_is_a_warning(kept: Run) -> None:
     assert run.config.threads == 2
 
 
-def test_a_run_that_is_out_of_patience_is_a_warning(kept: Run) -> None:
+def test_a_run_that_is_out_of_patience_gives_a_warning(kept: Run) -> None:
     kept.history = [record._replace(validation_loss=float(record.step)) for record in kept.history]
     kept.save("checkpoints/old/last.h5")
     events: list[Any] = []
@@ -316,7 +316,7 @@ def test_a_run_that_is_out_of_patience_is_a_warning(kept: Run) -> None:
     assert "out of patience (`patience=1`)" in only(Warned, events).message
 
 
-def test_the_text_must_be_the_one_of_the_run(kept: Run, make_text: Callable[..., str]) -> None:
+def test_the_text_must_be_that_of_the_run(kept: Run, make_text: Callable[..., str]) -> None:
     Path("other.txt").write_text(make_text(300), encoding="utf-8")
     with pytest.raises(RunError, match=r"^other\.txt: .*\(400 characters then, 300 now\)"):
         prepare_resume("checkpoints/old", TrainConfig(), ignore, corpus="other.txt")
@@ -371,7 +371,7 @@ def test_the_text_of_a_run_is_read_again(notes: Path, start: Callable[..., Run])
     assert counts[0][1] == notes.stat().st_size
     for sources in ((), ("-",)):
         run.source = run.source._replace(names=sources, files=0, bytes=0)
-        with pytest.raises(RunError, match=r"^place: was trained on a text that is in no file; advice$"):
+        with pytest.raises(RunError, match=r"^place: was trained on a text that is not in a file; advice$"):
             corpus_of(run.source, run.model.text_config, "place", "advice")
 
 
@@ -384,14 +384,14 @@ def test_a_text_of_another_size_than_that_of_a_run_is_not_read(notes: Path, star
     assert not counts
 
 
-def test_a_text_from_python_is_in_no_file_whatever_its_name(notes: Path, start: Callable[..., Run]) -> None:
+def test_a_text_from_python_is_not_in_a_file_whatever_its_name(notes: Path, start: Callable[..., Run]) -> None:
     run = start()
     assert run.source.names == ("notes.txt",)
-    with pytest.raises(RunError, match=r"^place: was trained on a text that is in no file; advice$"):
+    with pytest.raises(RunError, match=r"^place: was trained on a text that is not in a file; advice$"):
         corpus_of(run.source, run.model.text_config, "place", "advice")
 
 
-def test_a_run_is_resumed_with_what_its_text_was_after_text_was_appended(kept: Run, notes: Path) -> None:
+def test_a_run_is_resumed_on_its_old_text_after_text_was_appended(kept: Run, notes: Path) -> None:
     size = notes.stat().st_size
     with notes.open("a") as file:
         file.write("more")

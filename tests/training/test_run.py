@@ -34,7 +34,7 @@ def contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def assert_same(one: Run, other: Run) -> None:
-    """Check that every field of two runs is equal, and arrays to the last bit."""
+    """Assert that all fields of two runs are equal, arrays to the last bit."""
     for field in ("config", "source", "environment", "step", "smoothed_loss", "history", "since"):
         assert getattr(one, field) == getattr(other, field), field
     assert one.model.vocabulary == other.model.vocabulary
@@ -83,7 +83,7 @@ def test_a_short_text_shrinks_the_batch_and_threads_are_never_more_than_streams(
     assert run.state[0].hidden.shape == (44, 8)
 
 
-def test_a_text_under_one_window_is_refused(start: Callable[..., Run], make_text: Callable[..., str]) -> None:
+def test_a_text_shorter_than_a_window_is_refused(start: Callable[..., Run], make_text: Callable[..., str]) -> None:
     with pytest.raises(ConfigError, match=r"seq_len: .*at least 51 "):
         start(Corpus.from_text(make_text(50)), seq_len=50)
 
@@ -183,7 +183,7 @@ def test_evaluations_before_a_new_run_do_not_count_for_the_best(start: Callable[
     ({10: 2.0, 20: 2.1, 25: 2.2}, False),
     ({10: 2.0, 20: 2.1, 25: 1.9, 30: 2.0}, False),
     ({10: 2.0, 20: 2.1, 25: 1.9, 30: 2.0, 40: 2.0}, True),
-], ids=["none", "one", "one in vain", "two in vain", "better again", "equal is not better", "the end does not count",
+], ids=["none", "one", "one worse", "two worse", "better again", "equal is not better", "the end does not count",
         "the end counts for best", "two after the end"])
 def test_patience_of_two_evaluations(start: Callable[..., Run], losses: dict[int, float], out: bool) -> None:
     run = with_history(start(steps=1000), losses, eval_every=10, patience=2)
@@ -247,7 +247,7 @@ def test_a_copy_is_independent(start: Callable[..., Run], take: Callable, to_fil
 
 @pytest.fixture(scope="module")
 def saved(start: Callable[..., Run], take: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file: a run after 4 of 6 steps, with 14 windows per epoch and an evaluation after each step."""
+    """Return a checkpoint of a run after 4 of 6 steps, with 14 windows per epoch and an evaluation after each step."""
     run, path = start(eval_every=1), tmp_path_factory.mktemp("saved") / "run.h5"
     take(run, 4)
     run.save(path)
@@ -255,7 +255,7 @@ def saved(start: Callable[..., Run], take: Callable, tmp_path_factory: pytest.Te
 
 
 def change(where: str, value: Any) -> Callable[[dict, dict], None]:
-    """Set a value of the metadata; ``train/seed`` is the seed in the config of the training."""
+    """Set a value of the metadata; ``train/seed`` is the seed in the training config."""
     def apply(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         *above, name = where.split("/")
         for part in above:
@@ -344,25 +344,25 @@ IMPOSSIBLE = {
     "an unknown kind": change("kind", "tokens"),
     "only a model": change("kind", "model"),
     "text settings that are out of range": change("model/text/level", "word"),
-    "an unknown character without a place": change("model/text/min_count", 2),
+    "an unknown character that is not in the vocabulary": change("model/text/min_count", 2),
     "weights of half precision": change("model/dtype", "float16"),
     "no loss": change("smoothed_loss", None),
     "a loss that is an int": change("smoothed_loss", 2),
-    "an environment that is not text": change("environment/numpy", 2),
+    "an environment that is not a string": change("environment/numpy", 2),
     "a vocabulary of another size": change("model/vocabulary", 5),
     "no vocabulary": change("model/vocabulary", 0),
-    "windows of no size": change("source/windows", 0),
-    "fewer windows than the training part holds": change("source/windows", 13),
-    "windows that the corpus does not hold": change("source/windows", 17),
-    "windows that the training part does not hold": change("train/validation", 0.5),
-    "a corpus of no size": change("source/characters", 0),
+    "no windows": change("source/windows", 0),
+    "fewer windows than the training part contains": change("source/windows", 13),
+    "more windows than the corpus contains": change("source/windows", 17),
+    "more windows than the training part contains": change("train/validation", 0.5),
+    "an empty corpus": change("source/characters", 0),
     "a corpus with bytes but no files": change("source/bytes", 5),
     "a negative number of files": change("source/files", -1),
     "sizes that are not a digest": change("source/sizes", "0" * 63),
-    "corpus names that are no text": change("source/names", [1]),
-    "corpus names that are no list": change("source/names", "notes.txt"),
-    "an unknown fact of the corpus": change("source/colour", 1),
-    "a history that is none": change("history", None),
+    "corpus names that are not strings": change("source/names", [1]),
+    "corpus names that are not a list": change("source/names", "notes.txt"),
+    "an unknown key of the corpus": change("source/colour", 1),
+    "a history that is None": change("history", None),
     "a history out of order": change("history", [[2, 2.0, 2.0], [1, 2.0, 2.0]]),
     "a duplicate step in the history": change("history", [[1, 2.0, 2.0], [1, 2.0, 2.0]]),
     "a history before the first step": change("history", [[0, 2.0, 2.0]]),

@@ -37,7 +37,7 @@ Start = Callable[..., Run]
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Raised instead of ending the process."""
 
 
 def keep(run: Run, corpus: Corpus, folder: RunFolder, stop_at: int | None = None, worse_after: int | None = None,
@@ -45,7 +45,7 @@ def keep(run: Run, corpus: Corpus, folder: RunFolder, stop_at: int | None = None
     """Train a run in its folder, with a signal in the step ``stop_at`` or after it; return the keeper and its warnings.
 
     After the step ``worse_after`` the learning rate is so high that the loss only gets worse. A run before its first step
-    is a new one.
+    is saved as a new run.
     """
     stop, warnings = StopSignals(), []
     trainer = Trainer(run, corpus)
@@ -153,7 +153,7 @@ def test_a_file_instead_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 # Finding a checkpoint
 
-def test_a_folder_means_best_or_last_and_otherwise_the_other(tmp_path: Path) -> None:
+def test_a_folder_gives_the_preferred_checkpoint_or_else_the_other(tmp_path: Path) -> None:
     best, last = tmp_path / "best.h5", tmp_path / "last.h5"
     last.touch()
     assert checkpoint_at(tmp_path) == checkpoint_at(tmp_path, LAST) == last
@@ -163,7 +163,7 @@ def test_a_folder_means_best_or_last_and_otherwise_the_other(tmp_path: Path) -> 
     assert checkpoint_at(tmp_path, LAST) == best
 
 
-def test_a_file_means_itself(tmp_path: Path) -> None:
+def test_a_file_is_used_as_it_is(tmp_path: Path) -> None:
     for name in ("best.h5", "last.h5", "state.h5"):
         (tmp_path / name).touch()
         assert checkpoint_at(tmp_path / name) == checkpoint_at(tmp_path / name, LAST) == tmp_path / name
@@ -210,7 +210,7 @@ def test_without_validation_there_is_no_best_state(start: Start, corpus: Corpus,
 
 
 def killed_at(patch: pytest.MonkeyPatch, moment: int) -> None:
-    """Kill the process at the call number ``moment`` of ``fsync``, counted from 0."""
+    """Kill the process at call number ``moment`` of ``fsync``, counted from 0."""
     moments = iter(range(moment))
 
     def fsync(_: int) -> None:
@@ -244,7 +244,7 @@ def test_a_run_that_is_stopped_at_any_moment_and_resumed_ends_in_the_same_files(
             except Killed:
                 pass
             else:
-                assert Run.load(cut.last).step == run.step  # a signal, or the end: all is saved
+                assert Run.load(cut.last).step == run.step  # after a signal or at the end, everything is saved
     assert state(cut) == state(whole)
 
 
@@ -267,10 +267,10 @@ def test_a_run_that_is_killed_at_any_write_and_resumed_ends_in_the_same_files(
         killed_at(monkeypatch, NEVER)
         keep(Run.load(cut.last) if cut.last.exists() else start(steps=6, eval_every=2), corpus, cut)
         assert state(cut) == state(whole)
-    assert moment == 18  # each time metrics.csv, and last.h5 and best.h5 with their folder: at the start without best.h5
+    assert moment == 18  # each save: metrics.csv, last.h5 and best.h5 with their folder; the first has no best.h5
 
 
-def test_a_signal_ends_training_after_the_present_step_without_an_evaluation(
+def test_a_signal_ends_training_after_the_current_step_without_an_evaluation(
         start: Start, corpus: Corpus, folder: RunFolder) -> None:
     run = start(steps=10, eval_every=5)
     keep(run, corpus, folder, stop_at=3)
@@ -331,7 +331,7 @@ def test_training_continues_with_a_warning_and_saves_when_there_is_space_again(
     full_disk(monkeypatch, lambda: run.step == 4)
     keeper, warnings = keep(run, corpus, folder)
     assert warnings == [f"{folder.path}: step 4 cannot be saved (No space left on device); training continues, last.h5 is "
-                        f"of step 2 and best.h5 is of step 2"]
+                        f"from step 2 and best.h5 is from step 2"]
     assert not keeper.unsaved
     assert state(folder) == state(whole)
 
@@ -343,9 +343,9 @@ def test_a_run_that_cannot_be_saved_at_its_end_is_an_error(
     keeper, warnings = keep(run, corpus, folder)
     assert keeper.unsaved
     assert len(warnings) == 2
-    assert warnings[0].endswith("step 4 cannot be saved (No space left on device); last.h5 is of step 2 and best.h5 is of "
-                                "step 2")
-    with pytest.raises(RunError, match=r"step 4 could not be saved \(No space left on device\), nor in another folder"):
+    assert warnings[0].endswith("step 4 cannot be saved (No space left on device); last.h5 is from step 2 and "
+                                "best.h5 is from step 2")
+    with pytest.raises(RunError, match=r"step 4 could not be saved \(No space left on device\), not even in another"):
         keeper.require_saved()
     assert Run.load(folder.last).step == 2
     assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv"]
@@ -354,7 +354,7 @@ def test_a_run_that_cannot_be_saved_at_its_end_is_an_error(
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_resumed_run_that_cannot_be_saved_takes_no_step(
         start: Start, corpus: Corpus, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, finished: bool) -> None:
-    """Even if the folder contains a ``last.h5`` of the same step."""
+    """This is so even if the folder contains a ``last.h5`` of the same step."""
     run = start(steps=4, eval_every=2)
     keep(run, corpus, folder)
     before = state(folder)
@@ -418,14 +418,14 @@ def test_a_run_that_cannot_be_saved_at_its_end_is_saved_in_another_folder(
         assert keeper.elsewhere is None
         return
     assert keeper.elsewhere.parent == places[refused]
-    with pytest.raises(RunError, match=f"step 6 could not be saved .*; it is saved in {keeper.elsewhere}; resume it there"):
+    with pytest.raises(RunError, match=f"step 6 could not be saved .*, but it is saved in {keeper.elsewhere}; resume it"):
         keeper.require_saved()
     assert state(RunFolder(keeper.elsewhere)) == state(whole)
     assert [list(place.iterdir()) for place in places if place != places[refused]] == [[], []]
 
 
 @pytest.mark.parametrize("signalled", [True, False])
-def test_the_last_save_is_tried_again_for_a_while_unless_a_signal_came(
+def test_the_last_save_is_tried_again_for_a_while_unless_a_signal_arrived(
         start: Start, corpus: Corpus, folder: RunFolder, places: list[Path], monkeypatch: pytest.MonkeyPatch,
         signalled: bool) -> None:
     pauses: list[float] = []
@@ -458,12 +458,12 @@ def test_a_warning_names_the_files_that_the_folder_contains(
     monkeypatch.setattr(keeper_module, "replace_file", replace_file)
     _, warnings = keep(run, corpus, folder)
     assert [warning.partition("training continues, ")[2] for warning in warnings] == [
-        "last.h5 is of step 0 and best.h5 is of step 2", "nothing is saved"]
+        "last.h5 is from step 0 and best.h5 is from step 2", "nothing is saved"]
 
 
 def test_a_best_state_that_could_not_be_saved_is_saved_later(
         start: Start, corpus: Corpus, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``best.h5`` is the state that is the best according to the history of the run."""
+    """``best.h5`` is the best state according to the history of the run."""
     run = start(steps=6, eval_every=1)
     full_disk(monkeypatch, lambda: run.step == 3)
     keeper, _ = keep(run, corpus, folder, worse_after=3)
@@ -492,7 +492,7 @@ def test_a_new_run_inherits_the_table_and_the_best_state(start: Start, corpus: C
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_new_run_replaces_another_one_completely(start: Start, corpus: Corpus, tmp_path: Path, inside: bool) -> None:
-    """Whether the state that it continues is in a run folder or not."""
+    """This is so whether or not the state that the new run continues is in a run folder."""
     old, new, other = (RunFolder(tmp_path / name) for name in ("old", "new", "other"))
     for each in (old, new, other):
         each.path.mkdir()
@@ -507,7 +507,7 @@ def test_a_new_run_replaces_another_one_completely(start: Start, corpus: Corpus,
 
 
 @pytest.mark.parametrize("other", [False, True])
-def test_the_best_counts_again_if_the_old_best_state_is_not_available(
+def test_only_later_evaluations_count_if_the_old_best_state_is_not_available(
         start: Start, corpus: Corpus, tmp_path: Path, other: bool) -> None:
     old = RunFolder(tmp_path / "old")
     old.path.mkdir()

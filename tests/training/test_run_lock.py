@@ -28,7 +28,7 @@ with RunLock(Path(sys.argv[1])):
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Any:
-    """Another process that has locked the folder "run", until its standard input ends."""
+    """Start another process that locks the folder "run" until its standard input ends."""
     process = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path / "run"], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"locked\n"
@@ -83,7 +83,7 @@ def test_folders_that_were_created_are_removed_if_they_are_empty(tmp_path: Path)
     assert os.listdir(tmp_path / "kept" / "a") == ["last.h5"]
 
 
-def test_a_lock_that_is_forgotten_ends(tmp_path: Path) -> None:
+def test_a_lock_is_released_when_it_is_garbage_collected(tmp_path: Path) -> None:
     lock = RunLock(tmp_path / "run")
     del lock
     gc.collect()
@@ -110,9 +110,9 @@ def test_a_folder_that_was_replaced_keeps_the_lock_of_its_new_owner(tmp_path: Pa
             RunLock(tmp_path / "run")
 
 
-def test_the_lock_of_a_process_that_removes_the_file_at_that_moment_is_taken(
+def test_a_lock_file_that_is_removed_before_it_is_locked_is_created_again(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is opened before it is removed, and locked afterwards: then another process can lock a new file."""
+    """The file is removed after it is opened. A lock on the removed file would not keep other processes out."""
     import fcntl
 
     flock, calls = fcntl.flock, []
@@ -131,7 +131,7 @@ def test_the_lock_of_a_process_that_removes_the_file_at_that_moment_is_taken(
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks available"), ImportError("No module named 'fcntl'")])
-def test_without_locks_of_the_system_nothing_is_locked(
+def test_nothing_is_locked_if_the_system_does_not_support_locks(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def flock(*_: Any) -> None:
         raise error
@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_nothing_is_left(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if call == "write":
-        monkeypatch.setattr("charrnn.training.run_lock.platform.node", refuse)  # it is called for the text to write
+        monkeypatch.setattr("charrnn.training.run_lock.platform.node", refuse)  # called just before the write
     else:
         monkeypatch.setattr(Path, call, refuse)
     with pytest.raises(RunError) as caught:

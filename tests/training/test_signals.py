@@ -1,4 +1,4 @@
-"""charrnn.training.signals; what a signal does to a training is in test_api.py and test_run_folder.py"""
+"""charrnn.training.signals; test_api.py and test_run_folder.py test what a signal does to a run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class TwoRanks:
 
 @pytest.fixture(autouse=True)
 def _default_hangup() -> Iterator[None]:
-    """SIGHUP is not ignored, whatever started the tests."""
+    """Restore the default action of SIGHUP, because the parent process may ignore it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_noted_and_the_handlers_are_restored(number: int) -> None:
+def test_a_signal_is_recorded_and_the_handlers_are_restored(number: int) -> None:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
     before = [signal.getsignal(each) for each in numbers]
     with StopSignals() as stop:
@@ -58,7 +58,7 @@ def test_a_second_signal_ends_the_program_and_the_handlers_are_restored(second: 
 
 @pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGTERM])
 def test_a_hangup_after_another_signal_does_not_end_the_program(first: int) -> None:
-    """A terminal that is closed may send several."""
+    """A closed terminal may send several hangups."""
     with StopSignals() as stop:
         signal.raise_signal(first)
         signal.raise_signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""Sweeps: every combination is a run like any other; they are stopped and resumed, in one process and on ranks."""
+"""Sweeps: every combination is an ordinary run; sweeps are stopped and resumed, in one process and on ranks."""
 
 import signal
 import subprocess
@@ -37,11 +37,12 @@ def test_an_invalid_grid_is_refused(texts):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("cell", "grid: 'cell' has no values; write it as in hidden-size=128,256"),
-    ("size=8", "grid: 'size' is not a setting of a model or of its training; write it as in hidden-size=128,256"),
+    ("cell", "grid: 'cell' has no values; write them as in hidden-size=128,256"),
+    ("size=8", "grid: 'size' is not a setting of the model or of training; use a name such as "
+               "hidden-size or learning-rate"),
     ("hidden-size=8,x", "grid: hidden-size must be a whole number, not 'x'"),
     ("dropout=x", "grid: dropout must be a number, not 'x'"), ("stateful=2", "grid: stateful must be yes or no, not '2'"),
-    ("hidden-size=8,8", "grid: contains a value of hidden-size twice; remove one of them")])
+    ("hidden-size=8,8", "grid: contains a value of hidden-size twice; remove the duplicate")])
 def test_an_error_in_a_grid_says_what_is_wrong(text, message):
     with pytest.raises(ConfigError) as caught:
         parse_grid([text])

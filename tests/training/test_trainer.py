@@ -59,7 +59,7 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], Run]:
     return reload
 
 
-# Resuming is never having stopped
+# A resumed run equals one that never stopped
 
 @hypothesis_settings(max_examples=40)
 @given(values=settings(), data=st.data())
@@ -82,10 +82,10 @@ def test_a_run_that_was_stopped_ends_in_the_same_file(
 @given(values=settings(), first=st.integers(1, 12), stop=st.integers(0, 12))
 def test_a_longer_plan_equals_one_from_the_start(
         start: Start, take: Take, to_file: ToFile, values: dict, first: int, stop: int) -> None:
-    """With a constant schedule and no warm-up, if the first plan does not end between two evaluation points."""
+    """This is so with a constant schedule and no warm-up, unless a first plan ended between two evaluation points."""
     values |= {"schedule": "constant", "eval_every": 3, "warmup": 0}
     if stop >= first:
-        first, stop = 3 * first, 3 * first  # gone to its end, which is an interval
+        first, stop = 3 * first, 3 * first  # the whole first plan, a multiple of the interval
     run = start(**values | {"steps": first})
     take(run, stop)
     run.plan(first + 5)
@@ -114,12 +114,12 @@ def test_the_same_run_twice_gives_the_same_file(start: Start, take: Take, to_fil
     assert files[0] == files[1]
 
 
-# What a step does
+# Steps
 
 @hypothesis_settings(max_examples=15)
 @given(values=settings())
 def test_a_step_equals_its_parts_done_by_hand(start: Start, take: Take, corpus: Corpus, values: dict) -> None:
-    """Windows in order, the state carried as configured, masks by step, one update for each window."""
+    """The parts are windows in order, the state carried as configured, masks by step, and one update per window."""
     run = start(**values | {"threads": 1, "steps": 9})
     config, model, twin = run.config, run.model.network, run.copy()
     windows = Windows(corpus.split(config.validation).train, config.batch_size, config.seq_len)
@@ -157,7 +157,7 @@ def test_stateless_starts_each_window_from_zero_and_stateful_does_not(start: Sta
 
 def test_dropout_masks_differ_in_each_step_and_evaluation_has_none(start: Start, corpus: Corpus) -> None:
     run = start(dropout=0.5, learning_rate=1e-30, steps=30, stateful=False, batch_size=1, seq_len=179)
-    trainer = Trainer(run, corpus)  # two long windows an epoch, weights that stay as they are
+    trainer = Trainer(run, corpus)  # two long windows per epoch; the weights do not change
     assert trainer.windows.per_epoch == 2
     assert len({trainer.step().loss for _ in range(8)}) == 8
     assert trainer.evaluate() == trainer.evaluate() == evaluate(run.model.network, trainer.split.validation.ids)
@@ -234,11 +234,11 @@ def test_the_test_part_is_never_read(start: Start, take: Take, to_file: ToFile, 
 
 
 def test_of_equal_evaluations_the_first_is_best(start: Start, take: Take) -> None:
-    run = start(steps=3, eval_every=1, learning_rate=1e-30)  # the weights stay as they are
+    run = start(steps=3, eval_every=1, learning_rate=1e-30)  # the weights do not change
     assert [step.is_best for step in take(run)] == [True, False, False]
 
 
-# What is refused
+# Errors
 
 def test_another_text_is_refused(start: Start, make_text: Callable[..., str]) -> None:
     with pytest.raises(CorpusError, match=r"other\.txt: .*400 characters then, 300 now"):
@@ -330,7 +330,7 @@ def test_rollbacks_are_counted_from_the_last_rollback_point(
 def test_a_run_that_was_rolled_back_resumes_exactly(
         start: Start, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
         to_file: ToFile, stop: int) -> None:
-    """Even if the rollback point is before the stop and the fault is after it: the file contains the finite weights."""
+    """The rollback point may be before the stop and the fault after it, because the file contains the finite weights."""
     _spoil(monkeypatch, lambda number: number in (6, 8))
     whole, part = start(steps=12, eval_every=4), start(steps=12, eval_every=4)
     list(Trainer(whole, corpus))
@@ -346,7 +346,7 @@ def test_a_run_that_was_rolled_back_resumes_exactly(
 # Ranks
 
 class Rank(Ranks):
-    """Rank ``number`` of two. ``heard`` are the values of the other rank, in order; ``said`` are its own ones."""
+    """Rank ``number`` of two. ``heard`` contains the values of the other rank, in order, and ``said`` its own."""
 
     def __init__(self, number: int, heard: list[Any]) -> None:
         super().__init__()
@@ -407,7 +407,7 @@ def test_a_plan_in_minutes_becomes_steps(start: Start, corpus: Corpus, to_file: 
     assert run.eval_every >= 1
     assert run.step == 0
     same = start(steps=run.planned, eval_every=run.config.eval_every)
-    assert to_file(run) == to_file(same)  # nothing was trained, and steps say the same as minutes
+    assert to_file(run) == to_file(same)  # nothing was trained, and the same plan in steps gives the same run
 
 
 def test_iterating_fixes_the_plan_first(start: Start, take: Take) -> None:
@@ -428,7 +428,7 @@ def test_a_plan_in_minutes_keeps_the_other_settings(start: Start, corpus: Corpus
 def test_more_minutes_extend_the_plan_of_a_started_run(start: Start, take: Take, corpus: Corpus) -> None:
     run = start(steps=6)
     take(run)
-    with pytest.raises(ConfigError, match=r"minutes: .*0\.50 minutes are over"):
+    with pytest.raises(ConfigError, match=r"minutes: .*0\.50 minutes have passed"):
         fix_plan(run, corpus, minutes=0.5, spent=30)
     assert run.planned == 6
     fix_plan(run, corpus, minutes=0.501, spent=30)
@@ -453,7 +453,7 @@ def test_a_validation_loss_that_is_not_finite_is_rolled_back(
 
 
 class Clock:
-    """A clock that only steps and evaluations move: a step takes one second, an evaluation ten."""
+    """A clock that only steps and evaluations advance: a step takes one second, an evaluation ten."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
