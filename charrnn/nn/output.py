@@ -42,7 +42,7 @@ class OutputLayer:
         return hidden @ self.w + self.b
 
     def losses(self, hidden: np.ndarray, targets: np.ndarray, kernels: ModuleType) -> np.ndarray:
-        """Return the loss of each of ``targets`` (T, B) in nats, (T, B)."""
+        """Return the loss of each target (T, B) in nats, (T, B)."""
         nats = np.empty(targets.size, self.w.dtype)
         expected = targets.reshape(-1)
         for part, logits in self._blocks(hidden):
