@@ -30,7 +30,7 @@ MANY_CHARACTERS, EMBEDDING_SIZE = 1000, 128
 """A model of more than ``MANY_CHARACTERS`` distinct characters has an embedding of size ``EMBEDDING_SIZE`` by default."""
 
 VALIDATION, MOST_VALIDATION = 0.1, 1_000_000
-"""The default fraction of a text that is kept for validation, and the maximum number of characters that this may be."""
+"""The default fraction of a text that is kept for validation, and its maximum in characters."""
 
 CHOSEN = ("hidden_size", "dropout", "weight_drop")
 """The model settings that are chosen to suit the text if no hidden size is set."""

@@ -27,8 +27,8 @@ _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 class Ranks:
     """This process alone, or the processes of an MPI communicator.
 
-    ``number`` is the rank of this process, from 0, ``count`` the number of ranks, and ``cores`` the number of cores that
-    this rank may use; ranks on one machine share its cores. The constructor, ``first``, ``all`` and ``add_up`` are
+    ``number`` is the rank of this process, starting at 0, ``count`` the number of ranks, and ``cores`` the number of cores
+    that this rank may use; ranks on one machine share its cores. The constructor, ``first``, ``all`` and ``add_up`` are
     collective: all ranks must call them in the same order.
     """
 

@@ -52,7 +52,7 @@ class Evaluation(NamedTuple):
     def line(self, name: str, unit: str = "char") -> str:
         """Return one line: ``validation 1.5108 nats/char  2.180 bits/char  perplexity 4.53  (carried, 27 streams)``.
 
-        ``name`` is the name of the text, ``unit`` the name of a character.
+        ``name`` is the name of the text, and ``unit`` is "char" or "byte".
         """
         perplexity = f"{self.perplexity:.2f}" if self.perplexity < 1e6 else f"{self.perplexity:.3g}"
         how = f"  ({self.how})" if self.how else ""

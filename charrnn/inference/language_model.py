@@ -103,7 +103,7 @@ class LanguageModel:
         until = None if until is None else normalize(until, self.text_config)
         if lines:
             if "\n" in (prime := prime.removesuffix("\n")):
-                raise ConfigError("prime", "has several lines, but this model generates single lines", "pass one line")
+                raise ConfigError("prime", "contains several lines, but this model generates single lines", "pass one line")
             prime, until = "\n" + prime, "\n" if until is None else until
         turns = generate(self.network, self.vocabulary, count, prime=prime, length=length, until=until,
                          seed=secrets.randbits(32) if seed is None else seed, **settings)
@@ -244,7 +244,7 @@ def load(path: str | Path) -> LanguageModel:
 
 
 def file_metadata(path: str | Path) -> dict[str, Any]:
-    """Return the metadata of a file without validating it. Raises CheckpointError if the file is invalid."""
+    """Return the metadata of a file, which may contain anything. Raises CheckpointError if the file format is invalid."""
     return container.read_metadata(path, lambda metadata: {}, partial=True)
 
 

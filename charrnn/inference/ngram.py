@@ -16,7 +16,7 @@ BLOCK = 2**18
 """Characters are read in blocks of this size."""
 
 _CONTEXTS = 2**32
-"""Upper limit for the number of distinct contexts of one length: a key of 64 bits contains a context and a character."""
+"""Maximum number of distinct contexts of one length: a key of 64 bits contains a context and a character."""
 
 _NO_KEYS = np.empty(0, dtype=np.int64)
 

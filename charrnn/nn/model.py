@@ -11,7 +11,7 @@ A window of ``loss_and_gradients`` needs memory for this many numbers, in additi
 
     T B (L (G + S) H + H) + min(T B, max(2^21 / V, H)) V + P + G H^2
 
-where S is the number of further arrays (T, B, H) of a cell (LSTM 2, GRU 2, RNN 1), and P the number of parameters. These
+where S is the number of additional arrays (T, B, H) of a cell (LSTM 2, GRU 2, RNN 1), and P the number of parameters. These
 are the buffers of the layers with the gradient of the hidden states, a block of logits, the gradients, and a copy of w_h
 in the order that a kernel needs. An embedding adds 2 T B E, dropout 2 T B L H, and a second layer T B H. For an LSTM of
 one layer with H = 512, V = 65, B = 32 and T = 64: 2048 (6 * 512 + 512) + 2048 * 65 + 1,217,089 + 4 * 512^2 = 9.7 million

@@ -20,7 +20,7 @@ memory and make the products slower."""
 class OutputLayer:
     """logits = h W + b, where h is (T, B, H), W is ``output/w`` (H, V) and b is ``output/b`` (V,).
 
-    Like a cell, it only keeps views of the model's parameters.
+    Like a cell, it keeps only views of the model's parameters.
     """
 
     def __init__(self, parameters: Mapping[str, np.ndarray]) -> None:

@@ -18,8 +18,8 @@ The footer contains little-endian integers, of 8 bytes each except the version a
         72     8  end mark
 
 h5py lays out the file when it is saved. Loading uses only the footer and the index in ``/meta``, and never passes a file
-to the HDF5 library, which crashes or hangs on some hostile files. The SHA-256 detects accidental damage
-only. Anyone can compute it for a modified file, so each part of a file is validated before the next one is used.
+to the HDF5 library, which crashes or hangs on some hostile files. The SHA-256 detects only accidental damage. Anyone can
+compute it for a modified file, so each part of a file is validated before the next part is used.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _open(path: str | Path) -> BufferedReader:
 
 def _load(file: BufferedReader, path: str | Path, expected: Expected, largest: int | None, partial: bool,
           verify: bool) -> tuple[dict[str, Any], dict[str, Stored]]:
-    """Validate a file step by step; return its metadata and its arrays."""
+    """Validate a file step by step; return its metadata and where its arrays are."""
     footer, digest = _read_footer(file, path, largest or _LARGEST_FILE)
     if verify:
         _check_digest(file, footer.length + _HEAD.size, digest)

@@ -86,7 +86,7 @@ class Recorder(io.RawIOBase):
 class Layout(NamedTuple):
     """An HDF5 file without values.
 
-    ``image`` is what HDF5 wrote, ``extents`` the (offset, size) of each dataset that is not empty, ``text`` that of /meta.
+    ``image`` is what HDF5 wrote, ``extents`` the (offset, size) of each non-empty dataset, ``text`` the text of /meta.
     """
 
     image: Recorder
@@ -100,7 +100,7 @@ def lay_out(manifest: Manifest, to_text: Callable[[dict[str, list[Any]]], bytes]
     The index contains [dtype, shape, offset in bytes] of each array; the offset of an empty array is 0. The same
     arguments give the same bytes. Raises ValueError for an unsupported dtype.
     """
-    with ThreadPoolExecutor(1) as pool:  # KeyboardInterrupt breaks HDF5's callbacks; only the main thread gets it
+    with ThreadPoolExecutor(1) as pool:  # keeps KeyboardInterrupt in the main thread: it breaks HDF5's callbacks
         return pool.submit(_lay_out, manifest, to_text).result()
 
 

@@ -61,11 +61,11 @@ def assert_agrees(training: np.ndarray, text: np.ndarray, vocabulary_size: int, 
     assert result.characters == len(text) - 1
 
 
-# The figure
+# The loss
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4, 7, 32])
 @pytest.mark.parametrize("vocabulary_size", [2, 27, 256, 257, 10_000, 0x110000])
-def test_the_figure_agrees_with_the_definition(vocabulary_size: int, order: int) -> None:
+def test_the_loss_agrees_with_the_definition(vocabulary_size: int, order: int) -> None:
     ids = draw(6000, vocabulary_size)
     assert_agrees(ids[:5000], ids[5000:], vocabulary_size, order)
 
@@ -90,7 +90,7 @@ def test_collects_many_distinct_ngrams_over_many_blocks(monkeypatch: pytest.Monk
 @example(training=[1], text=[0, 1], order=0, dtype="uint8", block=1)
 @example(training=[0, 1], text=[0, 1, 0], order=6, dtype="uint8", block=2)  # shorter than the order
 @example(training=[0, 0, 0, 1], text=[0, 1, 2], order=1, dtype="uint8", block=4)  # nothing follows the 1 at the end
-def test_the_figure_of_any_text_in_blocks_of_any_size_agrees_with_the_definition(
+def test_the_loss_of_any_text_in_blocks_of_any_size_agrees_with_the_definition(
         training: list, text: list, order: int, dtype: str, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ngram, "BLOCK", block)
@@ -111,7 +111,7 @@ def test_the_probabilities_of_all_characters_sum_to_one(context: list, order: in
 
 
 @pytest.mark.parametrize("block", [1, 13, 199, 200, 201, 800])
-def test_the_size_of_the_blocks_does_not_change_the_figure(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+def test_the_size_of_the_blocks_does_not_change_the_loss(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     ids = draw(1000, 30)
     expected = witten_bell(ids[:800], ids[800:], 30, 5).nats
     monkeypatch.setattr(ngram, "BLOCK", block)
@@ -171,7 +171,7 @@ def test_progress_is_called_for_every_counted_character(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
-def test_a_memory_map_gives_the_figure_of_an_array(
+def test_a_memory_map_gives_the_same_loss_as_an_array(
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dtype: str, mode: str) -> None:
     monkeypatch.setattr(ngram, "BLOCK", 700)
     ids = draw(5000, 200).astype(dtype)
@@ -215,7 +215,7 @@ def test_memory_depends_only_on_the_number_of_distinct_ngrams(monkeypatch: pytes
 
 
 def test_looks_up_each_ngram_of_a_block_once_and_only_those_with_a_context_of_the_text() -> None:
-    """Neither changes the figure, but both make it fast."""
+    """Neither changes the loss, but both make it faster to compute."""
     ids = draw(3000, 40)
     levels = ngram._levels(ids[:500], 4)
     text = tuple(ids[:500].tolist())
@@ -233,7 +233,7 @@ def test_looks_up_each_ngram_of_a_block_once_and_only_those_with_a_context_of_th
 
 @pytest.fixture
 def notes(make_text: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Write notes.txt into the current folder; return its text."""
+    """Write notes.txt into the current folder, and return its text."""
     text = make_text(3000)
     (tmp_path / "notes.txt").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)

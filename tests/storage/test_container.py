@@ -333,7 +333,7 @@ def test_a_forged_file_is_refused_even_without_verification(path: Path, data: by
         checkpoint.read_metadata(path, lambda metadata: MANIFEST)
 
 
-def test_an_array_of_another_size_than_described_is_not_allocated(path: Path) -> None:
+def test_an_array_that_the_file_cannot_contain_is_not_allocated(path: Path) -> None:
     huge: checkpoint.Manifest = {**MANIFEST, "parameters/w": ("<f4", (2**40,))}
     meta = META | {"arrays": META["arrays"] | {"parameters/w": ["<f4", [2**40], META["arrays"]["parameters/w"][2]]}}
     assert "/parameters/w: shape is not" in refusal(path, DATA, huge)

@@ -192,7 +192,7 @@ def test_an_array_can_be_wherever_there_is_room(offset: int) -> None:
     (changed("a", "<f4", [2, 3], -(2**63)), "/a: outside the file"),
     (changed("none", "<f8", [0], -8), "/none: outside the file"),
     (changed("b", "<u1", [8], 240), "/b: outside the file"),  # in the footer
-    (changed("a", "<f4", [2, 3], 224), "/a: outside the file"),  # its end in the footer
+    (changed("a", "<f4", [2, 3], 224), "/a: outside the file"),  # ends in the footer
     (changed("b", "<u1", [8], 2**63), "/b: outside the file"),
     (changed("b", "<u1", [8], 2**64 - 8), "/b: outside the file"),
     (changed("none", "<f8", [0], 248), "/none: outside the file"),

@@ -20,7 +20,7 @@ from charrnn.nn.projection import rows
 class Cell(ABC):
     """One recurrent layer: its parameters, and how it runs over a window, forward and backward.
 
-    A cell only keeps views of the model's parameters. ``prefix`` is the name of its layer, such as "layer0". A ``Work``,
+    A cell keeps only views of the model's parameters. ``prefix`` is the name of its layer, such as "layer0". A ``Work``,
     which the caller owns, keeps what backward needs from forward. A subclass must define ``GATES``, ``State``, ``Work``,
     ``forward`` and ``backward``; it may override everything else.
     """
@@ -133,5 +133,5 @@ class Work:
         self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)  # (T + 1, B, H): [t] is before step t
 
     def before(self) -> np.ndarray:
-        """Return the hidden state before each step, (T*B, H); zero if it was reset there."""
+        """Return the hidden state before each step, (T*B, H), which is zero after a reset."""
         return rows(reference.carried(self.hidden[:-1], self.reset))

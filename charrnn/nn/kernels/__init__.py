@@ -1,4 +1,4 @@
-"""The inner loops of the network: ``reference`` defines them in NumPy, ``compiled`` computes the same with numba."""
+"""The inner loops of the network: ``reference`` defines them in NumPy, ``compiled`` does the same with numba."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _fault_of_numba() -> str | None:
 
 @cache
 def _warn(fault: str) -> None:
-    """Warn once in each process."""
+    """Warn once per process."""
     warnings.warn(f"{fault}; using the reference kernels, which are slower ({_INSTALL} installs a tested version)",
                   RuntimeWarning, stacklevel=3)
 

@@ -2,8 +2,8 @@
 
 They are compiled once for float32, cached next to this file (or in NUMBA_CACHE_DIR), run on one thread, and release the
 GIL. They do not check their arguments: ids must be in range. Every inner loop runs along contiguous rows, so that the
-compiler vectorizes it. Numba does not vectorize tanh and exp here, so both are written as arithmetic.
-Results agree with the reference to a few units in the last place of a float32.
+compiler vectorizes it. Numba does not vectorize tanh and exp here, so both are written as arithmetic. Results agree with
+the reference to a few units in the last place of a float32.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def _multiply(a, w):
 
 
 def check() -> None:
-    """Raise an exception unless numba compiles ``packed.product``, which uses private parts of it, correctly."""
+    """Raise an exception unless numba correctly compiles ``packed.product``, which uses private parts of numba."""
     a = np.arange(7 * 3, dtype=np.float32).reshape(7, 3)
     w = np.arange(3 * (COLUMNS + 1), dtype=np.float32).reshape(3, -1)
     if not np.array_equal(_multiply(a, w), a @ w):

@@ -1,6 +1,6 @@
 """The recurrent product: rows times packed weights, as efficient for eight streams as for hundreds.
 
-At every call, a BLAS copies both factors of a product into an order that suits its inner loop. At a time step one factor is
+In every call, BLAS copies both factors of a product into an order that suits its inner loop. At a time step one factor is
 small, so copying takes as long as the product itself, although the weights stay the same for a whole window. Here the
 weights are packed once (``pack``), in panels of a few columns that are read sequentially. ``product`` processes a panel in
 tiles of up to six rows, whose sums stay in the registers of the processor (Goto and van de Geijn 2008, "Anatomy of

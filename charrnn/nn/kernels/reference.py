@@ -1,5 +1,5 @@
-"""The kernels in NumPy, which define what the compiled ones compute: the loop over time of each cell, the loss, the sum of
-rows by id, and Adam.
+"""The kernels in NumPy, which define what the compiled kernels compute: the loop over time of each cell, the loss, the sum
+of rows by id, and Adam.
 
 T time steps, B streams, H hidden units, G gates, N rows, D columns, V vocabulary. The arguments of the loops, with
 their shapes, and whether a loop reads them (in), writes them (out), or reads and overwrites them (overwritten):
@@ -37,7 +37,7 @@ The other kernels:
 =========================  ==================================================================================
 ``softmax_cross_entropy``  ``logits`` (N, V) overwritten, ``targets`` (N,) in, ``scale`` in
 ``add_rows``               ``total`` (V, D) overwritten, ``ids`` (N,) in, ``rows`` (N, D) in
-``adam``                   ``w``, ``mean``, ``square_mean`` (P,) overwritten, ``g`` (P,) in, the numbers in
+``adam``                   ``w``, ``mean``, ``square_mean`` (P,) overwritten, ``g`` (P,) in, the scalars in
 =========================  ==================================================================================
 
 A sigmoid is computed with tanh, 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which cannot overflow.
