@@ -195,7 +195,7 @@ class TrainConfig:
     optimizer: str = _setting(str, "adam", "Optimization", "Optimizer.", choices=("adam", "rmsprop", "adagrad", "sgd"))
     learning_rate: float | None = _setting(
         float, None, "Optimization", "Peak learning rate.",
-        unset=f"by optimizer and cell; {LEARNING_RATES['adam']:g} for adam and lstm", above=0)
+        unset=f"by optimizer and cell; {LEARNING_RATES['adam']:g} for adam, lstm", above=0)
     schedule: str = _setting(str, "cosine", "Optimization", "Learning-rate schedule.",
                              choices=("cosine", "step", "constant"))
     warmup: int = _setting(
