@@ -199,8 +199,7 @@ class TrainConfig:
     schedule: str = _setting(str, "cosine", "Optimization", "Learning-rate schedule.",
                              choices=("cosine", "step", "constant"))
     warmup: int = _setting(
-        int, 50, "Optimization", "Steps in which the learning rate rises to its peak, at most a tenth of the plan.",
-        least=0)
+        int, 50, "Optimization", "Steps until the peak learning rate; at most a tenth of the plan.", least=0)
     weight_decay: float = _setting(float, 0.0, "Optimization", "Decoupled weight decay.", least=0)
     momentum: float = _setting(float, 0.9, "Optimization", "Momentum of sgd.", least=0, below=1)
     clip_norm: float = _setting(float, 1.0, "Optimization", "Maximum norm of the gradient; 0 = off.", least=0)

@@ -106,6 +106,8 @@ def main() -> None:
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda received, _: sys.exit(128 + received))
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there is a run that it can save
     code = _exit_code_of(_run_as_rank if started_as_rank() else _run)
     atexit.register(_ignore_signals)
     sys.exit(code)

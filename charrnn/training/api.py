@@ -11,7 +11,7 @@ from charrnn.config import ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.mpi import ranks
 from charrnn.nn.kernels import reporting_compilation
-from charrnn.text.corpus import Corpus
+from charrnn.text.corpus import DEFAULT_CORPUS, Corpus
 from charrnn.training.events import CompilationStarted, OnEvent, Started, ignore
 from charrnn.training.keeper import Keeper, follow
 from charrnn.training.prepare import RESUMED_SETTINGS, Job, TextSource, prepare, prepare_resume
@@ -20,14 +20,14 @@ from charrnn.training.signals import StopSignals
 from charrnn.training.trainer import Trainer
 
 
-def train(source: TextSource, *, name: str | None = None, checkpoints: str | Path = "checkpoints", overwrite: bool = False,
-          on_event: OnEvent | None = None, **settings: Any) -> Run:
+def train(source: TextSource = DEFAULT_CORPUS, *, name: str | None = None, checkpoints: str | Path = "checkpoints",
+          overwrite: bool = False, on_event: OnEvent | None = None, **settings: Any) -> Run:
     """Train a model on a text, and keep the run in a folder, as ``charrnn train`` does.
 
-    ``source`` is the name of a file (a string or a ``pathlib.Path``), several of them, or a ``Corpus``. ``settings`` are
-    the settings of ``TextConfig``, ``ModelConfig`` and ``TrainConfig``, by name. Without a ``hidden_size``, a size is
-    chosen for the text and the length of the training, which is two minutes by default. The folder is
-    ``checkpoints``/``name``. ``on_event`` is called with each event of ``charrnn.training.events``.
+    ``source`` is the name of a file (a string or a ``pathlib.Path``), several of them, or a ``Corpus``; by default the
+    text that comes with Python. ``settings`` are the settings of ``TextConfig``, ``ModelConfig`` and ``TrainConfig``, by
+    name. Without a ``hidden_size``, a size is chosen for the text and the length of the training, which is two minutes by
+    default. The folder is ``checkpoints``/``name``. ``on_event`` is called with each event of ``charrnn.training.events``.
 
     Returns the run: ``run.model`` is its last state, ``run.best`` the one with the lowest validation loss. Ctrl-C stops
     after a step and saves; then the run is not ``finished``, and ``resume`` continues it. SIGTERM and SIGHUP save, too, and

@@ -126,3 +126,12 @@ def test_head_may_close_the_pipe(here: Path, environment: dict[str, str]) -> Non
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="the system has no SIGUSR1")
+def test_sigusr1_before_there_is_a_run_to_save_is_ignored() -> None:
+    program = ("import signal, sys, charrnn.cli as cli; run = cli._run; sys.argv = ['charrnn', '--version']\n"
+               "cli._run = lambda: (signal.raise_signal(signal.SIGUSR1), run())[1]; cli.main()")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("charrnn")

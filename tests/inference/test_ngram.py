@@ -300,28 +300,28 @@ def test_reports_invalid_use_on_one_line(cli: Callable, notes: str, arguments: t
 
 # What train says
 
-LINE = r"^Counting alone \(order 4(.*?)\) reaches (\S+) nats/char; this model is (\S+) (better|worse.*)$"
+LINE = r"^The n-gram baseline \(order 4(.*?)\) reaches (\S+) nats/char; this model is (\S+) (better|worse.*)$"
 
 
 def said(answer: object, counted: str = "") -> tuple[float, float, str]:
-    """The one line about counting: its loss, the difference, and what that means."""
+    """Return the numbers of the line about the n-gram baseline: its loss, the difference, and the verdict."""
     (found,) = re.findall(LINE, answer.err, re.MULTILINE)
     assert found[0] == counted
     return float(found[1]), float(found[2]), found[3]
 
 
-def test_train_says_what_counting_alone_reaches_and_that_a_bad_model_is_worse(cli: Callable, notes: str) -> None:
+def test_train_prints_the_ngram_baseline_and_that_a_bad_model_is_worse(cli: Callable, notes: str) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--steps", 2, "--validation", 0.2, "--name", "run")
     nats, difference, meaning = said(answer)
     assert nats == pytest.approx(expected(notes, 4, 0.8, 1), abs=1e-4)
     assert difference == pytest.approx(float(answer.out.split()[1]) - nats, abs=2e-4)
-    assert meaning == "worse: train longer, or give it a larger --hidden-size"
+    assert meaning == "worse; train longer, or choose a larger --hidden-size"
     again = cli("resume", "checkpoints/run", "--steps", 3)
     assert said(again)[0] == nats
     assert said(again)[1] == pytest.approx(float(again.out.split()[1]) - nats, abs=2e-4)
 
 
-def test_a_model_that_is_better_is_called_so(cli: Callable, make_text: Callable, tmp_path: Path) -> None:
+def test_a_better_model_than_the_baseline_is_reported_as_better(cli: Callable, make_text: Callable, tmp_path: Path) -> None:
     text = "abcdefgh" * 10 + "hgfedcba" * 2  # the part that is counted lacks every step backwards
     (tmp_path / "steps.txt").write_text(text)
     answer = cli("train", tmp_path / "steps.txt", *SMALL, "--steps", 1, "--learning-rate", 1e-9, "--validation", 0.16,
@@ -331,11 +331,11 @@ def test_a_model_that_is_better_is_called_so(cli: Callable, make_text: Callable,
     assert difference == pytest.approx(nats - float(answer.out.split()[1]), abs=2e-4)
 
 
-def test_of_a_long_text_only_the_end_is_counted_and_the_line_says_so(
+def test_the_baseline_uses_only_the_end_of_a_long_text_and_the_line_says_so(
         cli: Callable, notes: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_training, "_COUNTED", 1200)
     answer = cli("train", "notes.txt", *SMALL, "--steps", 1, "--validation", 0.2)
-    nats, _, _ = said(answer, ", of the last 1,200 characters of the training part")
+    nats, _, _ = said(answer, ", from the last 1,200 characters of the training part")
     characters = sorted(set(notes))
     ids = [characters.index(character) for character in notes]
     assert nats == pytest.approx(by_definition(ids[1200:2400], ids[2400:], len(characters), 4), abs=1e-4)

@@ -355,6 +355,8 @@ def test_get_reports_its_result(house: House, cli: Callable, monkeypatch: pytest
     group = charrnn.cli.charrnn.get_command(click.Context(charrnn.cli.charrnn), "corpora")
     assert isinstance(group, click.Group)
     monkeypatch.setattr(group.commands["get"].params[0], "type", click.Choice(catalog.corpus_names()))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     house.server.behaviours = [cut(TEXT, 200_000), whole(TEXT)]
     answer = cli("corpora", "get", "plain")
     assert (answer.code, answer.out) == (0, "corpora/plain.txt: 300,000 bytes, verified\n")

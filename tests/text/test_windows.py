@@ -180,5 +180,5 @@ def test_one_hot_times_a_matrix_selects_its_rows(dtype):
 
 
 def test_one_hot_has_no_row_for_an_id_outside_the_vocabulary():
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="id 3 is out of range"):
         one_hot(np.array([[0, 3]]), 3)

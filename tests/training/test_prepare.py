@@ -396,10 +396,12 @@ def test_a_run_is_resumed_with_what_its_text_was_after_text_was_appended(kept: R
     with notes.open("a") as file:
         file.write("more")
     events: list[Any] = []
-    run, split, _ = prepare_resume("checkpoints/old", TrainConfig(), events.append)
-    assert only(Warned, events).message == (
-        f"notes.txt: has grown since the run was started; only its first {size:,} bytes are used")
-    assert (run.source, len(split.corpus)) == (kept.source, 400)
+    with prepare_resume("checkpoints/old", TrainConfig(), events.append).lock:
+        assert only(Warned, events).message == (
+            f"notes.txt: has grown since the run was started; only its first {size:,} bytes are used")
+    job = prepare_resume("checkpoints/old", TrainConfig(), ignore)
+    assert (job.run.source, len(job.split.corpus)) == (kept.source, 400)
+    job.lock.release()
     notes.write_text("other text " * 40)
     with pytest.raises(CorpusError, match=r"^notes\.txt: has changed since the run was started"):
         prepare_resume("checkpoints/old", TrainConfig(), ignore)
