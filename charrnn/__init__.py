@@ -41,7 +41,7 @@ _HOMES = {"CharRNN": "nn.model", "CharRNNError": "errors", "Corpus": "text.corpu
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used, so that the command line starts at once (PEP 562)."""
+    """Import a public name when it is first used, so that the command line starts quickly (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""``python -m charrnn``, the same as the ``charrnn`` command."""
+"""Run the ``charrnn`` command with ``python -m charrnn``."""
 
 from charrnn.cli import main
 

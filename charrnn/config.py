@@ -1,6 +1,7 @@
-"""TextConfig, ModelConfig and TrainConfig: every setting with its default, its range and its help, once.
+"""TextConfig, ModelConfig and TrainConfig: define every setting once, with its default, range and help.
 
-The command line makes its options from them, and files store them as plain values. This module does not import NumPy.
+The command line creates its options from these classes, and files store the settings as plain values. This module does not
+import NumPy.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from typing import Any, TypeVar
 from charrnn.errors import ConfigError
 
 DEFAULT_MINUTES = 2.0
-"""The length of a training if none of ``epochs``, ``steps`` and ``minutes`` is set."""
+"""The length of training in minutes if none of ``epochs``, ``steps`` and ``minutes`` is set."""
 
 LEARNING_RATES = {"adam": 0.015, "rmsprop": 0.003, "adagrad": 0.05, "sgd": 1.0}
 """The default learning rate of each optimizer, for an LSTM."""
 
 CELL_NAMES = ["lstm", "gru", "rnn"]
-"""The names of the cells, each a module of ``nn/cells/``; ``nn.cells.register`` adds one at run time."""
+"""The names of the cells. Each is a module in ``nn/cells/``; ``nn.cells.register`` adds a cell at run time."""
 
 MANY_CHARACTERS, EMBEDDING_SIZE = 1000, 128
-"""With more distinct characters than ``MANY_CHARACTERS``, a model has an embedding of ``EMBEDDING_SIZE`` by default."""
+"""A model of more than ``MANY_CHARACTERS`` distinct characters has an embedding of size ``EMBEDDING_SIZE`` by default."""
 
 VALIDATION, MOST_VALIDATION = 0.1, 1_000_000
-"""The default fraction of a text that is kept for validation, and the largest number of its characters."""
+"""The default fraction of a text that is kept for validation, and its maximum in characters."""
 
 CHOSEN = ("hidden_size", "dropout", "weight_drop")
-"""The settings of a model that are chosen for a text if no hidden size is set."""
+"""The model settings that are chosen to suit the text if no hidden size is set."""
 
 BASELINE_ORDER = 4
-"""Characters of context of the n-gram baseline that a trained model is compared with."""
+"""Number of context characters of the n-gram baseline with which a trained model is compared."""
 
 SAMPLE_LENGTH = 1000
 """Number of characters to generate by default."""
@@ -48,9 +49,9 @@ def _setting(kind: type, default: Any, group: str, text: str, *, unset: str = ""
              choices: Sequence[str] = (), absent: Any = dataclasses.MISSING) -> Any:
     """Return a field with its help and its range: ``least`` <= value <= ``most``, ``above`` < value < ``below``.
 
-    ``group`` is the section of the help that shows it. The help names other settings in backticks. A setting whose default
-    is None may be None; ``unset`` says what that means. ``absent`` is the value for files that were written before the
-    setting existed, if that is not the default.
+    ``group`` is the section of the help that lists the setting. ``text`` is the help, which writes other settings in
+    backticks. A setting whose default is None may be None; ``unset`` describes what None means. ``absent`` is the value in
+    files that were written before the setting existed, if it differs from the default.
     """
     return field(default=default, metadata={
         "kind": kind, "group": group, "help": text, "unset": unset,
@@ -62,7 +63,7 @@ def check_range(name: str, value: Any, kind: type[Any], *, least: float | None =
                 below: float | None = None, most: float | None = None, choices: Sequence[str] = ()) -> None:
     """Raise ConfigError for ``name`` unless ``value`` is of type ``kind`` and in the range.
 
-    Numbers of NumPy are accepted, and integers if ``kind`` is float.
+    NumPy numbers are accepted, and so are integers if ``kind`` is float.
     """
     value = _plain(value)
     if kind is float and type(value) is int:
@@ -72,7 +73,7 @@ def check_range(name: str, value: Any, kind: type[Any], *, least: float | None =
     if choices and value not in choices:
         raise ConfigError(name, f"must be one of {', '.join(choices)}, not {value!r}")
     if kind is int and abs(value) >= 2**63:
-        raise ConfigError(name, "must fit in 64 bits")
+        raise ConfigError(name, "must fit in a signed 64-bit integer")
     if kind is float and not math.isfinite(value):
         raise ConfigError(name, f"must be a finite number, not {value}")
     shown = f"{value:g}" if kind is float else str(value)
@@ -97,7 +98,7 @@ def _check(config: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of NumPy as an int or a float, and any other value as it is."""
+    """Convert a NumPy number to an int or a float, and return any other value unchanged."""
     if type(value) in (int, float, bool):
         return value
     if isinstance(value, numbers.Integral):
@@ -107,24 +108,24 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """How files become text, and text becomes ids.
+    """Settings for reading files as text and converting text to ids.
 
     Raises ConfigError if a value is out of range or settings cannot be combined.
     """
 
     encoding: str = _setting(str, "utf-8", "Text", "Encoding of the text.")
-    errors: str = _setting(str, "strict", "Text", "Refuse, replace or drop invalid bytes.",
+    errors: str = _setting(str, "strict", "Text", "Reject, replace or drop invalid bytes.",
                            choices=("strict", "replace", "ignore"))
-    level: str = _setting(str, "char", "Text", "Model characters, or the bytes of any file.", choices=("char", "byte"))
+    level: str = _setting(str, "char", "Text", "Read a text as characters, or any file as bytes.", choices=("char", "byte"))
     normalize: str = _setting(str, "none", "Text", "Convert the text to a Unicode normal form.",
                               choices=("none", "NFC", "NFKC"))
     lowercase: bool = _setting(bool, False, "Text", "Convert the text to lower case.")
-    min_count: int = _setting(int, 1, "Text", "Replace rarer characters by one unknown character.", least=1, most=2**62)
+    min_count: int = _setting(int, 1, "Text", "Replace rarer characters with one unknown character.", least=1, most=2**62)
     lines: bool = _setting(bool, False, "Text",
-                           "Treat each line as a document: shuffle the lines, reset the state at each.")
-    shuffle_seed: int = _setting(int, 1, "Text", "Random seed for the order of `lines`.", least=0, most=2**62)
+                           "Treat each line as a document: shuffle the lines and reset the state at each.")
+    shuffle_seed: int = _setting(int, 1, "Text", "Random seed for shuffling `lines`.", least=0, most=2**62)
     reset_at_files: bool = _setting(bool, False, "Text", "Reset the state at the start of each file.")
-    glob: str = _setting(str, "*.txt", "Text", "Names of the files to read in a folder.")
+    glob: str = _setting(str, "*.txt", "Text", "Pattern of the file names to read in a folder.")
 
     def __post_init__(self) -> None:
         _check(self)
@@ -141,14 +142,14 @@ class TextConfig:
             raise ConfigError("reset_at_files", "cannot be combined with `lines`, which already resets the state at every "
                                                 "line")
         if not PurePath(self.glob).name or "\0" in self.glob or self.glob.startswith("/"):
-            raise ConfigError("glob", f"must be a pattern of file names such as '*.py', not {self.glob!r}")
+            raise ConfigError("glob", f"must be a file name pattern such as '*.py', not {self.glob!r}")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a model. Raises ConfigError if a value is out of range."""
+    """Settings of the network. Raises ConfigError if a value is out of range."""
 
-    cell: str = _setting(str, "lstm", "Model", "Recurrent cell.", choices=CELL_NAMES)
+    cell: str = _setting(str, "lstm", "Model", "Type of recurrent cell.", choices=CELL_NAMES)
     hidden_size: int = _setting(int, 256, "Model", "Hidden units of each layer.", least=1, most=2**16)
     layers: int = _setting(int, 1, "Model", "Stacked recurrent layers.", least=1, most=100)
     dropout: float = _setting(float, 0.0, "Model", "Fraction of each layer's outputs to drop in training.",
@@ -171,18 +172,19 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. Raises ConfigError if a value is out of range or settings cannot be combined.
+    """Settings of training. Raises ConfigError if a value is out of range or settings cannot be combined.
 
-    At most one of ``epochs``, ``steps`` and ``minutes`` may be set; if none is, training takes ``DEFAULT_MINUTES``.
-    ``Run.start`` and ``Run.plan`` set what is left open, so that the config of a run says exactly what it does.
+    At most one of ``epochs``, ``steps`` and ``minutes`` may be set; if none is set, training takes ``DEFAULT_MINUTES``.
+    ``Run.start`` and ``Run.plan`` resolve the remaining defaults, so that the config of a run describes its training
+    exactly.
 
-    The schedule ``cosine`` falls to 2 % of the peak learning rate; ``step`` falls to a tenth of it after 60 % of the plan
+    The schedule ``cosine`` falls to 2 % of the peak learning rate; ``step`` divides the rate by ten after 60 % of the plan
     and again after 85 %. ``weight_decay`` is decoupled: each step subtracts this fraction of a weight, times the learning
     rate. ``clip_value`` is applied before ``clip_norm``.
     """
 
     batch_size: int = _setting(int, 32, "Optimization", "Parallel streams of text.", least=1, most=2**16)
-    seq_len: int = _setting(int, 64, "Optimization", "Characters in a window: how far back gradients go.",
+    seq_len: int = _setting(int, 64, "Optimization", "Characters in a window, through which gradients flow back.",
                             least=1, most=2**20)
     stateful: bool = _setting(bool, True, "Optimization", "Carry the hidden state from window to window.")
     epochs: float | None = _setting(float, None, "Length", "Length of training in passes over the text.",
@@ -194,28 +196,28 @@ class TrainConfig:
     learning_rate: float | None = _setting(
         float, None, "Optimization", "Peak learning rate.",
         unset=f"by optimizer and cell; {LEARNING_RATES['adam']:g} for adam, lstm", above=0)
-    schedule: str = _setting(str, "cosine", "Optimization", "How the learning rate falls.",
+    schedule: str = _setting(str, "cosine", "Optimization", "Learning-rate schedule.",
                              choices=("cosine", "step", "constant"))
     warmup: int = _setting(
         int, 50, "Optimization", "Steps until the peak learning rate; at most a tenth of the plan.", least=0)
     weight_decay: float = _setting(float, 0.0, "Optimization", "Decoupled weight decay.", least=0)
     momentum: float = _setting(float, 0.9, "Optimization", "Momentum of sgd.", least=0, below=1)
-    clip_norm: float = _setting(float, 1.0, "Optimization", "Largest norm of the gradient; 0 = off.", least=0)
-    clip_value: float = _setting(float, 0.0, "Optimization", "Largest element of the gradient; 0 = off.", least=0)
+    clip_norm: float = _setting(float, 1.0, "Optimization", "Maximum norm of the gradient; 0 = off.", least=0)
+    clip_value: float = _setting(float, 0.0, "Optimization", "Maximum absolute value in the gradient; 0 = off.", least=0)
     validation: float | None = _setting(
         float, None, "Evaluation", "Fraction of the text to keep for validation; 0 = none.",
         unset=f"{VALIDATION:g}, at most {MOST_VALIDATION:,} characters", least=0, below=1)
-    test: float = _setting(float, 0.0, "Evaluation", "Fraction of the text, at its end, that training never uses.",
+    test: float = _setting(float, 0.0, "Evaluation", "Fraction at the end of the text that training never uses.",
                            least=0, below=1)
     eval_every: int | None = _setting(int, None, "Evaluation", "Steps between evaluations.",
                                       unset="a twentieth of the plan", least=1)
-    patience: int | None = _setting(int, None, "Evaluation", "Stop after this many evaluations without a new best.",
+    patience: int | None = _setting(int, None, "Evaluation", "Stop after this many evaluations without a new best loss.",
                                     unset="off", least=1)
     checkpoint_every: int | None = _setting(int, None, "Saving", "Steps between additional saves.", unset="off", least=1)
-    checkpoint_minutes: float = _setting(float, 5.0, "Saving", "Most minutes between saves.", above=0)
-    recover: bool = _setting(bool, True, "Optimization", "Roll back and halve the rate after a non-finite loss.")
+    checkpoint_minutes: float = _setting(float, 5.0, "Saving", "Maximum minutes between saves.", above=0)
+    recover: bool = _setting(bool, True, "Optimization", "Roll back and halve the learning rate after a non-finite loss.")
     seed: int = _setting(int, 1, "Other", "Random seed for initial weights and dropout masks.", least=0)
-    threads: int | None = _setting(int, None, "Other", "Threads, on each MPI rank.",
+    threads: int | None = _setting(int, None, "Other", "Threads on each MPI rank.",
                                    unset="one per core, with at least 8 streams each", least=1, most=1024)
 
     def __post_init__(self) -> None:
@@ -225,13 +227,14 @@ class TrainConfig:
             raise ConfigError(lengths[1], f"cannot be combined with `{lengths[0]}`")
         validation = validation_fraction(self.validation, 1, 1)
         if validation + self.test >= 1:
-            raise ConfigError("test", f"must be below {1 - validation:g}, which `validation` leaves, not {self.test:g}")
+            raise ConfigError("test", f"must be below {1 - validation:g}, the fraction that `validation` leaves, "
+                                      f"not {self.test:g}")
         if self.patience is not None and self.validation == 0:
             raise ConfigError("patience", "needs a validation part", "set `validation` above 0")
 
     @property
     def budget(self) -> float | None:
-        """Minutes that the training may take, or None if its length is set in steps or epochs."""
+        """The minutes that training may take, or None if its length is set in steps or epochs."""
         if self.epochs is None and self.steps is None and self.minutes is None:
             return DEFAULT_MINUTES
         return self.minutes
@@ -247,17 +250,17 @@ def validation_fraction(fraction: float | None, characters: int, distinct: int) 
 
 
 FORMER_SETTINGS: dict[tuple[str, str], Callable[[Any], dict[str, Any]]] = {}
-"""Settings that were removed or renamed: (class name, setting) -> a function of the stored value that returns the settings
-which replace it."""
+"""Settings that were removed or renamed: maps (class name, setting) to a function that takes the stored value and returns
+the settings that replace it."""
 
 
 def to_dict(config: TextConfig | ModelConfig | TrainConfig) -> dict[str, Any]:
-    """Return the settings as plain values, for a file."""
+    """Return the settings as plain values that a file can store."""
     return dataclasses.asdict(config)
 
 
 def from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    """Make a config from the settings in a file.
+    """Create a config from the settings in a file.
 
     A missing setting takes its ``absent`` value. Raises ValueError if a setting is unknown, ConfigError if a value is out
     of range.

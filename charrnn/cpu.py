@@ -1,4 +1,4 @@
-"""The cores that this process may use, and the BLAS library of NumPy.
+"""Count the cores that this process may use, and control the threads of NumPy's BLAS.
 
 Importing this module loads neither NumPy nor threadpoolctl; only the functions about BLAS do.
 """
@@ -27,12 +27,12 @@ def core_numbers() -> set[int]:
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use: those of its affinity mask, within its quota."""
+    """Return the number of cores that this process may use: the cores of its affinity mask, limited by its CPU quota."""
     return within_quota(len(core_numbers()))
 
 
 def within_quota(count: int, root: Path = Path("/")) -> int:
-    """Return ``count`` cores, or fewer if the quota of the container is smaller: the quota rounded up, and at least 1.
+    """Return ``count``, limited to the CPU quota of the container. The quota is rounded up; the result is at least 1.
 
     ``root`` is the folder that contains ``proc`` and ``sys``.
     """
@@ -40,10 +40,10 @@ def within_quota(count: int, root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the CPU quotas of this process in cores: those of its control group and of every group above it.
+    """Yield the CPU quotas of this process in cores: those of its control group and of every parent group.
 
-    A container may see the path of its group on the host, which does not exist inside; then the folder that is mounted
-    at the top is its own group.
+    Inside a container, the path of the group may be its path on the host, which does not exist there. The mounted root
+    folder is then the group of the container.
     """
     groups = root / "sys/fs/cgroup"
     with suppress(OSError):
@@ -61,7 +61,10 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _quota(*files: Path) -> Iterator[float]:
-    """Yield the quota in the files, if there is one: microseconds of computing, and those of the period they are for."""
+    """Yield the quota in the files in cores, or nothing if there is no limit.
+
+    The files contain the CPU time that is allowed in each period, and the length of the period, both in microseconds.
+    """
     with suppress(OSError, ValueError):  # "max" and a quota of -1 mean no limit
         quota, period = " ".join(file.read_text(encoding="ascii") for file in files).split()
         if int(quota) > 0 and int(period) > 0:
@@ -72,8 +75,8 @@ def _quota(*files: Path) -> Iterator[float]:
 def one_blas_thread() -> Iterator[None]:
     """Limit BLAS to one thread; restore its number of threads afterwards.
 
-    The number of threads of a BLAS belongs to the process. So the first of several threads to enter sets it, and the
-    last one to leave restores it, in whatever order they leave.
+    The number of BLAS threads applies to the whole process. So the first thread that enters sets it, and the last thread
+    that leaves restores it. The threads may leave in any order.
     """
     global _entries, _threads_before
     libraries = _blas_libraries()
@@ -94,8 +97,8 @@ def one_blas_thread() -> Iterator[None]:
 def _set_threads(libraries: list[Any], threads: list[int]) -> None:
     """Set the number of threads of each library.
 
-    From threadpoolctl 3.8 on, an OpenBLAS belongs to the first thread that sets it, and calls of other threads are
-    ignored without an error. So its owner is cleared before and afterwards.
+    Since threadpoolctl 3.8, only the first thread that sets the threads of an OpenBLAS can change them; calls from other
+    threads are silently ignored. So the controlling thread is cleared before and after the change.
     """
     for library, count in zip(libraries, threads):
         release = getattr(library, "clear_controlling_thread", None)
@@ -115,7 +118,7 @@ def blas() -> str:
 
 @cache
 def _blas_libraries() -> list[Any]:
-    """Return threadpoolctl's controllers of the loaded BLAS libraries, which include that of NumPy."""
+    """Return threadpoolctl's controllers of the loaded BLAS libraries, including NumPy's."""
     import numpy  # noqa: F401  (loads its BLAS, so that threadpoolctl finds it)
     from threadpoolctl import ThreadpoolController
 

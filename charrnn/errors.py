@@ -1,4 +1,4 @@
-"""The errors that a user can meet. Each is one line that says what is wrong, where, and what to do about it.
+"""The errors that charrnn reports. Each is one line that says what is wrong, where, and what to do about it.
 
 ::
 
@@ -19,27 +19,27 @@ from collections.abc import Callable
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters escaped, because it may quote anything."""
+    """Return ``text`` with unprintable characters escaped, because it may quote arbitrary input."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def with_parameters(text: str, parameter: Callable[[str], str] = str) -> str:
-    """Return ``text`` with each parameter in backticks shown as ``parameter`` returns it."""
+    """Return ``text`` with each parameter in backticks replaced by the result of ``parameter``."""
     return re.sub(r"`([a-z_]+(?:=[^`]*)?)`", lambda match: parameter(match[1]), text)
 
 
 def check_type(name: str, value: object, *types: type) -> None:
-    """Raise TypeError unless the argument ``name`` has one of the types."""
+    """Raise TypeError for the argument ``name`` unless its value has one of the types."""
     if not isinstance(value, types):
         expected = " or ".join(item.__name__ for item in types)
         raise TypeError(f"{name} must be of type {expected}, not {type(value).__name__}")
 
 
 class CharRNNError(Exception):
-    """The base of all errors of charrnn. ``str(error)`` is one line, whatever names and values it quotes.
+    """The base class of all errors of charrnn. ``str(error)`` is one line, whatever names and values it quotes.
 
-    ``message`` says what is wrong and where, ``hint`` what to do about it. Both name parameters in backticks, as Python:
-    "lower `learning_rate`", "pass `errors='replace'`". The command line shows these as options.
+    ``message`` says what is wrong and where, ``hint`` what to do about it. Both write parameters in backticks, with Python
+    syntax: "lower `learning_rate`", "pass `errors='replace'`". The command line shows them as options.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -48,7 +48,7 @@ class CharRNNError(Exception):
         self.hint = hint
 
     def text(self, parameter: Callable[[str], str] = str) -> str:
-        """Return message and hint on one line, each parameter in it shown as ``parameter`` returns it."""
+        """Return message and hint on one line, with each parameter replaced by the result of ``parameter``."""
         return printable(with_parameters(self.message if self.hint is None else f"{self.message}; {self.hint}", parameter))
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class CharRNNError(Exception):
 class ConfigError(CharRNNError):
     """A setting is out of range, or settings cannot be combined.
 
-    ``field`` is the name of the setting, ``problem`` what is wrong with it.
+    ``field`` is the name of the setting, and ``problem`` says what is wrong with it.
     """
 
     def __init__(self, field: str, problem: str, hint: str | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Ranks: the processes that train one run together under MPI (extra ``mpi``), or one process alone.
+"""Ranks: the processes that train one run together under MPI (optional dependency ``mpi``), or one process alone.
 
 Rank 0 does what must be done once: it reads the text, writes the files and prints. The others wait for a task from rank 0,
-do their part of it, and wait for the next one. This module needs no NumPy.
+do their part of it, and wait for the next task. This module does not import NumPy at run time.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 class Ranks:
     """This process alone, or the processes of an MPI communicator.
 
-    ``number`` is the rank of this process, from 0, ``count`` the number of ranks, and ``cores`` the number of cores that
-    this rank may use; ranks on one machine share its cores. The constructor, ``first``, ``all`` and ``add_up`` are
+    ``number`` is the rank of this process, starting at 0, ``count`` the number of ranks, and ``cores`` the number of cores
+    that this rank may use; ranks on one machine share its cores. The constructor, ``first``, ``all`` and ``add_up`` are
     collective: all ranks must call them in the same order.
     """
 
@@ -55,24 +55,24 @@ class Ranks:
             self._communicator.Allreduce(MPI.IN_PLACE, array)
 
     def call(self, task: Callable[..., Any], *arguments: Any) -> None:
-        """Make the other ranks call ``task(*arguments, ranks)``, and return at once. Called by rank 0."""
+        """Tell the other ranks to call ``task(*arguments, ranks)``, without waiting for the result. Call this on rank 0."""
         self.first((task, arguments))
 
     def help_out(self) -> None:
-        """Carry out the tasks of rank 0 until it dismisses the others. Called by the other ranks."""
+        """Carry out the tasks of rank 0 until it calls ``dismiss``. Call this on the other ranks."""
         while (order := self.first(None)) is not None:
             task, arguments = order
             task(*arguments, self)
         self._are_helped = False
 
     def dismiss(self) -> None:
-        """End ``help_out`` of the other ranks. Called by rank 0."""
+        """Make ``help_out`` return on the other ranks. Call this on rank 0."""
         if self._are_helped:
             self.first(None)
         self._are_helped = False
 
     def pool(self) -> AbstractContextManager[Any]:
-        """Return a context: an executor of mpi4py.futures on rank 0, and on the other ranks the work for that executor."""
+        """Return a context manager: it gives rank 0 an executor of mpi4py.futures, for which the other ranks work."""
         from mpi4py.futures import MPICommExecutor
 
         executor: AbstractContextManager[Any] = MPICommExecutor(self._communicator)
@@ -85,7 +85,7 @@ class Ranks:
 
 
 def in_a_pool() -> bool:
-    """Return whether ``python -m mpi4py.futures`` started this process; it uses the other ranks for its executors."""
+    """Return whether ``python -m mpi4py.futures`` started this process; it uses the other ranks as executors."""
     return "mpi4py.futures" in sys.orig_argv
 
 
@@ -111,7 +111,7 @@ _alone: Ranks | None = None
 
 @contextlib.contextmanager
 def working_alone() -> Iterator[None]:
-    """Inside the ``with`` block, this process trains alone, but shares the cores of its machine with the other ranks."""
+    """Train without the other ranks inside the ``with`` block, but share the cores of the machine with them."""
     global _alone
     before, _alone = _alone, Ranks(cores=ranks().cores)
     try:
@@ -128,7 +128,7 @@ def _job() -> Ranks:
         return Ranks()
     try:
         from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # the latter if there is no MPI library
+    except (ImportError, RuntimeError) as error:  # RuntimeError if there is no MPI library
         reason = str(error).partition("\n")[0]
         raise TrainingError(f"this process is a rank of an MPI job, but MPI cannot be used ({reason})",
                             "pip install '.[mpi]'") from error
@@ -141,7 +141,7 @@ def _job() -> Ranks:
 
 
 def _cores_each(communicator: Any) -> int:
-    """Return the number of cores of this machine that its ranks may use, divided by the number of these ranks."""
+    """Return the number of cores for each rank: the ranks on this machine share the cores that they may use."""
     from mpi4py import MPI
 
     here = communicator.Split_type(MPI.COMM_TYPE_SHARED)

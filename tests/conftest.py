@@ -1,4 +1,4 @@
-"""What the tests share: generated texts, runs small enough to train at once, the command line."""
+"""Fixtures that the tests share: generated texts, runs that train quickly, and the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
 
-settings.register_profile("charrnn", deadline=None)  # no test asserts a time
+settings.register_profile("charrnn", deadline=None)  # tests must also pass on a slow machine
 settings.load_profile("charrnn")
 
 WORDS = ["the", "a", "cat", "dog", "runs", "jumps", "over", "lazy", "quick", "brown", "fox", "café", "naïve", "Zoë"]
@@ -25,13 +25,13 @@ WORDS = ["the", "a", "cat", "dog", "runs", "jumps", "over", "lazy", "quick", "br
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A cache folder for the tests, so that they leave the user's alone."""
+    """Set a cache folder for the tests, so that they do not use the user's."""
     os.environ["CHARRNN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
 def make_text() -> Callable[..., str]:
-    """Text of so many characters, a function of the seed."""
+    """Return a function that generates a text of the given length from a seed."""
     def make(characters: int, seed: int = 1) -> str:
         rng = random.Random(seed)
         text = ""
@@ -44,13 +44,13 @@ def make_text() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def corpus(make_text: Callable[..., str]) -> Corpus:
-    """A corpus of 400 characters: with the settings of ``start``, 14 windows an epoch."""
+    """Return a corpus of 400 characters: 14 windows per epoch with the settings of ``start``."""
     return Corpus.from_text(make_text(400), ["notes.txt"])
 
 
 @pytest.fixture(scope="session")
 def start(corpus: Corpus) -> Callable[..., Run]:
-    """Starts a small run; settings of both configs by name."""
+    """Return a function that starts a small run; it takes the settings of both configs by name."""
     def make(text: Corpus = corpus, dtype: Any = "float32", **values: Any) -> Run:
         values = {"hidden_size": 8, "batch_size": 3, "seq_len": 8, "warmup": 2, "threads": 1, **values}
         if not {"steps", "epochs", "minutes"} & set(values):
@@ -64,7 +64,7 @@ def start(corpus: Corpus) -> Callable[..., Run]:
 
 @pytest.fixture(scope="session")
 def take(corpus: Corpus) -> Callable[..., list]:
-    """Takes so many steps of a run, by default all that are left."""
+    """Return a function that takes ``count`` steps of a run, by default all remaining steps."""
     def steps(run: Run, count: int | None = None, text: Corpus = corpus) -> list:
         trainer = Trainer(run, text)
         return list(trainer) if count is None else [trainer.step() for _ in range(count)]
@@ -74,7 +74,7 @@ def take(corpus: Corpus) -> Callable[..., list]:
 
 @pytest.fixture(scope="session")
 def to_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], bytes]:
-    """The bytes of a run's checkpoint."""
+    """Return a function that saves a run and returns the bytes of its checkpoint."""
     path = tmp_path_factory.mktemp("runs") / "run.h5"
 
     def save(run: Run) -> bytes:
@@ -85,7 +85,7 @@ def to_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], bytes]:
 
 
 class Answer(NamedTuple):
-    """What a command has done."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -94,7 +94,7 @@ class Answer(NamedTuple):
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Runs a command in this process."""
+    """Return a function that runs a command in this process."""
     from charrnn.cli import main
 
     def call(*arguments: Any, stdin: str = "") -> Answer:
@@ -110,14 +110,14 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    """The environment of a child process: that of a user, whatever this one has set for Python."""
+    """Return the environment of a child process, without the Python variables of this process."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {
         "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.fixture(scope="session")
 def python(environment: dict[str, str]) -> Callable[..., Answer]:
-    """Runs Python in a process of its own: ``python("-m", "charrnn", ...)``, ``python("-c", program)``."""
+    """Return a function that runs Python in a child process: ``python("-m", "charrnn")``, ``python("-c", program)``."""
     def call(*arguments: Any, cwd: Path | None = None, stdin: str = "") -> Answer:
         done = subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, input=stdin.encode(), env=environment,
                               capture_output=True)

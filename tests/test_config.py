@@ -114,7 +114,7 @@ def test_the_tables_contain_every_setting(kind):
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), INVALID_CASES)
-def test_rejects_a_setting_out_of_range_or_of_another_type_by_name(kind, name, value):
+def test_rejects_a_setting_out_of_range_or_of_the_wrong_type_and_names_it(kind, name, value):
     with pytest.raises(ConfigError) as caught:
         kind(**{name: value})
     assert caught.value.field == name
@@ -123,7 +123,7 @@ def test_rejects_a_setting_out_of_range_or_of_another_type_by_name(kind, name, v
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), VALID_CASES)
-def test_accepts_a_setting_up_to_its_limits(kind, name, value):
+def test_accepts_a_setting_at_its_limits(kind, name, value):
     assert getattr(kind(**{name: value}), name) == value
 
 
@@ -131,7 +131,7 @@ def test_accepts_a_setting_up_to_its_limits(kind, name, value):
 @pytest.mark.parametrize(("kind", "name"), [
     (ModelConfig, "hidden_size"), (ModelConfig, "dropout"), (TrainConfig, "epochs"), (TrainConfig, "learning_rate"),
     (TrainConfig, "steps"), (TrainConfig, "clip_norm"), (TrainConfig, "seed")])
-def test_rejects_an_integer_too_large_for_a_float_by_name(kind, name, value):
+def test_rejects_an_integer_too_large_for_a_float_and_names_the_setting(kind, name, value):
     with pytest.raises(ConfigError) as caught:
         kind(**{name: value})
     assert caught.value.field == name
@@ -196,7 +196,7 @@ def test_each_optimizer_has_a_default_learning_rate():
     assert all(TrainConfig(learning_rate=rate) for rate in LEARNING_RATES.values())
 
 
-def test_regularisation_is_off_by_default():
+def test_regularization_is_off_by_default():
     assert ModelConfig().dropout == 0
     assert TrainConfig().weight_decay == 0
 
@@ -290,17 +290,17 @@ def test_every_cell_is_a_choice_and_has_a_learning_rate():
     assert {name: kind.LEARNING_RATE_FACTOR for name, kind in CELLS.items()} == {"lstm": 1.0, "gru": 0.5, "rnn": 0.2}
 
 
-# Reading
+# Settings of the text
 
 @pytest.mark.parametrize(("name", "known"), [("UTF8", "utf-8"), ("latin-1", "iso8859-1"), ("UTF_16", "utf-16")])
-def test_an_encoding_has_one_name(name, known):
+def test_an_encoding_is_stored_under_one_name(name, known):
     assert TextConfig(encoding=name) == TextConfig(encoding=known)
     assert TextConfig(encoding=name).encoding == known
 
 
 @pytest.mark.parametrize("given", [{"encoding": "latin-1"}, {"errors": "ignore"}, {"normalize": "NFC"},
                                    {"lowercase": True}])
-def test_settings_of_characters_cannot_be_combined_with_bytes(given):
+def test_settings_that_apply_to_characters_cannot_be_combined_with_bytes(given):
     with pytest.raises(ConfigError, match="cannot be combined with level='byte'") as caught:
         TextConfig(level="byte", **given)
     assert caught.value.field in given
@@ -324,7 +324,7 @@ def test_large_vocabularies_have_an_embedding_by_default(size, embedding):
 
 @pytest.mark.parametrize(("characters", "distinct", "fraction"), [
     (1, 1, 0.1), (0, 0, 0.1), (10**7, 1000, 0.1), (10**8, 9, 0.01), (10**7, 10**4, 0.01), (10**6, 10**4, 0.1)])
-def test_the_validation_fraction_falls_for_long_texts_and_for_many_characters(characters, distinct, fraction):
+def test_the_validation_fraction_is_smaller_for_long_texts_and_for_many_distinct_characters(characters, distinct, fraction):
     assert validation_fraction(None, characters, distinct) == pytest.approx(fraction)
     assert validation_fraction(0.3, characters, distinct) == 0.3
     assert validation_fraction(0.0, characters, distinct) == 0.0

@@ -21,7 +21,7 @@ def blas_threads():
 
 @pytest.fixture
 def two_threads():
-    """Set BLAS to two threads, so that a limit shows."""
+    """Set BLAS to two threads, so that a limit has a visible effect."""
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before = blas_threads()
         if set(before) != {2}:
@@ -29,7 +29,7 @@ def two_threads():
         yield before
 
 
-def test_cores_are_those_of_the_affinity_mask_within_the_quota():
+def test_the_affinity_mask_and_the_quota_limit_the_cores():
     if hasattr(os, "sched_getaffinity"):
         assert core_numbers() == os.sched_getaffinity(0)
     assert cores() == within_quota(len(core_numbers()))
@@ -43,8 +43,8 @@ QUOTAS = {
     "version 2, rounded up": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "250000 100000\n"}, 3),
     "version 2, less than one core": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "5000 100000\n"}, 1),
     "version 2, no limit": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
-    "version 2, more than there is": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "9900000 100000\n"}, 8),
-    "version 2, of a group above": ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "300000 100000\n",
+    "version 2, more than the cores": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "9900000 100000\n"}, 8),
+    "version 2, of a parent group": ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "300000 100000\n",
                                      "sys/fs/cgroup/a/b/cpu.max": "max 100000\n"}, 3),
     "version 2, the smaller of two": ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "300000 100000\n",
                                        "sys/fs/cgroup/a/b/cpu.max": "100000 50000\n"}, 2),
@@ -98,13 +98,13 @@ def test_finds_the_blas_of_numpy_before_numpy_is_imported():
                           ).stdout.strip() == blas()
 
 
-def test_restores_the_threads_of_blas(two_threads):
+def test_restores_the_number_of_blas_threads(two_threads):
     with one_blas_thread():
         assert set(blas_threads()) == {1}
     assert blas_threads() == two_threads
 
 
-def test_restores_the_threads_of_blas_after_an_error(two_threads):
+def test_restores_the_number_of_blas_threads_after_an_error(two_threads):
     with pytest.raises(ZeroDivisionError), one_blas_thread():
         raise ZeroDivisionError
     assert blas_threads() == two_threads

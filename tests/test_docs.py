@@ -18,7 +18,7 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
 
 
 def commands(group: click.Group = charrnn, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    """Yield every command with its name, those of groups as "corpora get"."""
+    """Yield the name of every command, such as "train" or "corpora get", and the command."""
     for name in group.list_commands(click.Context(group)):
         command = group.get_command(click.Context(group), name)
         assert command is not None
@@ -45,7 +45,7 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)]*)\)", page.read_text()):
         name, _, heading = target.partition("#")
         linked = page.parent / name if name else page
@@ -69,7 +69,7 @@ def checked(page: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, ROOT / "scripts/readme", "--check", page], capture_output=True, text=True)
 
 
-def test_a_page_that_shows_what_a_command_does_not_print_is_found(tmp_path: Path) -> None:
+def test_a_page_with_outdated_output_is_reported(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n\n```console\n$ charrnn gradcheck --cell rnn --layers 1\n$ charrnn train --steps x\n```\n")
     subprocess.run([sys.executable, ROOT / "scripts/readme", page], check=True)

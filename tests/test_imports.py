@@ -1,4 +1,4 @@
-"""The structure of the package: its imports, what is loaded when, and that everything has a docstring or help."""
+"""The structure of the package: imports, lazy loading, docstrings and help."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = {
     "training": ("optimizers", "schema", "run", "recipe", "trainer", "metrics_table", "run_folder", "run_lock", "signals",
                  "events", "keeper", "prepare", "api", "sweep"),
 }
-"""The modules of each package; a module imports only from those before it."""
+"""The modules of each package; a module imports only from the modules before it."""
 
 MAY_IMPORT = {"": "", "storage": ("",), "text": ("", "storage"), "nn": ("",), "inference": ("", "storage", "text", "nn"),
               "training": ("", "storage", "text", "nn", "inference"),
@@ -45,13 +45,16 @@ HEAVY = {"numpy", "h5py", "numba"}
 
 
 def place(module: str) -> tuple[str, str]:
-    """Return package and module: ("nn", "cells") for ``charrnn.nn.cells.lstm``, ("", "errors") for ``charrnn.errors``."""
+    """Return (package, module): ("nn", "cells") for ``charrnn.nn.cells.lstm``, ("", "errors") for ``charrnn.errors``."""
     first, second, *_ = [*module.split(".")[1:], "", ""]
     return (first, second) if first in MAY_IMPORT and first else ("", first)
 
 
 def imports(module: str) -> Iterator[str]:
-    """Yield every module that ``module`` imports, in functions too: ``charrnn.run`` for ``from charrnn import run``."""
+    """Yield every module that ``module`` imports, including imports inside functions.
+
+    For ``from charrnn import run`` this is ``charrnn.run``.
+    """
     for node in ast.walk(ast.parse(inspect.getsource(importlib.import_module(module)))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -68,7 +71,7 @@ def test_the_order_contains_every_module() -> None:
     assert {place(module) for module in MODULES if place(module)[0] != "cli"} - packages == named | {("", "__main__")}
 
 
-def test_the_order_is_as_documented() -> None:
+def test_the_order_is_documented() -> None:
     text = (HOME.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `(\w+/)?(?:(\w+)(?:\.py|/))` \|", text, re.MULTILINE)
     assert documented == [(package and f"{package}/", module)
@@ -126,7 +129,7 @@ def test_types_are_published() -> None:
     assert setup["options.package_data"]["charrnn"] == "py.typed"
 
 
-def test_the_names_of_the_design_are_public() -> None:
+def test_the_main_names_are_public() -> None:
     assert {"CharRNN", "Corpus", "LanguageModel", "ModelConfig", "Run", "Score", "TrainConfig", "Trainer", "load", "resume",
             "train"} <= set(charrnn.__all__)
 
@@ -148,7 +151,7 @@ def commands() -> dict[str, click.Command]:
     return {name: charrnn.cli.charrnn.get_command(context, name) for name in charrnn.cli.charrnn.list_commands(context)}
 
 
-def test_the_commands_are_as_documented() -> None:
+def test_the_commands_are_in_the_documented_order() -> None:
     assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "inspect", "baseline", "gradcheck",
                                 "corpora", "prepare", "cache"]
 

@@ -63,7 +63,7 @@ def under_mpi(count, *command, runner="mpi4py", **settings):
 
 
 def on_ranks(count, tmp_path, stop=50, **settings):
-    """Return a file: a run after 50 steps on ``count`` ranks, which is saved and loaded after the step ``stop``."""
+    """Train a run for 50 steps on ``count`` ranks, saving and loading it after step ``stop``. Return its file."""
     path = tmp_path / f"{count}.h5"
     (tmp_path / "program.py").write_text(PROGRAM)
     result = under_mpi(count, tmp_path / "program.py", json.dumps(settings), str(stop), str(path))
@@ -88,7 +88,7 @@ def test_ranks_compute_the_same_as_one_process(count, settings, tolerance, tmp_p
 
 
 @needs_mpi
-def test_the_same_number_of_ranks_gives_the_same_bits_also_after_a_resume(tmp_path):
+def test_the_same_number_of_ranks_gives_the_same_bits_even_after_resuming(tmp_path):
     settings = {"dtype": "float32", "learning_rate": 0.02}
     files = []
     for k, stop in enumerate((50, 50, 23)):
@@ -99,7 +99,7 @@ def test_the_same_number_of_ranks_gives_the_same_bits_also_after_a_resume(tmp_pa
 
 
 @needs_mpi
-def test_a_run_that_was_trained_under_mpi_is_resumed_without(tmp_path):
+def test_a_run_that_was_trained_under_mpi_can_be_resumed_without_it(tmp_path):
     setting = ["-m", "charrnn", "train", "text.txt", "--hidden-size", "8", "--batch-size", "4", "--seq-len", "8",
                "--threads", "1", "--name", "a"]
     (tmp_path / "text.txt").write_text(TEXT)
@@ -149,7 +149,7 @@ assert len({block.flat.tobytes() for block in ranks().all(run.model.network.para
 
 
 @needs_mpi
-def test_ranks_that_drift_apart_are_given_the_weights_of_rank_0(tmp_path):
+def test_ranks_that_drift_apart_get_the_weights_of_rank_0(tmp_path):
     (tmp_path / "program.py").write_text(DRIFTING)
     result = under_mpi(3, tmp_path / "program.py")
     assert result.returncode == 0, result.stderr
@@ -195,8 +195,8 @@ cli.main()
 
 
 @needs_mpi
-def test_another_mpiexec_is_recognised(tmp_path):
-    """A job of which mpi4py sees one rank would train as many runs as there are ranks, into one folder."""
+def test_an_mpiexec_of_another_mpi_is_detected(tmp_path):
+    """Otherwise each rank would train a run of its own, all in the same folder."""
     result = subprocess.run([sys.executable, "-m", "charrnn", "train"], env={**os.environ, "OMPI_COMM_WORLD_SIZE": "4"},
                             capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 1
@@ -217,7 +217,7 @@ def test_the_error_without_an_mpi_library_says_what_to_install(tmp_path):
 def test_one_process_without_mpi_is_the_only_rank():
     alone, array = Ranks(), np.arange(3.0)
     alone.add_up(array)
-    alone.call(print, "nobody is called")
+    alone.call(print, "not called")
     alone.help_out()
     alone.dismiss()
     alone.abort(3)

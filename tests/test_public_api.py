@@ -1,4 +1,4 @@
-"""No call of the public Python interface with invalid arguments crashes the process or returns a number."""
+"""Calls of the public Python interface with invalid arguments raise an error that names the fault; none crashes."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def test_invalid_arguments_raise_an_error_that_names_the_fault(kernels: str, tmp
 
 def test_every_public_name_is_called() -> None:
     called = "\n".join(expression for expression, _ in invalid_calls.all_calls())
-    not_called = {"CharRNNError", "Evaluation", "Score"}  # results and errors, which read no arguments
+    not_called = {"CharRNNError", "Evaluation", "Score"}  # results and errors, whose arguments are not validated
     assert {name for name in charrnn.__all__ if not re.search(rf"\b{name}\b", called)} == not_called
 
 
-def test_settings_may_be_numbers_of_numpy() -> None:
+def test_settings_may_be_numpy_numbers() -> None:
     config = ModelConfig(hidden_size=np.int64(128), dropout=np.float32(0.5))
     assert (config.hidden_size, config.dropout) == (128, 0.5)
     assert (type(config.hidden_size), type(config.dropout)) == (int, float)

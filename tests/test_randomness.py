@@ -28,7 +28,7 @@ def words(*arguments, count=4, **places):
     return generator(*arguments, **places).bit_generator.random_raw(count).tolist()
 
 
-def test_philox_here_gives_the_known_answer():
+def test_the_philox_of_this_file_gives_the_known_answer():
     assert philox((0, 0), (0, 0, 0, 0)) == [0x16554D9ECA36314C, 0xDB20FE9D672D0FDC, 0xD7E772CEE186176B, 0x7E68B68AEC7BA23B]
 
 

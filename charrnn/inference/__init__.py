@@ -1,1 +1,1 @@
-"""Use of a model: sampling, scoring and evaluation. Imports ``storage``, ``text`` and ``nn``."""
+"""Use a model: sampling, scoring and evaluation. Imports ``storage``, ``text`` and ``nn``."""

@@ -1,4 +1,4 @@
-"""Evaluation: nats, bits per character, perplexity."""
+"""Evaluate a model on a text: nats, bits per character, perplexity."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from charrnn.nn.validation import check_sequence, check_starts
 from charrnn.text.windows import resets_in
 
 _MIN_STREAM = 4000
-"""Each stream is at least this many characters long by default."""
+"""Minimum length of each stream in characters, by default."""
 
 _MAX_STREAMS = 64
 _SEQ_LEN = 128
 _GROUP = 16
-"""Streams that are read together. It does not depend on the number of threads, so that they cannot change the figure."""
+"""Number of streams that are read together. It does not depend on the number of threads, so neither does the result."""
 
 _GROUP_CHARACTERS = 2048
-"""Short windows are read in larger groups, which have about this many characters."""
+"""Short windows are read in larger groups, of about this many characters."""
 
 
 class Evaluation(NamedTuple):
     """How well a model predicts a text.
 
     ``nats`` is the mean over ``characters`` predicted characters. ``how`` says how the text was read, such as "carried, 27
-    streams" (the state is carried on in each stream) or "cold windows of 256"; see ``how_read``.
+    streams" (the state is carried through each stream) or "cold windows of 256"; see ``how_read``.
     """
 
     nats: float
@@ -52,7 +52,7 @@ class Evaluation(NamedTuple):
     def line(self, name: str, unit: str = "char") -> str:
         """Return one line: ``validation 1.5108 nats/char  2.180 bits/char  perplexity 4.53  (carried, 27 streams)``.
 
-        ``name`` is the name of the text, ``unit`` that of a character.
+        ``name`` is the name of the text, and ``unit`` is "char" or "byte".
         """
         perplexity = f"{self.perplexity:.2f}" if self.perplexity < 1e6 else f"{self.perplexity:.3g}"
         how = f"  ({self.how})" if self.how else ""
@@ -60,15 +60,15 @@ class Evaluation(NamedTuple):
 
 
 def stream_count(characters: int) -> int:
-    """Return the default number of streams: as many as leave each at least 4,000 characters, but at most 64.
+    """Return the default number of streams: one for every 4,000 characters, at least 1 and at most 64.
 
-    The rule is fixed, so that figures are comparable.
+    The rule is fixed, so that results are comparable.
     """
     return max(1, min(_MAX_STREAMS, characters // _MIN_STREAM))
 
 
 def how_read(characters: int, streams: int | None = None, window: int | None = None) -> str:
-    """Return how ``evaluate`` reads a text in which it predicts ``characters``."""
+    """Return a description of how ``evaluate`` reads a text in which it predicts this number of ``characters``."""
     if window is not None:
         return f"cold windows of {window:,}"
     streams = min(streams or stream_count(characters), characters)
@@ -77,18 +77,18 @@ def how_read(characters: int, streams: int | None = None, window: int | None = N
 
 def evaluate(network: CharRNN, ids: np.ndarray, *, streams: int | None = None, window: int | None = None,
              team: Workers | None = None, starts: np.ndarray | None = None) -> Evaluation:
-    """Return the mean loss over the characters of ``ids`` (N,), each predicted from those before it.
+    """Return the mean loss over the characters of ``ids`` (N,), each predicted from the characters before it.
 
     By default every character but the first is predicted, with the state carried on. The text is read in ``streams``
-    parallel streams (``stream_count`` by default), each from a zero state. The last stream also reads the remainder. One
-    stream is the reference.
+    parallel streams (``stream_count`` by default), each from a zero state. The last stream also reads the remainder. With
+    one stream, each character is predicted from the whole text before it.
 
     With ``window`` = W the text is read in consecutive windows, each from a zero state: window k reads characters kW to
     kW + W - 1 and predicts characters kW + 1 to kW + W. A remainder that does not fill a window is left out.
 
     In both cases the state is also reset at ``starts``, the sorted indices at which documents start. Raises ValueError if
-    ``ids`` or ``starts`` are invalid or ``ids`` are fewer than two, ConfigError if ``streams`` or ``window`` is below 1, if
-    both are passed, or if the text does not fill a window.
+    ``ids`` or ``starts`` are invalid or there are fewer than two ids, ConfigError if ``streams`` or ``window`` is below 1,
+    if both are passed, or if the text does not fill a window.
     """
     check_sequence("ids", ids, network.vocabulary_size)
     check_starts(starts, len(ids))
@@ -119,7 +119,7 @@ def evaluate(network: CharRNN, ids: np.ndarray, *, streams: int | None = None, w
     team = team or Workers(min(cores(), groups))
 
     def read(group: int) -> float:
-        with np.errstate(all="ignore"):  # the caller checks whether the figure is finite
+        with np.errstate(all="ignore"):  # the caller checks whether the loss is finite
             return read_streams(bounds[group], bounds[group + 1])
 
     def read_streams(first: int, last: int) -> float:

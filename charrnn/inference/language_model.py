@@ -36,8 +36,8 @@ _CODEPOINTS = "vocabulary/codepoints"
 class LanguageModel:
     """A network, its vocabulary, and the settings that turn text into characters of that vocabulary.
 
-    Several threads may use one model at the same time. Raises ValueError if the parts do not match, TypeError if one has
-    another type.
+    Several threads may use one model at the same time. Raises ValueError if the parts do not match, TypeError if a part has
+    the wrong type.
     """
 
     def __init__(self, network: CharRNN, vocabulary: Vocabulary, text_config: TextConfig | None = None) -> None:
@@ -49,7 +49,7 @@ class LanguageModel:
             raise ValueError(f"the network is for {network.vocabulary_size:,} characters, but the vocabulary has "
                              f"{len(vocabulary):,}")
         if (vocabulary.unknown is not None) != (text_config.min_count > 1):
-            raise ValueError("the vocabulary must contain the unknown character if min_count is above 1, and only then")
+            raise ValueError("the vocabulary must contain the unknown character if and only if min_count is above 1")
         if text_config.lines and "\n" not in vocabulary:
             raise ValueError("the vocabulary of a model of lines must contain the newline")
         self.network = network
@@ -65,20 +65,20 @@ class LanguageModel:
 
     def sample(self, prime: str = "", length: int = SAMPLE_LENGTH, *, temperature: float = 1.0, top_k: int | None = None,
                top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None) -> str:
-        """Return ``prime`` and ``length`` generated characters after it; for the arguments see ``stream``."""
+        """Return ``prime`` followed by ``length`` generated characters. See ``stream`` for the arguments."""
         return "".join(self.stream(prime, length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
                                    until=until, seed=seed))
 
     def stream(self, prime: str = "", length: int | None = None, *, temperature: float = 1.0, top_k: int | None = None,
                top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None
                ) -> Iterator[str]:
-        """Yield the characters of ``prime``, then generated characters, as soon as each is generated.
+        """Yield the characters of ``prime``, then each generated character as soon as it is available.
 
         ``length`` counts the characters after the prime (bytes for a model of bytes); if it is None, the stream does not
         end. ``temperature`` divides the logits. ``top_k`` keeps the k most likely characters, ``top_p`` the fewest whose
         probabilities sum to at least that value, and ``greedy`` takes the most likely character each time. The stream ends
         after ``until`` has been generated; a model of lines ends after one line by default. The same ``seed`` gives the
-        same text; None gives another text each time.
+        same text; None gives a different text each time.
 
         Raises ConfigError if a setting is out of range, VocabularyError if a character of the prime is not in the
         vocabulary.
@@ -93,7 +93,7 @@ class LanguageModel:
                  seed: int | None = None, **settings: Any) -> Iterator[list[str]]:
         """Generate ``count`` samples in parallel: yield lists of their next characters, "" for samples that have ended.
 
-        A model of bytes yields one character below 256 for each byte. For the other arguments see ``stream``.
+        A model of bytes yields one character below 256 for each byte. See ``stream`` for the other arguments.
         """
         check_type("prime", prime, str)
         if until is not None:
@@ -103,7 +103,7 @@ class LanguageModel:
         until = None if until is None else normalize(until, self.text_config)
         if lines:
             if "\n" in (prime := prime.removesuffix("\n")):
-                raise ConfigError("prime", "has several lines, but this model generates single lines", "pass one line")
+                raise ConfigError("prime", "contains several lines, but this model generates single lines", "pass one line")
             prime, until = "\n" + prime, "\n" if until is None else until
         turns = generate(self.network, self.vocabulary, count, prime=prime, length=length, until=until,
                          seed=secrets.randbits(32) if seed is None else seed, **settings)
@@ -116,13 +116,13 @@ class LanguageModel:
     def score(self, text: list[str] | list[np.ndarray], streams: int | None = None) -> list[Score]: ...
 
     def score(self, text: Any, streams: int | None = None) -> Any:
-        """Return how surprising each character of a text is, as a ``Score``; for a list of texts a list of them.
+        """Return a ``Score``: how surprising each character of a text is. For a list of texts, return a list of scores.
 
-        A text is a string, or an array of ids (N,). The first character is predicted from a zero state after the network
-        has read ``vocabulary.start``, as in sampling without a prime. A text of more than 100,000 characters is divided
-        into parallel streams, each of which first reads the 1,000 characters before it; ``streams=1`` is exact. The score
-        of an unknown character is NaN, and a model whose vocabulary has no unknown character skips it. Raises ValueError
-        if ids are not in the vocabulary, TypeError for anything but a text or a list of texts, ConfigError if ``streams``
+        A text is a string, or an array of ids (N,). Before the first character, the network reads ``vocabulary.start``
+        from a zero state, as in sampling without a prime. A text of more than 100,000 characters is divided into parallel
+        streams, each of which first reads the 1,000 characters before it; ``streams=1`` is exact. The score of an unknown
+        character is NaN, and a model whose vocabulary has no unknown character does not read it. Raises ValueError if ids
+        are not in the vocabulary, TypeError if ``text`` is neither a text nor a list of texts, ConfigError if ``streams``
         is below 1.
         """
         if isinstance(text, (str, np.ndarray)):
@@ -155,9 +155,9 @@ class LanguageModel:
         """Return the mean loss on a text in nats and bits per character, and its perplexity.
 
         A string is text, a ``pathlib.Path`` a file, and an array (N,) contains ids. By default all characters but the
-        first are predicted, with the state carried on in ``streams`` parallel streams. With ``window`` = W the text is
-        read in windows of W characters that each start from a zero state, and a remainder is left out; see
-        ``evaluation.evaluate``. A model of documents also starts each document from a zero state.
+        first are predicted, with the state carried through each of ``streams`` parallel streams. With ``window`` = W the
+        text is read in windows of W characters, each from a zero state, and a remainder is left out. A model that was
+        trained on documents also starts each document from a zero state. See ``evaluation.evaluate``.
 
         Raises VocabularyError if a character is unknown, CorpusError if the text is empty or the file cannot be read,
         ValueError if there is only one character or an id is invalid, ConfigError if ``streams`` or ``window`` is out of
@@ -189,9 +189,9 @@ class LanguageModel:
         container.write(path, arrays, {"kind": "model", "model": metadata})
 
     def take_weights(self, other: LanguageModel) -> list[str]:
-        """Copy the weights of a model of the same shape; return the characters that ``other`` does not know.
+        """Copy the weights of a model of the same shape; return the characters that ``other`` lacks.
 
-        The weights that belong to a character are copied if both models know it. Raises ValueError if the models differ
+        Weights that belong to a character are copied if it is in both vocabularies. Raises ValueError if the models differ
         in cell or sizes.
         """
         shape, other_shape = ((config.cell, config.hidden_size, config.layers, config.embedding_size)
@@ -211,13 +211,13 @@ class LanguageModel:
         return [chr(point) for point in np.delete(points, to) if point != UNKNOWN]
 
     def arrays(self, dtype: str | None = None) -> dict[str, np.ndarray]:
-        """Return the arrays of this model, as a file contains them."""
+        """Return the arrays that a file of this model contains."""
         weights = {f"parameters/{name}": array.astype(dtype or array.dtype, copy=False)
                    for name, array in self.network.parameters.items()}
         return {**weights, _CODEPOINTS: self.vocabulary.codepoints}
 
     def metadata(self) -> dict[str, Any]:
-        """Return the metadata of this model in a file, as plain values."""
+        """Return the metadata that a file of this model contains, as plain values."""
         return {"config": to_dict(self.network.config), "text": to_dict(self.text_config),
                 "dtype": self.network.dtype.name, "vocabulary": len(self.vocabulary)}
 
@@ -226,7 +226,7 @@ class LanguageModel:
 
 
 def load(path: str | Path) -> LanguageModel:
-    """Load the model of a run folder (its best state), of a checkpoint, or of a model-only file.
+    """Load the model from a run folder (its best state), a checkpoint or a model-only file.
 
     Raises RunError if no such file exists, CheckpointError if the file is invalid.
     """
@@ -244,7 +244,7 @@ def load(path: str | Path) -> LanguageModel:
 
 
 def file_metadata(path: str | Path) -> dict[str, Any]:
-    """Return the metadata of a file, unchecked. Raises CheckpointError if the file is invalid."""
+    """Return the metadata of a file, which may contain anything. Raises CheckpointError if the file format is invalid."""
     return container.read_metadata(path, lambda metadata: {}, partial=True)
 
 
@@ -264,7 +264,7 @@ def expected_arrays(metadata: Mapping[str, Any]) -> Manifest:
     size, dtype = metadata["vocabulary"], metadata["dtype"]
     require(dtype in DTYPES, f"dtype must be one of {', '.join(DTYPES)}")
     require(1 <= size <= CODE_POINTS + 1, "the size of the vocabulary is out of range")
-    require(config.embedding_size is not None, "embedding_size is not fixed")
+    require(config.embedding_size is not None, "embedding_size is not set")
     shapes = parameter_shapes(config, size)
     return {**{f"parameters/{name}": (DTYPES[dtype], shape) for name, shape in shapes.items()},
             _CODEPOINTS: ("<u4", (size,))}
@@ -281,7 +281,7 @@ def restore(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> La
 
 
 def _without_first(turns: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Leave out the newline that a model of lines reads first."""
+    """Yield all turns but the first, which is the newline that a model of lines reads first."""
     next(turns)
     yield from turns
 

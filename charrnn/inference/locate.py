@@ -1,4 +1,4 @@
-"""A path or the name of a run -> the file that contains the model."""
+"""Find the file of a model by its path or by the name of a run."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 from charrnn.errors import RunError
 
 BEST, LAST = "best.h5", "last.h5"
-"""The checkpoints in the folder of a run: the one with the lowest validation loss, and the latest one."""
+"""The checkpoints in a run folder: the state with the lowest validation loss, and the latest state."""
 
 CHECKPOINTS = "checkpoints"
 """The default folder of runs, in the current folder."""
 
 
 def checkpoint_at(path: str | Path, prefer: str = BEST) -> Path:
-    """Return the file that ``path`` names: a file itself; for a run folder ``prefer`` (``BEST`` or ``LAST``) if it exists,
-    otherwise the other.
+    """Return the path of the model file that ``path`` refers to.
 
-    If the path does not exist, it is the name of a run in ``CHECKPOINTS``. Raises RunError if no such file exists.
+    For a run folder, this is the file ``prefer`` (``BEST`` or ``LAST``) if it exists, otherwise the other one. A path that
+    does not exist is read as the name of a run in ``CHECKPOINTS``. Raises RunError if there is no such file.
     """
     path = find(path)
     if not os.path.isdir(path):
@@ -42,7 +42,7 @@ def find(path: str | Path) -> Path:
 
 
 def runs_in(folder: str | Path = CHECKPOINTS) -> list[Path]:
-    """Return the run folders in a folder, and in the folders of sweeps in it; those with the newest checkpoint first."""
+    """Return the run folders in ``folder`` and in the sweep folders inside it, newest checkpoint first."""
     times: dict[Path, float] = {}
     for pattern in ("*", "*/*"):
         for name in (BEST, LAST):

@@ -1,4 +1,4 @@
-"""The n-gram baseline: a model of counts that a network should beat."""
+"""The n-gram baseline: a model that only counts, which a network should beat."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ BLOCK = 2**18
 """Characters are read in blocks of this size."""
 
 _CONTEXTS = 2**32
-"""Upper limit for the number of distinct contexts of one length: a key of 64 bits contains a context and a character."""
+"""Maximum number of distinct contexts of one length: a key of 64 bits contains a context and a character."""
 
 _NO_KEYS = np.empty(0, dtype=np.int64)
 
 
 def check_order(order: int) -> None:
-    """Raise ConfigError unless ``order`` is an int from 0 to 32. Higher orders are only worse and slower."""
+    """Raise ConfigError unless ``order`` is an int from 0 to 32. Higher orders are slower and predict worse."""
     check_range("order", order, int, least=0, most=32)
 
 
@@ -80,7 +80,7 @@ def witten_bell(training: np.ndarray, text: np.ndarray, vocabulary_size: int, or
 def _levels(text: np.ndarray, order: int) -> list[_Level]:
     """Return the levels that number the n-grams of ``text``, for contexts of 0 to ``order`` characters.
 
-    Each level takes another pass over ``text``, because its keys need the final numbers of the level before.
+    Each level takes another pass over ``text``, because its keys contain the final numbers of the previous level.
     """
     levels: list[_Level] = []
     contexts = 1
@@ -98,11 +98,11 @@ def _levels(text: np.ndarray, order: int) -> list[_Level]:
 class _Level:
     """Counts of the n-grams that consist of a context of one length and the character after it.
 
-    The key of an n-gram is its last character * 2**32 + the number of its context. ``keys`` (n + 1,) are those of the
-    evaluated text, ascending, and one more that represents all others. The number of an n-gram, as a context on the next
-    level, is the index of its key; the empty context has the number 0. ``counts`` (n + 1,) is the number of times that
-    each n-gram occurs in training, ``totals`` (contexts,) the number of characters that follow each context there, and
-    ``seen`` the set of keys that occur there, in parts as ``_add`` takes it.
+    The key of an n-gram is its last character * 2**32 + the number of its context. ``keys`` (n + 1,) contains the keys of
+    the evaluated text in ascending order, and one more key that represents all other n-grams. The number of an n-gram, as a
+    context on the next level, is the index of its key; the empty context has the number 0. ``counts`` (n + 1,) is the
+    number of times that each n-gram occurs in training, ``totals`` (contexts,) the number of characters that follow each
+    context there, and ``seen`` the set of keys that occur there, as the list of parts that ``_add`` expects.
     """
 
     def __init__(self, keys: np.ndarray, contexts: int) -> None:
@@ -113,12 +113,12 @@ class _Level:
 
     @cached_property
     def kinds(self) -> np.ndarray:
-        """Number of distinct characters that follow each context in training, (contexts,); valid after counting."""
+        """The number of distinct characters that follow each context in training, (contexts,); valid after counting."""
         return np.bincount(_union(self.seen) % _CONTEXTS, minlength=len(self.totals))
 
 
 def _blocks(ids: np.ndarray, order: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the number of preceding characters (up to ``order``), and a block of ``ids`` together with them."""
+    """Yield (overlap, characters): a block of ``ids`` after the ``overlap`` characters before it, up to ``order``."""
     for start in range(0, len(ids), BLOCK):
         overlap = min(order, start)
         yield overlap, np.array(ids[start - overlap:start + BLOCK])
@@ -128,13 +128,13 @@ def _find(levels: list[_Level], characters: np.ndarray) -> Iterator[tuple[np.nda
     """Yield (places, starts, keys, numbers) for each level: the n-grams whose context occurs in the evaluated text.
 
     ``places`` (n,) are the indices of their last characters, sorted by key. ``keys`` (d,) are the distinct keys,
-    ascending, ``starts`` (d,) the index in ``places`` of the first n-gram of each key, ``numbers`` (d,) the numbers.
+    ascending, ``starts`` (d,) the index in ``places`` of the first n-gram of each key, ``numbers`` (d,) their numbers.
     """
     places = np.arange(len(characters))
     contexts = np.zeros(len(characters), dtype=np.int64)
     for level in levels:
         # Sorted keys are found faster, and equal keys only once. The contexts are ascending, so a stable sort by
-        # character sorts the keys: for ids of one or two bytes it is a radix sort, several times as fast as one of int64.
+        # character sorts the keys: for ids of one or two bytes it is a radix sort, several times as fast as sorting int64.
         by_character = np.argsort(characters[places], kind="stable")
         places = places[by_character]
         keys = characters[places].astype(np.int64) * _CONTEXTS + contexts[by_character]
@@ -153,7 +153,7 @@ def _find(levels: list[_Level], characters: np.ndarray) -> Iterator[tuple[np.nda
 def _add(parts: list[np.ndarray], keys: np.ndarray) -> None:
     """Add ``keys`` to a set of keys, the union of ``parts``.
 
-    The parts are merged only when the others outgrow the first, because that takes a sort of all keys.
+    The parts are merged only when the others together outgrow the first, because merging sorts all keys.
     """
     parts.append(keys)
     if sum(map(len, parts[1:])) > len(parts[0]):
@@ -161,7 +161,7 @@ def _add(parts: list[np.ndarray], keys: np.ndarray) -> None:
 
 
 def _union(parts: list[np.ndarray]) -> np.ndarray:
-    """Return the distinct keys of ``parts``, ascending; np.unique would take several times as long."""
+    """Return the distinct keys of ``parts``, ascending. This is several times as fast as np.unique."""
     keys = np.concatenate(parts)
     keys.sort()
     return keys[np.diff(keys, prepend=-1) != 0]

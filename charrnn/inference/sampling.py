@@ -26,9 +26,9 @@ def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None
 
     They are softmax(logits / temperature). ``top_k`` keeps the k most likely characters. ``top_p`` then keeps the fewest
     characters whose probabilities sum to at least that value (Holtzman et al. 2020, "The Curious Case of Neural Text
-    Degeneration"). The others get 0, and the sum is 1. Of equally likely characters the first ones are kept. A temperature
-    of 0 keeps only the most likely character. Raises ConfigError if a setting is out of range, ValueError if ``logits`` are
-    not numbers (B, V).
+    Degeneration"). The other characters get 0, and the sum is 1. Of equally likely characters the first are kept. A
+    temperature of 0 keeps only the most likely character. Raises ConfigError if a setting is out of range, ValueError if
+    ``logits`` is not an array (B, V) of numbers.
     """
     _check_settings(temperature, top_k, top_p)
     if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.shape[1]:
@@ -37,7 +37,7 @@ def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None
         return (np.arange(logits.shape[-1]) == logits.argmax(axis=-1)[:, None]).astype(np.float64)
     scaled = logits.astype(np.float64)
     scaled -= scaled.max(axis=-1, keepdims=True)
-    with np.errstate(over="ignore"):  # with a temperature near 0 all but the most likely become -inf, which is right
+    with np.errstate(over="ignore"):  # near a temperature of 0, all logits but the largest become -inf, as intended
         p = np.exp(scaled / temperature)
     p /= p.sum(axis=-1, keepdims=True)
     if top_k is None and top_p is None:
@@ -60,13 +60,13 @@ def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str
              until: str | None = None, seed: int = 0, first: int = 0) -> Iterator[list[str]]:
     """Generate ``count`` samples in parallel: yield lists of their next characters, "" for samples that have ended.
 
-    The prime comes first and does not count towards ``length``; if that is None, the samples do not end. A sample ends
-    once ``until`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of
-    sampling one. Sample n has its own random generator, made from the seed and n; ``first`` is the number of the first
-    sample. The unknown character is never generated. Several threads may use one network at the same time.
+    The prime comes first and does not count towards ``length``. If ``length`` is None, the samples do not end. A sample
+    ends once ``until`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of
+    sampling. Sample n has its own random generator, made from the seed and n; ``first`` is the number of the first sample.
+    The unknown character is never generated. Several threads may use one network at the same time.
 
     Raises ConfigError if a setting is out of range, VocabularyError if a character of the prime is not in the vocabulary,
-    ValueError if the vocabulary is not that of the network.
+    ValueError if the vocabulary does not match the network.
     """
     if network.vocabulary_size != len(vocabulary):
         raise ValueError(f"the network is for {network.vocabulary_size:,} characters, but the vocabulary has "
@@ -118,7 +118,7 @@ def _generate(network: CharRNN, vocabulary: Vocabulary, count: int, prime: str, 
 
 
 def read_prime(network: CharRNN, vocabulary: Vocabulary, prime: np.ndarray, count: int = 1) -> tuple[np.ndarray, State]:
-    """Return logits (count, V) and state after the ids ``prime`` (N,), from a zero state.
+    """Return the logits (count, V) and the state after reading the ids ``prime`` (N,) from a zero state.
 
     If the prime is empty, the network reads ``vocabulary.start``.
     """
@@ -134,7 +134,7 @@ def read_prime(network: CharRNN, vocabulary: Vocabulary, prime: np.ndarray, coun
 
 def _draw(logits: np.ndarray, axis: int, temperature: float, top_k: int | None, top_p: float | None,
           generators: list[np.random.Generator]) -> np.ndarray:
-    """Sample an id for each row of ``logits`` (B, V), by inverting the distribution function at a uniform number."""
+    """Sample an id for each row of ``logits`` (B, V), by inverting the cumulative distribution at a uniform number."""
     p = distribution(logits, temperature, top_k, top_p)
     sums = np.cumsum(p, axis=axis)
     drawn = np.array([[rng.random()] for rng in generators]) * sums[:, -1:]

@@ -1,4 +1,4 @@
-"""Score: how surprising each character of a text is to a model."""
+"""Score the characters of a text: how surprising each is to a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from charrnn.nn.state import map_state
 from charrnn.nn.validation import check_sequence
 
 ONE_STREAM = 100_000
-"""A text of up to this many characters is scored in one stream, exactly."""
+"""A text of up to this many characters is scored in one stream, which is exact."""
 
 CONTEXT = 1_000
 """Each stream of a longer text first reads this many characters before its own, without scoring them."""
@@ -69,7 +69,7 @@ class Score:
 
 
 class _Segment(NamedTuple):
-    """What one stream reads: characters ``first`` to ``last`` - 1 of a text; it scores those from ``scored`` on."""
+    """The part of a text that one stream reads: characters ``first`` to ``last`` - 1, scored from ``scored`` on."""
 
     text: int
     first: int
@@ -81,10 +81,10 @@ def nats_of(network: CharRNN, texts: Sequence[np.ndarray], start: int, separator
             streams: int | None = None) -> list[np.ndarray]:
     """Return the negative log-probability of each character of several texts, in nats, (N,) of float64 each.
 
-    ``texts`` are ids (N,). Each text is read from a zero state after the character ``start``, and the state is reset
-    before every ``separator``. A text of at most ``ONE_STREAM`` characters is one stream. A longer text is divided among
-    ``streams`` (``stream_count`` by default), each of which first reads the ``CONTEXT`` characters before its own.
-    Raises ValueError if ids are invalid, ConfigError if ``streams`` is below 1.
+    ``texts`` are ids (N,). Before each text, the network reads the character ``start`` from a zero state. The state is
+    reset before every ``separator``. A text of at most ``ONE_STREAM`` characters is read in one stream. A longer text is
+    divided among ``streams`` (``stream_count`` by default), each of which first reads the ``CONTEXT`` characters before its
+    own. Raises ValueError if ids are invalid, ConfigError if ``streams`` is below 1.
     """
     for number, ids in enumerate(texts):
         check_sequence(f"text {number}", ids, network.vocabulary_size)
@@ -99,7 +99,7 @@ def nats_of(network: CharRNN, texts: Sequence[np.ndarray], start: int, separator
         cuts = [len(ids) * k // count for k in range(count + 1)]
         segments += [_Segment(number, max(0, first - CONTEXT), first, last)
                      for first, last in pairwise(cuts) if first < last]
-    segments.sort(key=lambda segment: segment.first - segment.last)  # longest first, so that streams end last to first
+    segments.sort(key=lambda segment: segment.first - segment.last)  # longest first, so that the last rows end first
     groups = [segments[first:first + _ROWS] for first in range(0, len(segments), _ROWS)]
     nats = [np.empty(len(ids)) for ids in texts]
     workers = Workers(max(1, min(cores(), len(groups))))
@@ -118,7 +118,7 @@ def nats_of(network: CharRNN, texts: Sequence[np.ndarray], start: int, separator
 
 def _read(network: CharRNN, texts: list[np.ndarray], group: list[_Segment], start: int, separator: int | None
           ) -> list[np.ndarray]:
-    """Score some segments side by side; they are sorted by length, longest first."""
+    """Score several segments in parallel; they must be sorted by length, longest first."""
     lengths = [segment.last - segment.first for segment in group]
     rows = [np.empty(length) for length in lengths]
     state = network.initial_state(len(group))

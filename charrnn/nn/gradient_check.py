@@ -33,14 +33,14 @@ class GradientError(NamedTuple):
 
 
 def relative_error(analytic: np.ndarray, numeric: np.ndarray) -> float:
-    """Return norm(analytic - numeric) / (norm(analytic) + norm(numeric)), 0 if both are zero."""
+    """Return norm(analytic - numeric) / (norm(analytic) + norm(numeric)), or 0 if both are zero."""
     length = float(np.linalg.norm(analytic) + np.linalg.norm(numeric))
     return float(np.linalg.norm(analytic - numeric)) / length if length else 0.0
 
 
 def check_gradients(config: ModelConfig, *, vocabulary_size: int = 11, seq_len: int = 7, batch_size: int = 3,
                     seed: int = 1, as_one_hot: bool = False, reset: np.ndarray | None = None) -> Iterator[GradientError]:
-    """Check every parameter and the initial state of a small model in float64, from a random state.
+    """Check the gradients of every parameter and of a random initial state of a small model, in float64.
 
     The differentiated function is the loss of a window plus the last state times random numbers, so that the gradient that
     enters at the end of the window is checked too. If ``config`` has dropout or weight drop, fixed random masks are used.

@@ -1,6 +1,6 @@
 """CharRNN: stacked recurrent layers and an output layer; loss and gradients of one window.
 
-The legend of all shapes: T time steps, B batch (parallel streams), V vocabulary, E embedding, D input of a layer,
+Legend of all shapes: T time steps, B batch (parallel streams), V vocabulary, E embedding, D input of a layer,
 H hidden units, G gates, L layers. Arrays are time-major: inputs and targets (T, B) of ids, hidden states (T, B, H),
 logits (T, B, V).
 
@@ -11,11 +11,11 @@ A window of ``loss_and_gradients`` needs memory for this many numbers, in additi
 
     T B (L (G + S) H + H) + min(T B, max(2^21 / V, H)) V + P + G H^2
 
-where S is the number of further arrays (T, B, H) of a cell (LSTM 2, GRU 2, RNN 1), and P the number of parameters. These
+where S is the number of additional arrays (T, B, H) of a cell (LSTM 2, GRU 2, RNN 1), and P the number of parameters. These
 are the buffers of the layers with the gradient of the hidden states, a block of logits, the gradients, and a copy of w_h
 in the order that a kernel needs. An embedding adds 2 T B E, dropout 2 T B L H, and a second layer T B H. For an LSTM of
 one layer with H = 512, V = 65, B = 32 and T = 64: 2048 (6 * 512 + 512) + 2048 * 65 + 1,217,089 + 4 * 512^2 = 9.7 million
-numbers, which in float32 are 39 MB (39.0 were measured with compiled kernels, 39.5 with the reference).
+numbers, which in float32 are 39 MB (measured: 39.0 MB with compiled kernels, 39.5 MB with the reference).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from charrnn.nn.validation import check_ids, check_inputs, check_masks, check_re
 class Window(NamedTuple):
     """The results of one window.
 
-    They are the loss in nats per character, the gradients, the last state, and the gradient of the first state.
+    ``loss`` is in nats per character, ``state`` is the last state, and ``d_state`` is the gradient of the first state.
     """
 
     loss: float
@@ -51,13 +51,13 @@ class Window(NamedTuple):
 class CharRNN:
     """A character-level recurrent language model.
 
-    It keeps no state between windows: the caller passes the state in and gets the next one back. ``parameters`` are the
-    weights, by name; writing into one takes effect at once. If ``rng`` is passed, they are drawn; without it they are
-    zero, to be loaded. ``dtype`` is float32 or float64.
+    It keeps no state between windows: the caller passes the state in and gets the next state back. ``parameters`` contains
+    the weights by name; writing into an array takes effect at once. With ``rng``, the initial weights are drawn; without it
+    they are zero, to be loaded later. ``dtype`` is float32 or float64.
 
-    Buffers are kept between calls, so two threads must not use one model (see ``replica``). Methods that read a window
+    Buffers are kept between calls, so two threads must not use the same model (see ``replica``). Methods that read a window
     raise ValueError if an argument is invalid, or TypeError if it is not an array. The constructor raises ConfigError,
-    ValueError or TypeError in the same way.
+    ValueError or TypeError if an argument is invalid.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, rng: np.random.Generator | None = None,
@@ -85,7 +85,7 @@ class CharRNN:
         self._gradients: Parameters | None = None
 
     def _draw_weights(self, rng: np.random.Generator) -> None:
-        """Draw the initial weights of each part, in the order of the parameters; an embedding from N(0, 1)."""
+        """Draw the initial weights in the order of the parameters; those of an embedding from N(0, 1)."""
         if self._embedding is not None:
             self._embedding[...] = rng.standard_normal(self._embedding.shape)
         for k, cell in enumerate(self._cells):
@@ -120,7 +120,7 @@ class CharRNN:
 
     def losses(self, inputs: np.ndarray, targets: np.ndarray, state: State, reset: np.ndarray | None = None
                ) -> tuple[np.ndarray, State]:
-        """Return the loss of each character in nats, (T, B), and the last state; nothing is dropped."""
+        """Return the loss of each character in nats, (T, B), and the last state, without dropout."""
         self.check(inputs, targets, state, reset)
         kernels = kernels_for(self.dtype)
         inputs, targets = _native(inputs), _native(targets)
@@ -132,21 +132,21 @@ class CharRNN:
                            reset: np.ndarray | None = None) -> tuple[float, Parameters, State]:
         """Return the loss (nats per character, averaged over the window), the gradients, and the last state.
 
-        ``inputs`` are ids (T, B) or one-hot rows (T, B, V), ``targets`` ids (T, B). ``masks`` are one (T, B, H) for each
-        layer, by which its outputs are multiplied (dropout). ``weight_masks`` are one (H, G*H) for each layer, by which its
-        ``w_h`` is multiplied. Without them nothing is dropped. The gradients are valid until the next call; the state
-        belongs to the caller.
+        ``inputs`` are ids (T, B) or one-hot rows (T, B, V), ``targets`` ids (T, B). ``masks`` contains an array (T, B, H)
+        for each layer, which multiplies its outputs (dropout). ``weight_masks`` contains an array (H, G*H) for each layer,
+        which multiplies its ``w_h`` (weight drop). Without masks nothing is dropped. The gradients are valid until the next
+        call; the state belongs to the caller.
         """
         return self.window(inputs, targets, state, masks, weight_masks, reset=reset)[:3]
 
     def window(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: list[np.ndarray] | None = None,
                weight_masks: list[np.ndarray] | None = None, d_state: State | None = None, characters: int | None = None,
                reset: np.ndarray | None = None) -> Window:
-        """Like ``loss_and_gradients``, with the gradient of the first state.
+        """Return the results of ``loss_and_gradients`` and the gradient of the first state.
 
         ``d_state`` is the gradient of the last state, zero by default: truncated back-propagation stops there.
-        ``characters`` is the divisor of the summed loss, T*B by default; for a part of a larger window it is the T*B of
-        the whole.
+        ``characters`` is the divisor of the summed loss, T*B by default; for a part of a larger window, pass the T*B of the
+        larger window.
         """
         self.check(inputs, targets, state, reset, masks, weight_masks, d_state)
         if characters is not None:
@@ -156,7 +156,7 @@ class CharRNN:
     def _window(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: list[np.ndarray] | None = None,
                 weight_masks: list[np.ndarray] | None = None, d_state: State | None = None, characters: int | None = None,
                 reset: np.ndarray | None = None) -> Window:
-        """Like ``window``, for arguments that ``check`` has accepted; ``Team`` checks those of all threads at once."""
+        """Compute a window without checking the arguments: ``Team`` checks them once for all threads."""
         if self._gradients is None:
             self._gradients = self.parameters.like()
         if d_state is None:
@@ -179,7 +179,7 @@ class CharRNN:
               d_state: State | None = None) -> None:
         """Raise ValueError or TypeError if an argument of ``window`` is invalid.
 
-        Compiled kernels do not check it, and would read or write out of bounds.
+        Compiled kernels do not check their arguments, and would read or write out of bounds.
         """
         config = self.config
         self._check_reading(inputs, state, reset)
@@ -224,7 +224,7 @@ class CharRNN:
 
     def _unroll_back(self, inputs: np.ndarray, d_hidden: np.ndarray, d_state: State, masks: list[np.ndarray] | None,
                      gradients: Parameters) -> State:
-        """Propagate the gradient of the last layer's outputs back to all weights; return that of the first state."""
+        """Propagate the gradient of the last layer's outputs to all weights; return the gradient of the first state."""
         buffers = self._buffers_for(*inputs.shape[:2])
         inputs = inputs if inputs.ndim == 2 else inputs.astype(self.dtype, copy=False)
         before = []
@@ -248,7 +248,7 @@ class CharRNN:
 
     def _buffers_for(self, seq_len: int, batch_size: int) -> _Buffers:
         if self._buffers is None or self._buffers.shape != (seq_len, batch_size):
-            self._buffers = None  # freed before the new ones are made
+            self._buffers = None  # free the old buffers before allocating new ones
             self._buffers = _Buffers(self, seq_len, batch_size)
         return self._buffers
 
@@ -272,7 +272,7 @@ class _Buffers:
 
 
 def _native(array: np.ndarray) -> np.ndarray:
-    """Return ``array`` as compiled kernels need it: in the byte order of this machine, and of no subclass."""
+    """Return ``array`` as compiled kernels need it: in native byte order, and not as a subclass of ndarray."""
     return np.asarray(array, array.dtype.newbyteorder("="))
 
 

@@ -20,7 +20,7 @@ memory and make the products slower."""
 class OutputLayer:
     """logits = h W + b, where h is (T, B, H), W is ``output/w`` (H, V) and b is ``output/b`` (V,).
 
-    Like a cell, it only keeps views of the model's parameters.
+    Like a cell, it keeps only views of the model's parameters.
     """
 
     def __init__(self, parameters: Mapping[str, np.ndarray]) -> None:
@@ -42,7 +42,7 @@ class OutputLayer:
         return hidden @ self.w + self.b
 
     def losses(self, hidden: np.ndarray, targets: np.ndarray, kernels: ModuleType) -> np.ndarray:
-        """Return the loss of each of ``targets`` (T, B) in nats, (T, B)."""
+        """Return the loss of each target (T, B) in nats, (T, B)."""
         nats = np.empty(targets.size, self.w.dtype)
         expected = targets.reshape(-1)
         for part, logits in self._blocks(hidden):

@@ -1,9 +1,9 @@
-"""One window divided among MPI ranks and threads.
+"""Divide one window among MPI ranks and threads.
 
-Streams are divided, not matrices: each thread takes some of the B streams through the whole window, and BLAS is limited to
+Streams are divided, not matrices: each thread processes some of the B streams over the whole window, and BLAS is limited to
 one thread. The gradients are summed in a fixed order, so that the same number of threads gives the same bits.
-Ranks do the same one level up: all ranks have the same run, each computes its part of a step, and the results are summed
-over all ranks before they are used.
+Ranks do the same one level higher: all ranks have the same run, each computes its part of a step, and the results are
+summed over all ranks before they are used.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Masks = Callable[[int, int], "list[np.ndarray] | None"]
 
 
 def environment(dtype: Any = np.float32) -> dict[str, str]:
-    """Return everything except the run itself that the last bit of a result can depend on."""
+    """Return the properties of machine and process that can change the last bits of a result."""
     return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": describe_kernels(dtype),
             "ranks": str(ranks().count)}
 
 
 class Workers:
-    """Threads that carry out tasks, on each of the ranks.
+    """Threads that carry out tasks, on every rank.
 
     An error or Ctrl-C ends the call in progress, and leaves the workers usable.
     """
@@ -51,18 +51,19 @@ class Workers:
         """Whether an error or Ctrl-C has ended the call in progress: its tasks should then return soon."""
 
     def map(self, work: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:
-        """Return the results of ``work`` for each task, in the order of the tasks; ranks and threads take them in turn.
+        """Return the results of ``work`` for each task, in the order of the tasks.
 
-        A long task should return early when ``is_aborted`` is true.
+        The tasks are distributed in turn over the ranks, and on each rank over the threads. A long task should return early
+        when ``is_aborted`` is true.
         """
         done = self.ranks.all(self._map(work, tasks[self.ranks.number::self.ranks.count]))
         return [done[k % self.ranks.count][k // self.ranks.count] for k in range(len(tasks))]
 
     def _map(self, work: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:
-        """Call ``work`` for each task. If one fails, or at Ctrl-C, wait until the others have ended, then raise.
+        """Call ``work`` for each task. If a task fails or Ctrl-C is pressed, wait for the other tasks, then raise.
 
-        A second Ctrl-C ends that wait, so that a task may still write into a replica's buffers. The next call waits for
-        it first.
+        A second Ctrl-C ends the wait, so a task may still be writing into the buffers of a replica. The next call first
+        waits for that task.
         """
         wait(self._futures)
         self._futures = []
@@ -92,7 +93,7 @@ class Team(Workers):
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State, masks: Masks | None = None,
                            weight_masks: list[np.ndarray] | None = None, reset: np.ndarray | None = None
                            ) -> tuple[float, Parameters, State]:
-        """Like ``CharRNN.loss_and_gradients``, but ``masks`` is a function that draws them for some of the streams."""
+        """Return the results of ``CharRNN.loss_and_gradients``; ``masks`` is a function that draws the dropout masks."""
         self.model.check(inputs, targets, state, reset, weight_masks=weight_masks)
         config = self.model.config
         mine = _part(0, targets.shape[1], self.ranks.number, self.ranks.count)
@@ -123,7 +124,7 @@ class Team(Workers):
         """Compute one larger product on each thread.
 
         In a virtual machine, small products of OpenBLAS 0.3.31 took three times as long until its buffers had been used
-        once for a larger one: a step of a tanh RNN of 256 units took 55 ms instead of 39 ms.
+        once for a larger product: a step of a tanh RNN of 256 units took 55 ms instead of 39 ms.
         """
         square = np.ones((512, 512), self.model.dtype)
         all_threads = Barrier(self.threads)
@@ -148,7 +149,7 @@ def _streams(state: State, first: int, last: int) -> State:
 
 
 def _side_by_side(states: list[State]) -> State:
-    """Join states of some streams each into the state of all streams."""
+    """Join the states of consecutive groups of streams into one state."""
     if len(states) == 1:
         return states[0]
     return map_state(lambda *arrays: np.concatenate(arrays), *states)

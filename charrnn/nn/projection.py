@@ -1,7 +1,7 @@
 """The product of inputs and a matrix, for ids, one-hot rows and dense inputs, forward and backward.
 
 T time steps, B streams, D inputs, N outputs. A one-hot row times a matrix is a row of the matrix, so ids (T, B) select
-rows of ``w`` (D, N). Inputs (T, B, D), one-hot or dense, are multiplied with ``w``, in one product for the whole window.
+rows of ``w`` (D, N). Inputs (T, B, D), one-hot or dense, are multiplied by ``w``, in one product for the whole window.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def rows(array: np.ndarray) -> np.ndarray:
 def project(inputs: np.ndarray, w: np.ndarray, b: np.ndarray | None, out: np.ndarray) -> np.ndarray:
     """Write ``inputs`` times ``w``, plus ``b`` (N,) unless it is None, into ``out`` (T, B, N); return ``out``."""
     if inputs.ndim == 2:
-        if b is not None and inputs.size > len(w):  # b is added to the smaller of the two
+        if b is not None and inputs.size > len(w):  # b is added to the smaller array, w or out
             w, b = w + b, None
         np.take(w, inputs, axis=0, out=out, mode="clip")
     else:

@@ -1,7 +1,7 @@
-"""Checks of the arguments of a model, because compiled code works on them without checking anything.
+"""Check the arguments of a model, because compiled kernels do not check them.
 
-Each function raises ValueError, or TypeError if an argument is not an array, with the name of the argument and what is
-wrong. Nothing is copied: ids may be memory maps.
+Each function raises ValueError, or TypeError if an argument is not an array. The message names the argument and says what
+is wrong. Nothing is copied, so ids may be large memory maps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from charrnn.nn.state import State
 
 
 def check_inputs(inputs: np.ndarray, vocabulary_size: int) -> None:
-    """Check ids (T, B), or one-hot rows (T, B, V)."""
+    """Check that ``inputs`` are ids (T, B) or one-hot rows (T, B, V)."""
     check_type("inputs", inputs, np.ndarray)
     if inputs.ndim != 3:
         check_ids("inputs", inputs, vocabulary_size)
@@ -48,7 +48,7 @@ def check_sequence(name: str, ids: np.ndarray, vocabulary_size: int) -> None:
 
 
 def check_starts(starts: np.ndarray | None, length: int) -> None:
-    """Check that ``starts`` is None or an array of increasing indices of a text of this ``length``."""
+    """Check that ``starts`` is None or an array of increasing indices into a text of this ``length``."""
     if starts is None:
         return
     check_type("starts", starts, np.ndarray)
@@ -59,7 +59,7 @@ def check_starts(starts: np.ndarray | None, length: int) -> None:
 
 
 def check_targets(targets: np.ndarray, inputs: np.ndarray, vocabulary_size: int) -> None:
-    """Check ids (T, B), one for each of ``inputs``."""
+    """Check that ``targets`` are ids (T, B), one for each of ``inputs``."""
     check_ids("targets", targets, vocabulary_size)
     if targets.shape != inputs.shape[:2]:
         raise ValueError(f"targets: shape {targets.shape} does not match inputs of shape {inputs.shape}")
@@ -119,7 +119,7 @@ def _check_id_range(name: str, ids: np.ndarray, vocabulary_size: int) -> None:
 
 def _check_not_empty(name: str, array: np.ndarray) -> None:
     if not array.size:
-        raise ValueError(f"{name}: the window is empty, of shape {array.shape}")
+        raise ValueError(f"{name}: the window is empty: its shape is {array.shape}")
 
 
 def _count(number: int, noun: str) -> str:

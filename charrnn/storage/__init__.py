@@ -1,1 +1,1 @@
-"""Files: replaced atomically; arrays and metadata in one HDF5 file. Imports only modules that belong to no package."""
+"""Replace files atomically; store arrays and metadata in one HDF5 file. Imports no other package."""

@@ -1,4 +1,4 @@
-"""Replace files atomically: at every moment a path leads to the complete old file or to the complete new one."""
+"""Replace files atomically: at any time, a path refers to the complete old file or to the complete new file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 OWNER = r"([0-9a-f]{6})-([0-9]{1,10})"
-"""A pattern for what ``owner`` returns: the host and the process id."""
+"""A pattern that matches the result of ``owner``; its groups are the host and the process id."""
 
 _DAY = 86_400
 _NAME = re.compile(rf"{OWNER}-[0-9a-f]{{8}}\.tmp")
@@ -23,12 +23,12 @@ _being_written: set[str] = set()
 
 
 def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview], create_folder: bool = False) -> None:
-    """Replace the file at ``path`` by one that contains ``pieces``, atomically.
+    """Atomically replace the file at ``path`` with a file that contains ``pieces``.
 
     The pieces are written to a temporary file in the same folder, which is then renamed; with ``create_folder`` a missing
-    folder is created. If ``path`` is a symbolic link, the file that it leads to is replaced. Leftovers of killed writers
-    are removed. Raises OSError, which names ``path``, if the file cannot be written; then, as after an exception from
-    ``pieces``, the old file is unchanged and the temporary file removed.
+    folder is created. If ``path`` is a symbolic link, the file that it points to is replaced. Temporary files that killed
+    processes left behind are removed. Raises OSError, which names ``path``, if the file cannot be written. In this case and
+    after an exception from ``pieces``, the old file is unchanged and the temporary file is removed.
     """
     target = Path(os.path.realpath(path))
     if create_folder and not target.parent.exists():
@@ -48,7 +48,7 @@ def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview], create_
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and error.filename == str(temporary):
-            raise OSError(error.errno, error.strerror, str(path)) from error  # nobody has heard of the temporary file
+            raise OSError(error.errno, error.strerror, str(path)) from error  # the caller does not know the temporary file
         raise
     finally:
         _being_written.discard(temporary.name)
@@ -56,7 +56,7 @@ def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview], create_
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to the disk, if the system can: only then does the new name survive a power failure."""
+    """Flush a folder to disk if the system supports it, so that a renamed file survives a power failure."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -70,7 +70,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of killed writers of ``path``."""
+    """Remove temporary files of ``path`` that killed processes left behind."""
     prefix = f".{path.name}."
     for name in glob.glob(f"{glob.escape(prefix)}*.tmp", root_dir=path.parent):
         match = _NAME.fullmatch(name, len(prefix))
@@ -87,7 +87,7 @@ def owner() -> str:
 
 
 def is_abandoned(path: Path, host: str, process: int) -> bool:
-    """Return whether the process that writes a temporary file is known or assumed to be dead.
+    """Return whether the process that wrote a temporary file is known or assumed to have ended.
 
     Machines and containers can share a folder, and process ids mean nothing on another host. So a file of this host is
     abandoned if its process is not running, and a file of another host if it was modified more than a day ago.
@@ -102,7 +102,7 @@ def is_abandoned(path: Path, host: str, process: int) -> bool:
 
 @cache
 def _host() -> str:
-    """Return six hexadecimal digits for this machine, or for this container: wherever process ids mean the same."""
+    """Return six hexadecimal digits that identify this machine or container, in which process ids are unique."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -111,7 +111,7 @@ def _host() -> str:
 
 
 def _is_running(process: int) -> bool:
-    """Return whether a process with this id exists; True if that is unknown."""
+    """Return whether a process with this id exists, or True if that cannot be determined."""
     if os.name == "nt":  # os.kill would end it
         return True
     try:

@@ -1,11 +1,11 @@
-"""Save named arrays and metadata in one file, and load them. Knows no model.
+"""Save named arrays and metadata in one file, and load them. This module knows nothing about models.
 
-A file is an ordinary HDF5 file with a footer of 80 bytes behind it. The dataset ``/meta`` contains a JSON object::
+A file is an ordinary HDF5 file, followed by a footer of 80 bytes. The dataset ``/meta`` contains a JSON object::
 
     {"format": "charrnn", "format_version": 2, "charrnn": version of the program that wrote the file,
      "arrays": {name: [dtype, shape, offset in bytes]}, "metadata": {...}}
 
-The footer contains little-endian integers, all of 8 bytes except the version and the zero::
+The footer contains little-endian integers, of 8 bytes each except the version and the zero::
 
     offset  size  content
          0     8  magic: "charrnn" and a zero byte
@@ -17,9 +17,9 @@ The footer contains little-endian integers, all of 8 bytes except the version an
         40    32  SHA-256 of all bytes before it
         72     8  end mark
 
-h5py lays out the file when it is saved. Loading finds everything by the footer and the index in ``/meta`` and never
-passes a file to the HDF5 library, which crashes or hangs on some hostile files. The SHA-256 detects accidental damage
-only. Anyone can compute it for a modified file, so each part of a file is validated before the next one is used.
+h5py lays out the file when it is saved. Loading uses only the footer and the index in ``/meta``, and never passes a file
+to the HDF5 library, which crashes or hangs on some hostile files. The SHA-256 detects only accidental damage. Anyone can
+compute it for a modified file, so each part of a file is validated before the next part is used.
 """
 
 from __future__ import annotations
@@ -59,30 +59,33 @@ _MOST_VALUES = 2**19
 _LONGEST_INTEGER = 20
 
 Expected = Callable[[dict[str, Any]], Manifest]
-"""Validate metadata and return the arrays that belong to it. Raise ValueError, TypeError or KeyError if it is invalid."""
+"""A function that validates metadata and returns the arrays that belong to it.
+
+It raises ValueError, TypeError or KeyError if the metadata is invalid.
+"""
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
-    """Return a file as bytes. The same arrays and metadata give the same bytes.
+    """Return the content of a file. The same arrays and metadata give the same bytes.
 
-    ``metadata`` contains what JSON can represent, without NaN and infinities. Raises OSError if ``read`` would refuse the
-    file for its size, and ValueError or TypeError for a dtype or metadata that cannot be stored.
+    ``metadata`` must be representable in JSON, without NaN and infinities. Raises OSError if the file would be too large
+    for ``read``, and ValueError or TypeError if a dtype or the metadata cannot be stored.
     """
     plain = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in arrays.items()}
     manifest = {name: (f"<{array.dtype.kind}{array.dtype.itemsize}", array.shape) for name, array in plain.items()}
     data = b"".join(to_pieces(manifest, metadata, {name: [array] for name, array in plain.items()}))
     if len(data) - _FOOTER_SIZE > _LARGEST_FILE:
-        raise OSError(errno.EFBIG, "larger than a checkpoint can be")
+        raise OSError(errno.EFBIG, "too large for a checkpoint")
     return data
 
 
 def to_pieces(manifest: Manifest, metadata: Mapping[str, Any], blocks: Mapping[str, Iterable[np.ndarray]]
               ) -> Iterator[bytes | memoryview]:
-    """Yield a file piece by piece, for arrays of any size.
+    """Yield the content of a file piece by piece, for arrays of any size.
 
     ``blocks`` contains the values of each array, in blocks of the array's dtype. They are consumed one by one, array by
-    array in the order of the offsets. Raises OSError for too much metadata, ValueError for an unsupported dtype or for
-    blocks that do not add up to the size of the array.
+    array in the order of the offsets. Raises OSError if there is too much metadata, ValueError if a dtype is unsupported or
+    the blocks do not add up to the size of the array.
     """
     layout = lay_out(manifest, lambda index: _to_json(index, metadata))
     digest = hashlib.sha256()
@@ -101,10 +104,10 @@ def read(path: str | Path, expected: Expected, largest: int | None = None, parti
          mapped: Collection[str] = (), verify: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Load the arrays and the metadata of a file.
 
-    ``expected`` validates the metadata and returns the arrays that belong to it; if ``partial``, the file may contain
-    others, which are ignored. No memory is allocated for an array before its size has been found in the file. ``largest``
-    limits the size of the file in bytes (default: 2 GiB). Arrays that are ``mapped`` are returned as read-only memory
-    maps. With ``verify=False`` the SHA-256 is not compared.
+    ``expected`` validates the metadata and returns the arrays that belong to it; if ``partial``, the file may contain other
+    arrays, which are ignored. Memory for an array is allocated only after its size has been checked against the file.
+    ``largest`` limits the size of the file in bytes (default: 2 GiB). The arrays named in ``mapped`` are returned as
+    read-only memory maps. With ``verify=False`` the SHA-256 is not compared.
 
     Raises CheckpointError if the file does not exist, cannot be read or is invalid.
     """
@@ -116,24 +119,27 @@ def read(path: str | Path, expected: Expected, largest: int | None = None, parti
 
 def read_metadata(path: str | Path, expected: Expected, largest: int | None = None, partial: bool = False
                   ) -> dict[str, Any]:
-    """Load only the metadata of a file. Validates the same as ``read``, except the SHA-256. Raises CheckpointError."""
+    """Load only the metadata of a file.
+
+    Everything that ``read`` validates is validated, except the SHA-256. Raises CheckpointError in the same cases.
+    """
     with reported(path), _open(path) as file:
         metadata, _ = _load(file, path, expected, largest, partial, verify=False)
     return metadata
 
 
 def _to_json(index: Mapping[str, Any], metadata: Mapping[str, Any]) -> bytes:
-    """Return the text of /meta. Raises OSError if ``_parse`` would refuse it for its size."""
+    """Return the text of /meta. Raises OSError if it would be too large for ``_parse``."""
     meta = {"format": FORMAT, "format_version": FORMAT_VERSION, "charrnn": __version__, "arrays": index,
             "metadata": metadata}
     text = json.dumps(meta, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
     if len(text) > _LARGEST_META or text.count(b",") > _MOST_VALUES:
-        raise OSError(errno.EFBIG, "larger than a checkpoint can be")
+        raise OSError(errno.EFBIG, "too large for a checkpoint")
     return text
 
 
 def _content(layout: Layout, blocks: Mapping[str, Iterable[np.ndarray]]) -> Iterator[bytes | memoryview]:
-    """Yield what the SHA-256 covers: the HDF5 file with its values, and the beginning of the footer."""
+    """Yield the bytes that the SHA-256 covers: the HDF5 file with its values, and the beginning of the footer."""
     image, extents, text = layout
     position = 0
     for name, (offset, size) in sorted(extents.items(), key=lambda item: item[1]):
@@ -162,7 +168,7 @@ class _Footer(NamedTuple):
 
 @contextmanager
 def reported(path: str | Path) -> Iterator[None]:
-    """Turn every error that the content of a file can cause into a CheckpointError."""
+    """Convert every error that reading a file can cause to a CheckpointError."""
     try:
         yield
     except OSError as error:
@@ -188,7 +194,7 @@ def _open(path: str | Path) -> BufferedReader:
 
 def _load(file: BufferedReader, path: str | Path, expected: Expected, largest: int | None, partial: bool,
           verify: bool) -> tuple[dict[str, Any], dict[str, Stored]]:
-    """Validate a file step by step; return its metadata and its arrays."""
+    """Validate a file step by step; return its metadata and where its arrays are."""
     footer, digest = _read_footer(file, path, largest or _LARGEST_FILE)
     if verify:
         _check_digest(file, footer.length + _HEAD.size, digest)
@@ -214,7 +220,7 @@ def _read_footer(file: BufferedReader, path: str | Path, largest: int) -> tuple[
         raise ValueError("invalid footer: the file is truncated, modified or not a checkpoint")
     version = 1 if is_old else int.from_bytes(data[8:12], "little")
     if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: unsupported format version {version} (this is charrnn {__version__}, which reads "
+        raise CheckpointError(f"{path}: unsupported format version {version} (charrnn {__version__} supports version "
                               f"{FORMAT_VERSION})", "retrain the model" if version < FORMAT_VERSION else "update charrnn")
     _, _, zero, noted_length, meta_offset, meta_length = _HEAD.unpack(data[:_HEAD.size])
     if zero != 0 or noted_length != length:
@@ -261,7 +267,7 @@ def _parse(text: bytes) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"invalid JSON in the metadata: {error}") from error
     except RecursionError:
-        raise ValueError("nesting too deep in the metadata") from None  # its traceback has a thousand lines
+        raise ValueError("nesting too deep in the metadata") from None  # omits a traceback of a thousand lines
     if not isinstance(meta, dict) or set(meta) != {"format", "format_version", "charrnn", "arrays", "metadata"}:
         raise ValueError("missing or unknown keys in the metadata")
     if meta["format"] != FORMAT or meta["format_version"] != FORMAT_VERSION or type(meta["charrnn"]) is not str:
@@ -278,5 +284,5 @@ def _array(file: BufferedReader, stored: Stored, mapped: bool) -> np.ndarray:
     array = np.empty(stored.shape, stored.dtype)
     file.seek(stored.offset)
     if file.readinto(array.reshape(-1).view(np.uint8).data) != stored.size:
-        raise ValueError("the file became shorter while it was read")
+        raise ValueError("the file was truncated while it was read")
     return array

@@ -1,6 +1,6 @@
-"""Decide where arrays are stored in a file, and validate where a file says they are.
+"""Choose the offset of each array in a file, and validate the offsets in an existing file.
 
-h5py lays out the file. HDF5 writes its metadata only; the values of arrays never pass through it.
+h5py lays out the file. HDF5 writes only its own metadata; array values never pass through it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ META = "meta"
 """The dataset that contains the metadata as text."""
 
 ALIGNMENT = 8
-"""All offsets are multiples of it, in bytes."""
+"""All offsets are multiples of this number of bytes."""
 
 _DTYPES = {"<f2", "<f4", "<f8", "<u1", "<u2", "<u4", "<u8"}
 _PAGE = 4096
 
 
 class Recorder(io.RawIOBase):
-    """A file for HDF5 to write to. It keeps only the pages that are written, so the space of array values costs nothing."""
+    """A file in memory for HDF5 to write to.
+
+    It keeps only the pages that are written, so the space reserved for array values takes no memory.
+    """
 
     def __init__(self) -> None:
         self.size = 0
@@ -63,14 +66,14 @@ class Recorder(io.RawIOBase):
         return self.size
 
     def between(self, start: int, stop: int) -> bytes:
-        """Return the bytes from ``start`` to ``stop``; those that were never written are zero."""
+        """Return the bytes from ``start`` to ``stop``. Bytes that were never written are zero."""
         data = bytearray(stop - start)
         self.seek(start)
         self.readinto(data)
         return bytes(data)
 
     def _runs(self, size: int) -> Iterator[tuple[bytearray, slice, slice]]:
-        """Advance by ``size`` bytes: yield each page on the way, the slice in it, and the slice of all ``size`` bytes."""
+        """Advance by ``size`` bytes: yield each page, the slice of the page, and its slice of the ``size`` bytes."""
         done = 0
         while done < size:
             number, start = divmod(self._position, _PAGE)
@@ -81,7 +84,10 @@ class Recorder(io.RawIOBase):
 
 
 class Layout(NamedTuple):
-    """An HDF5 file without values: what HDF5 wrote, (offset, size) of each dataset that is not empty, the text of /meta."""
+    """An HDF5 file without values.
+
+    ``image`` is what HDF5 wrote, ``extents`` the (offset, size) of each non-empty dataset, ``text`` the text of /meta.
+    """
 
     image: Recorder
     extents: dict[str, tuple[int, int]]
@@ -89,12 +95,12 @@ class Layout(NamedTuple):
 
 
 def lay_out(manifest: Manifest, to_text: Callable[[dict[str, list[Any]]], bytes]) -> Layout:
-    """Lay out an HDF5 file with these arrays, and with the text that ``to_text`` makes of the index in ``/meta``.
+    """Lay out an HDF5 file with these arrays, and with ``/meta``, the text that ``to_text`` makes from the index.
 
     The index contains [dtype, shape, offset in bytes] of each array; the offset of an empty array is 0. The same
     arguments give the same bytes. Raises ValueError for an unsupported dtype.
     """
-    with ThreadPoolExecutor(1) as pool:  # only the main thread gets a KeyboardInterrupt, which breaks HDF5's callbacks
+    with ThreadPoolExecutor(1) as pool:  # keeps KeyboardInterrupt in the main thread: it breaks HDF5's callbacks
         return pool.submit(_lay_out, manifest, to_text).result()
 
 
@@ -103,7 +109,7 @@ def _lay_out(manifest: Manifest, to_text: Callable[[dict[str, list[Any]]], bytes
 
     settings = h5p.create(h5p.DATASET_CREATE)
     settings.set_layout(h5d.CONTIGUOUS)
-    settings.set_alloc_time(h5d.ALLOC_TIME_EARLY)  # so that a dataset has its offset at once
+    settings.set_alloc_time(h5d.ALLOC_TIME_EARLY)  # assigns the offset of a dataset at once
     settings.set_fill_time(h5d.FILL_TIME_NEVER)
     settings.set_obj_track_times(False)
     links = h5p.create(h5p.LINK_CREATE)
@@ -111,7 +117,7 @@ def _lay_out(manifest: Manifest, to_text: Callable[[dict[str, list[Any]]], bytes
     image = Recorder()
     index: dict[str, list[Any]] = {}
     extents: dict[str, tuple[int, int]] = {}
-    # HDF5 1.12 to 2.0 give the same bytes with these bounds, and different ones with all newer bounds
+    # with these bounds, HDF5 1.12 to 2.0 write the same bytes; with all newer bounds, the bytes differ
     with File(image, "w", libver=("earliest", "v110"), track_order=False, alignment_threshold=1,
               alignment_interval=ALIGNMENT) as file:
 
@@ -119,7 +125,7 @@ def _lay_out(manifest: Manifest, to_text: Callable[[dict[str, list[Any]]], bytes
             space = h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
             dataset = h5d.create(file.id, name.encode(), h5t.py_create(dtype), space, settings, links)
             size = math.prod(shape) * dtype.itemsize
-            if size == 0:  # HDF5 gives it no offset
+            if size == 0:  # HDF5 gives an empty dataset no offset
                 return 0
             extents[name] = dataset.get_offset(), size
             return extents[name][0]
@@ -143,10 +149,11 @@ class Stored(NamedTuple):
 
 
 def check_index(index: Any, manifest: Manifest, partial: bool, length: int, meta: tuple[int, int]) -> dict[str, Stored]:
-    """Validate the index of a file of ``length`` bytes whose ``/meta`` has this offset and length; return its arrays.
+    """Validate the index of a file and return its arrays.
 
-    Raises ValueError unless the index contains the arrays of ``manifest``, and no others unless it is ``partial``, with
-    their dtypes and shapes, and each of them is inside the file and overlaps neither another one nor ``/meta``.
+    The file has ``length`` bytes, and ``meta`` is the offset and length of ``/meta``. Raises ValueError unless the index
+    contains the arrays of ``manifest`` with their dtypes and shapes, and no other arrays unless it is ``partial``. Each of
+    the arrays must be inside the file, and must overlap neither another array nor ``/meta``.
     """
     if not isinstance(index, dict) or not index.keys() >= manifest.keys() or not (partial or len(index) == len(manifest)):
         raise ValueError("the index does not contain the arrays that the metadata describes")

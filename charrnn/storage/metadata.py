@@ -1,4 +1,4 @@
-"""Checks of the content of a file, before any of it is used."""
+"""Validate the content of a file before it is used."""
 
 from __future__ import annotations
 

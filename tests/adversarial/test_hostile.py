@@ -83,6 +83,6 @@ def test_does_not_write_what_it_would_not_read(
     monkeypatch.setattr(checkpoint, limit, 50)
     with pytest.raises(CheckpointError):
         Run.load(tmp_path / "run.h5")
-    with pytest.raises(OSError, match="larger than a checkpoint can be"):
+    with pytest.raises(OSError, match="too large for a checkpoint"):
         run.save(tmp_path / "run.h5")
     assert (tmp_path / "run.h5").read_bytes() == valid

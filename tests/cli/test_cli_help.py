@@ -103,7 +103,7 @@ def test_help_names_options_and_not_parameters(cli: Cli, path: tuple[str, ...]) 
 
 
 def test_help_shows_parameters_as_options(cli: Cli) -> None:
-    assert "for the order of --lines." in " ".join(cli("train", "--help").out.split())
+    assert "for shuffling --lines." in " ".join(cli("train", "--help").out.split())
 
 
 def test_a_flag_that_is_on_by_default_has_an_opposite(cli: Cli) -> None:

@@ -34,9 +34,9 @@ def losses(model, ids):
 
 
 def losses_in_streams(model, ids, streams, starts=()):
-    """Return the same losses for ``streams`` streams of equal length; the last one continues to the end of the text.
+    """Return the losses of ``ids`` in ``streams`` streams of equal length; the last continues to the end of the text.
 
-    Each stream starts from a zero state, and so does the text at each of ``starts``.
+    The state is zero at the start of each stream and at each of ``starts``.
     """
     length = (len(ids) - 1) // streams
     bounds = sorted({*(length * k for k in range(streams)), *starts} - {len(ids) - 1}) + [len(ids) - 1]
@@ -59,9 +59,9 @@ def test_one_stream_is_the_mean_loss_with_layers_and_embedding():
 
 @settings(max_examples=40)
 @given(st.integers(2, 400), st.integers(1, 40))
-@example(41, 8)  # divides
-@example(42, 8)  # one character is left
-@example(48, 8)  # as many are left as possible
+@example(41, 8)  # no remainder
+@example(42, 8)  # a remainder of one character
+@example(48, 8)  # the largest remainder
 @example(300, 37)  # more than one group of streams
 def test_every_character_counts_once_whatever_the_length(length, streams):
     model, ids = model_of(hidden_size=3), text(length)
@@ -90,7 +90,7 @@ def test_the_last_character_is_predicted():
 
 
 @pytest.mark.parametrize("length", [2, 50, 131])
-def test_a_model_without_training_has_a_loss_of_log_v(length):
+def test_an_untrained_model_has_a_loss_of_log_v(length):
     result = evaluate(CharRNN(ModelConfig(hidden_size=3), V), text(length))
     assert result.nats == pytest.approx(math.log(V), rel=1e-6)
     assert result.perplexity == pytest.approx(V, rel=1e-6)
@@ -142,7 +142,7 @@ def test_rejects_fewer_than_one_stream(streams):
 # Cold windows
 
 def losses_in_windows(model, ids, window, starts=()):
-    """Return the losses of window k of ``window`` characters, from a zero state and again at each of ``starts``."""
+    """Return the losses in windows of ``window`` characters; the state is zero at each window and each of ``starts``."""
     found = []
     for k in range((len(ids) - 1) // window):
         end = (k + 1) * window
@@ -195,7 +195,7 @@ def test_rejects_a_window_that_the_text_does_not_fill():
         evaluate(model_of(), text(100), window=100)
 
 
-def test_rejects_windows_in_streams():
+def test_rejects_windows_combined_with_streams():
     with pytest.raises(ConfigError, match=r"^window: cannot be combined with streams; pass one of them$"):
         evaluate(model_of(), text(100), window=10, streams=1)
 

@@ -50,7 +50,7 @@ def test_rejects_parts_that_do_not_match(vocabulary: str, settings: dict[str, An
         LanguageModel(MODEL.network, Vocabulary.of(vocabulary), TextConfig(**settings))
 
 
-def test_rejects_an_unknown_character_without_its_setting() -> None:
+def test_rejects_the_unknown_character_without_its_setting() -> None:
     slot = make_model(min_count=2)
     with pytest.raises(ValueError, match="unknown character"):
         LanguageModel(slot.network, slot.vocabulary)
@@ -287,7 +287,7 @@ def test_rejects_a_file_without_a_model(tmp_path: Path) -> None:
 # Threads
 
 def test_two_threads_can_use_a_model_during_its_training(start: Callable[..., Run], corpus: Corpus) -> None:
-    """While weights change, results are finite. Between two rounds of the training they equal those of one thread."""
+    """Results are finite while the weights change, and equal those of one thread between two rounds of training."""
     run = start(steps=60, hidden_size=16, validation=0.2)
     trainer, model, other = Trainer(run, corpus), run.model, make_model()
     sentence = "the quick brown fox, " * 5

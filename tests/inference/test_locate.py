@@ -13,7 +13,7 @@ from charrnn.inference.locate import BEST, LAST, checkpoint_at, find, newest_run
 
 @pytest.mark.parametrize("kind", [Path, str])
 @pytest.mark.parametrize("name", ["best.h5", "last.h5", "model.h5", "model"])
-def test_a_file_is_that_file_whatever_is_preferred(tmp_path: Path, name: str, kind: type) -> None:
+def test_a_file_is_returned_whatever_is_preferred(tmp_path: Path, name: str, kind: type) -> None:
     (tmp_path / name).touch()
     for prefer in (BEST, LAST):
         assert checkpoint_at(kind(tmp_path / name), prefer) == tmp_path / name
@@ -22,7 +22,7 @@ def test_a_file_is_that_file_whatever_is_preferred(tmp_path: Path, name: str, ki
 @pytest.mark.parametrize(("files", "best", "last"), [
     (["best.h5", "last.h5"], "best.h5", "last.h5"), (["best.h5"], "best.h5", "best.h5"),
     (["last.h5"], "last.h5", "last.h5"), (["last.h5", "model.h5", "metrics.csv"], "last.h5", "last.h5")])
-def test_a_folder_gives_the_preferred_state_or_the_other(tmp_path: Path, files: list[str], best: str, last: str) -> None:
+def test_a_folder_gives_the_preferred_file_or_the_other(tmp_path: Path, files: list[str], best: str, last: str) -> None:
     for file in files:
         (tmp_path / file).touch()
     assert checkpoint_at(tmp_path) == checkpoint_at(tmp_path, BEST) == tmp_path / best
@@ -40,7 +40,7 @@ def test_an_error_names_a_path_without_a_model(tmp_path: Path) -> None:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with the runs old and new and a sweep in checkpoints."""
+    """Change to a folder with the runs old and new and a sweep in checkpoints."""
     monkeypatch.chdir(tmp_path)
     for time, file in enumerate(["old/last.h5", "new/best.h5", "sweep/a/last.h5", "sweep/b/best.h5", "old/best.h5",
                                  "sweep/b/last.h5", "new/last.h5", "notes/metrics.csv", "README.md"], 1):
@@ -51,7 +51,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_name_is_that_of_a_run_in_checkpoints(here: Path) -> None:
+def test_a_name_refers_to_a_run_in_checkpoints(here: Path) -> None:
     assert checkpoint_at("old") == Path("checkpoints/old/best.h5")
     assert checkpoint_at("old", LAST) == Path("checkpoints/old/last.h5")
     assert checkpoint_at("sweep/a") == Path("checkpoints/sweep/a/last.h5")
@@ -60,7 +60,7 @@ def test_a_name_is_that_of_a_run_in_checkpoints(here: Path) -> None:
         checkpoint_at("none")
 
 
-def test_an_existing_path_comes_before_a_name(here: Path) -> None:
+def test_an_existing_path_takes_precedence_over_a_name(here: Path) -> None:
     Path("old").mkdir()
     with pytest.raises(RunError, match=r"^old: contains neither best.h5 nor last.h5"):
         checkpoint_at("old")
@@ -69,7 +69,7 @@ def test_an_existing_path_comes_before_a_name(here: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x.h5", "new/../../x.h5", "x\0y"])
-def test_a_name_does_not_leave_checkpoints(here: Path, name: str) -> None:
+def test_a_name_cannot_refer_to_a_path_outside_checkpoints(here: Path, name: str) -> None:
     Path("x.h5").touch()
     assert find(name) == Path(name)
     assert os.path.exists("checkpoints/../x.h5")
@@ -77,7 +77,7 @@ def test_a_name_does_not_leave_checkpoints(here: Path, name: str) -> None:
         checkpoint_at(name)
 
 
-def test_runs_are_found_in_a_folder_and_in_its_sweeps_the_newest_first(here: Path) -> None:
+def test_runs_are_found_in_a_folder_and_in_its_sweeps_newest_first(here: Path) -> None:
     assert [str(run) for run in runs_in("checkpoints")] == [
         f"checkpoints/{name}" for name in ("new", "sweep/b", "old", "sweep/a")]
     assert runs_in() == runs_in(Path("checkpoints"))

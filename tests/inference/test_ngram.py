@@ -1,4 +1,4 @@
-"""charrnn.inference.ngram, against the definition written out with dictionaries."""
+"""charrnn.inference.ngram, compared with the definition written out with dictionaries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIGURES = r"\d+\.\d{4} nats/char  \d+\.\d{3} bits/char  perplexity \d+\.\d{2}\n"
 
 
 def by_definition(training: list[int], text: list[int], vocabulary_size: int, order: int) -> float:
-    """Return the mean loss, in nats."""
+    """Return the mean loss in nats, computed from the definition."""
     followers: dict[tuple, Counter] = defaultdict(Counter)
     for place, character in enumerate(training):
         for length in range(min(order, place) + 1):
@@ -61,11 +61,11 @@ def assert_agrees(training: np.ndarray, text: np.ndarray, vocabulary_size: int, 
     assert result.characters == len(text) - 1
 
 
-# The figure
+# The loss
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4, 7, 32])
 @pytest.mark.parametrize("vocabulary_size", [2, 27, 256, 257, 10_000, 0x110000])
-def test_the_figure_agrees_with_the_definition(vocabulary_size: int, order: int) -> None:
+def test_the_loss_agrees_with_the_definition(vocabulary_size: int, order: int) -> None:
     ids = draw(6000, vocabulary_size)
     assert_agrees(ids[:5000], ids[5000:], vocabulary_size, order)
 
@@ -90,7 +90,7 @@ def test_collects_many_distinct_ngrams_over_many_blocks(monkeypatch: pytest.Monk
 @example(training=[1], text=[0, 1], order=0, dtype="uint8", block=1)
 @example(training=[0, 1], text=[0, 1, 0], order=6, dtype="uint8", block=2)  # shorter than the order
 @example(training=[0, 0, 0, 1], text=[0, 1, 2], order=1, dtype="uint8", block=4)  # nothing follows the 1 at the end
-def test_the_figure_of_any_text_in_blocks_of_any_size_agrees_with_the_definition(
+def test_the_loss_of_any_text_in_blocks_of_any_size_agrees_with_the_definition(
         training: list, text: list, order: int, dtype: str, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ngram, "BLOCK", block)
@@ -111,7 +111,7 @@ def test_the_probabilities_of_all_characters_sum_to_one(context: list, order: in
 
 
 @pytest.mark.parametrize("block", [1, 13, 199, 200, 201, 800])
-def test_the_size_of_the_blocks_does_not_change_the_figure(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+def test_the_size_of_the_blocks_does_not_change_the_loss(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     ids = draw(1000, 30)
     expected = witten_bell(ids[:800], ids[800:], 30, 5).nats
     monkeypatch.setattr(ngram, "BLOCK", block)
@@ -120,9 +120,9 @@ def test_the_size_of_the_blocks_does_not_change_the_figure(monkeypatch: pytest.M
 
 def test_a_small_case_agrees_with_counts_by_hand() -> None:
     training, text = np.array([0, 1, 0, 1, 0, 2], np.uint8), np.array([0, 2], np.uint8)
-    unigram = (1 + 3 / 4) / (6 + 3)  # the 2 is one of six characters, three are distinct; four are possible
+    unigram = (1 + 3 / 4) / (6 + 3)  # 2 occurs once in six characters, of which three are distinct; the vocabulary has four
     assert witten_bell(training, text, 4, 0) == Evaluation(pytest.approx(-math.log(unigram), rel=1e-12), 1)
-    bigram = (1 + 2 * unigram) / (3 + 2)  # after the 0: two times 1, once 2
+    bigram = (1 + 2 * unigram) / (3 + 2)  # 0 is followed by 1 twice and by 2 once
     assert witten_bell(training, text, 4, 1) == Evaluation(pytest.approx(-math.log(bigram), rel=1e-12), 1)
 
 
@@ -138,7 +138,7 @@ def test_all_characters_are_equally_likely_without_training(order: int) -> None:
 
 
 @pytest.mark.parametrize("order", [-1, 33, 10**30, 1.5, True, None])
-def test_rejects_an_order_out_of_range_by_name(order: object) -> None:
+def test_rejects_an_order_out_of_range_and_names_it(order: object) -> None:
     with pytest.raises(ConfigError, match="order"):
         witten_bell(draw(50, 5), draw(50, 5), 5, order)
 
@@ -171,13 +171,13 @@ def test_progress_is_called_for_every_counted_character(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
-def test_a_memory_map_gives_the_figure_of_an_array(
+def test_a_memory_map_gives_the_same_loss_as_an_array(
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dtype: str, mode: str) -> None:
     monkeypatch.setattr(ngram, "BLOCK", 700)
     ids = draw(5000, 200).astype(dtype)
     ids.tofile(tmp_path / "ids")
     mapped = np.memmap(tmp_path / "ids", dtype, mode)
-    if mode == "c":  # changes that exist in memory only are kept
+    if mode == "c":  # a change that exists only in memory must not be lost
         mapped[:100] = ids[:100] = 0
     assert witten_bell(mapped[:4000], mapped[4000:], 200, 3) == witten_bell(ids[:4000], ids[4000:], 200, 3)
     assert np.array_equal(mapped, ids)
@@ -205,7 +205,7 @@ def test_memory_depends_only_on_the_number_of_distinct_ngrams(monkeypatch: pytes
     """It depends neither on the length of the training part nor on that of the evaluated text."""
     monkeypatch.setattr(ngram, "BLOCK", 1000)
     ids = np.tile(draw(500, 50), 100)
-    witten_bell(ids[:5000], ids[:5000], 50, 4)  # allocates what is allocated only once
+    witten_bell(ids[:5000], ids[:5000], 50, 4)  # makes the allocations that are made only once
     tracemalloc.start()
     try:
         witten_bell(ids, ids, 50, 4)
@@ -215,7 +215,7 @@ def test_memory_depends_only_on_the_number_of_distinct_ngrams(monkeypatch: pytes
 
 
 def test_looks_up_each_ngram_of_a_block_once_and_only_those_with_a_context_of_the_text() -> None:
-    """Neither changes the figure, but both make it fast."""
+    """Neither changes the loss, but both make it faster to compute."""
     ids = draw(3000, 40)
     levels = ngram._levels(ids[:500], 4)
     text = tuple(ids[:500].tolist())
@@ -233,7 +233,7 @@ def test_looks_up_each_ngram_of_a_block_once_and_only_those_with_a_context_of_th
 
 @pytest.fixture
 def notes(make_text: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Write notes.txt into the current folder; return its text."""
+    """Write notes.txt into the current folder, and return its text."""
     text = make_text(3000)
     (tmp_path / "notes.txt").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -257,7 +257,7 @@ def test_the_command_prints_a_line_as_evaluate_does(cli: Callable, notes: str, o
     assert cli("baseline", "notes.txt", "--validation", 0.2, *options, "--quiet") == (0, answer.out, "")
 
 
-def test_the_test_part_comes_first_where_there_is_one(cli: Callable, notes: str) -> None:
+def test_the_test_part_comes_first_if_there_is_one(cli: Callable, notes: str) -> None:
     validation, test = (Evaluation(expected(notes, 4, *part), 0) for part in ((0.8, 0.9), (0.9, 1)))
     answer = cli("baseline", "notes.txt", "--test", 0.1)
     assert answer.out == test.line("test") + "\n" + validation.line("validation") + "\n"
@@ -272,7 +272,7 @@ def test_the_text_is_read_as_train_reads_it(cli: Callable, notes: str) -> None:
     assert "the language reference that comes with Python" in cli("baseline", "--order", 0).err
 
 
-def test_a_long_text_has_a_bar(cli: Callable, notes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_text_has_a_progress_bar(cli: Callable, notes: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from charrnn.cli import baseline
 
     monkeypatch.setattr(baseline, "_LONG", 1000)
@@ -342,15 +342,15 @@ def test_the_baseline_uses_only_the_end_of_a_long_text_and_the_line_says_so(
 
 
 @pytest.mark.parametrize("options", [("--validation", 0), ("--quiet",)], ids=str)
-def test_without_a_validation_part_or_quietly_nothing_is_said_or_counted(
+def test_the_baseline_is_not_computed_without_a_validation_part_or_with_quiet(
         cli: Callable, notes: str, monkeypatch: pytest.MonkeyPatch, options: tuple) -> None:
     monkeypatch.setattr(ngram, "witten_bell", None)
     answer = cli("train", "notes.txt", *SMALL, "--steps", 1, *options)
     assert answer.code == 0
-    assert "Counting" not in answer.err
+    assert "baseline" not in answer.err
 
 
-def test_a_run_that_was_stopped_is_not_held_against_counting(
+def test_a_stopped_run_is_not_compared_with_the_baseline(
         cli: Callable, notes: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from charrnn.training.trainer import Trainer
 
@@ -364,4 +364,4 @@ def test_a_run_that_was_stopped_is_not_held_against_counting(
     monkeypatch.setattr(Trainer, "step", step)
     answer = cli("train", "notes.txt", *SMALL, "--steps", 9, "--eval-every", 1)
     assert answer.code == 130
-    assert "Counting" not in answer.err
+    assert "baseline" not in answer.err

@@ -24,7 +24,7 @@ class Layer(NamedTuple):
 
 
 class Fake:
-    """A network with given logits: ``answer(read, id)`` returns those after ``id``, the ``read``-th one that it reads."""
+    """A network with given logits: ``answer(read, id)`` returns the logits after ``id``, the ``read``-th id it reads."""
 
     def __init__(self, answer, vocabulary_size=6):
         self.answer = answer
@@ -56,7 +56,7 @@ def only(character, vocabulary=LETTERS):
 
 
 def successor(vocabulary=LETTERS):
-    """Return a network that always generates the next character of the vocabulary, and the first after the last."""
+    """Return a network that generates the characters of the vocabulary in order, starting again after the last."""
     return Fake(lambda read, k: only(vocabulary.characters[(k + 1) % len(vocabulary)], vocabulary), len(vocabulary))
 
 
@@ -262,7 +262,7 @@ def test_top_p_keeps_the_fewest_that_reach_it(logits, top_p):
 
 
 @pytest.mark.parametrize("size", [2, 3, 8, 11, 17, 22, 47])
-def test_top_p_keeps_no_more_if_it_is_reached_exactly(size):
+def test_top_p_keeps_no_further_character_if_it_is_reached_exactly(size):
     p = distribution(np.zeros((1, size)), 1.0, None, 2 / size)
     assert np.count_nonzero(p) == 2
 
@@ -302,14 +302,14 @@ def test_a_temperature_of_zero_is_greedy(temperature, settings_):
     assert many(model, 3, length=20, temperature=temperature, **settings_) == ["b" * 20] * 3
 
 
-def test_samples_in_two_groups_are_those_of_one():
+def test_samples_generated_in_two_groups_equal_those_of_one_group():
     settings_ = {"length": 20, "seed": 4}
     together = many(FIXED, 5, **settings_)
     assert many(FIXED, 2, **settings_) + many(FIXED, 3, first=2, **settings_) == together
     assert len(set(together)) == 5
 
 
-def test_a_high_temperature_takes_any():
+def test_a_very_high_temperature_makes_all_characters_equally_likely():
     np.testing.assert_allclose(distribution(LOGITS[None], 1e308), np.full((1, 6), 1 / 6), rtol=1e-12)
 
 
@@ -327,7 +327,7 @@ def test_the_seed_determines_the_text():
     assert len(set(texts)) == 3
 
 
-def test_another_sample_meanwhile_does_not_change_a_sample():
+def test_generating_another_sample_in_between_does_not_change_a_sample():
     characters = sample(FIXED, LETTERS, length=40, seed=1)
     start = [next(characters) for _ in range(20)]
     written(FIXED, length=30, seed=1)
@@ -373,7 +373,7 @@ def test_each_sample_begins_with_the_prime():
     *(("top_p", value) for value in (0, 0.0, -0.5, 1.0000001, 2, np.nan, np.inf, -np.inf, True, "1")),
     *(("length", value) for value in (-1, 2**63, 1.0, np.nan, np.inf, True, "1")),
     *(("seed", value) for value in (-1, 2**63, 1.0, np.nan, True, "1", None))])
-def test_rejects_a_setting_out_of_range_by_name(name, value):
+def test_rejects_a_setting_out_of_range_and_names_it(name, value):
     for call in (lambda: list(generate(FIXED, LETTERS, 2, **{"length": 3, name: value})),
                  lambda: list(sample(FIXED, LETTERS, **{"length": 3, name: value}))):
         with pytest.raises(ConfigError) as caught:
@@ -382,7 +382,7 @@ def test_rejects_a_setting_out_of_range_by_name(name, value):
 
 
 @pytest.mark.parametrize("value", [0, -1, 2**63, 1.0, True, "2", None])
-def test_rejects_an_invalid_number_of_samples_by_name(value):
+def test_rejects_an_invalid_number_of_samples_and_names_it(value):
     with pytest.raises(ConfigError) as caught:
         list(generate(FIXED, LETTERS, value, length=3))
     assert caught.value.field == "count"
@@ -390,7 +390,7 @@ def test_rejects_an_invalid_number_of_samples_by_name(value):
 
 @pytest.mark.parametrize("value", [10**400, -10**400], ids=["positive", "negative"])
 @pytest.mark.parametrize("name", ["temperature", "top_k", "top_p", "length", "seed"])
-def test_rejects_an_integer_too_large_for_a_float_by_name(name, value):
+def test_rejects_an_integer_too_large_for_a_float_and_names_the_setting(name, value):
     with pytest.raises(ConfigError) as caught:
         list(sample(FIXED, LETTERS, **{"length": 3, name: value}))
     assert caught.value.field == name
@@ -416,7 +416,7 @@ def test_rejects_a_vocabulary_of_another_size(characters):
 
 
 def test_samples_of_one_network_can_be_generated_in_turns():
-    """Each uses its own replica, so that the buffers of the one are not those of the other."""
+    """Each sample uses its own replica of the network, so they share no buffers."""
     model = CharRNN(ModelConfig(hidden_size=8), len(LETTERS), np.random.default_rng(1))
     expected = [written(model, length=40, seed=seed) for seed in (1, 2)]
     turns = zip(sample(model, LETTERS, length=40, seed=1), sample(model, LETTERS, length=40, seed=2))

@@ -29,7 +29,7 @@ def text(length: int, seed: int = 1, characters: str = LETTERS) -> str:
 
 
 def in_streams(model: LanguageModel, ids: np.ndarray, streams: int, context: int) -> list[float]:
-    """Return the nats of ``ids`` in separate streams: each starts from zero, ``context`` characters before its own."""
+    """Return the nats of ``ids`` in separate streams, each from a zero state ``context`` characters before its own."""
     nats: list[float] = []
     for first, last in pairwise([len(ids) * k // streams for k in range(streams + 1)]):
         begin = max(0, first - context)
@@ -69,7 +69,7 @@ def test_any_text_is_scored_as_in_single_steps(sentence: str, cell: str, lines: 
 
 
 @pytest.mark.parametrize("model", [MODEL, LINES], ids=["text", "lines"])
-def test_the_first_character_follows_the_state_from_which_sampling_starts(model: LanguageModel) -> None:
+def test_the_first_character_is_scored_from_the_state_from_which_sampling_starts(model: LanguageModel) -> None:
     best = min((model.score(character).nats[0], character) for character in LETTERS)[1]
     assert next(model.stream(greedy=True)) == best
     logits, _ = model.network.forward(np.array([[model.vocabulary.start]]), model.network.initial_state(1))
@@ -199,7 +199,7 @@ def test_scores_each_text_of_a_list_separately(model: LanguageModel, lengths: li
 
 @settings(max_examples=20)
 @given(st.lists(st.text(LETTERS + "x", max_size=30), max_size=40))
-def test_scores_a_list_of_any_texts_in_its_order(texts: list[str]) -> None:
+def test_scores_a_list_of_any_texts_in_order(texts: list[str]) -> None:
     for score, alone in zip(MODEL.score(texts), texts, strict=True):
         known = "".join(character for character in alone if character != "x")
         assert_close(score.nats[~np.isnan(score.nats)], nats_by_steps(MODEL, MODEL.vocabulary.encode(known)))

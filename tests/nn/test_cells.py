@@ -1,4 +1,4 @@
-"""The cells against PyTorch, and a sequence that is split anywhere."""
+"""The cells compared with PyTorch, and sequences that are split at any step."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_loss_gradients_and_states_equal_those_of_pytorch(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_gates_are_named_in_the_order_of_their_blocks(cell):
-    """A gate that its bias opens or closes shows in the output."""
+    """Opening or closing a gate by its bias has the expected effect on the output."""
     cell_class = CELLS[cell]
     parameters = Parameters({f"layer0/{name}": shape for name, shape in cell_class.shapes(2, H).items()}, np.float64)
     state = cell_class.State(*(np.full((1, H), 0.5) for _ in cell_class.State._fields))
@@ -76,7 +76,7 @@ def _window(cell_class, parameters, x, state, d_hidden, d_state):
 @pytest.mark.parametrize("cell", CELLS)
 @given(cut=st.integers(1, T - 1), seed=st.integers(0, 1000))
 @settings(max_examples=10, deadline=None)
-def test_a_sequence_can_be_split_anywhere(cell, cut, seed):
+def test_a_sequence_can_be_split_at_any_step(cell, cut, seed):
     cell_class, rng = CELLS[cell], np.random.default_rng(seed)
     parameters = Parameters({f"layer0/{name}": shape for name, shape in cell_class.shapes(2, H).items()}, np.float64)
     parameters.flat[...] = rng.standard_normal(parameters.flat.shape)

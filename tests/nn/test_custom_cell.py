@@ -1,4 +1,4 @@
-"""A cell that is registered at run time does everything that built-in cells do; a cell in a file needs one more entry."""
+"""A cell that is registered at run time can do everything that built-in cells can; a cell in a file needs one entry."""
 
 import os
 import shutil
@@ -69,7 +69,7 @@ def test_it_draws_its_own_weights_and_masks():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_ids_and_one_hot_rows_give_the_same(dtype):
+def test_ids_and_one_hot_rows_give_the_same_result(dtype):
     model = CharRNN(ModelConfig("gated", 6, 2), 5, generator(1, "weights"), dtype)
     ids = generator(2, "check").integers(5, size=(8, 3))
     by_id, _ = model.forward(ids, model.initial_state(3))
@@ -105,7 +105,7 @@ def test_it_can_be_trained_resumed_evaluated_and_sampled(dtype, threads, tmp_pat
 
 
 def test_a_cell_needs_one_file_and_one_entry(tmp_path):
-    """In a copy of the package, it works with a file in cells/ and a name in CELL_NAMES."""
+    """A copy of the package needs only the file in cells/ and the name in CELL_NAMES."""
     shutil.copytree(Path(charrnn.__file__).parent, tmp_path / "charrnn", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(gated.__file__, tmp_path / "charrnn" / "nn" / "cells" / "gated.py")
     config = tmp_path / "charrnn" / "config.py"

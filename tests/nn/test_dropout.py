@@ -48,7 +48,7 @@ def test_every_element_is_dropped_with_the_same_probability():
     assert np.all(abs(kept - 0.75) < 4.5 * (0.25 * 0.75 / 2000) ** 0.5)
 
 
-def test_neighbours_are_dropped_independently():
+def test_neighbouring_elements_are_dropped_independently():
     dropped = (masks(0, 200, dropout=0.5, seq_len=20, hidden_size=20, layers=1)[0] == 0).astype(float)
     for axis in range(3):
         one, other = np.take(dropped, range(1, 20), axis), np.take(dropped, range(19), axis)

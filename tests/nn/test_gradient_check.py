@@ -1,4 +1,4 @@
-"""Every gradient equals a numeric one, and a wrong gradient is found."""
+"""Every gradient equals the numeric one, and a wrong gradient is detected."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_every_gradient_equals_the_numeric_one_if_documents_start(cell, layers, 
 
 
 @pytest.mark.parametrize("name", ["layer0/w_x", "layer0/w_h", "layer0/b", "output/w", "output/b", "state/layer0/hidden"])
-def test_finds_a_wrong_gradient(name, monkeypatch):
+def test_detects_a_wrong_gradient(name, monkeypatch):
     from charrnn.nn.model import CharRNN
 
     right = CharRNN.window

@@ -1,4 +1,4 @@
-"""The reference against definitions, the compiled kernels against the reference, and the choice between them."""
+"""The reference kernels agree with definitions, the compiled kernels with the reference; the choice between them."""
 
 import importlib.util
 import os
@@ -59,14 +59,14 @@ def test_cross_entropy_and_its_gradient_agree_with_their_formulas(kind):
 
 
 @both
-def test_cross_entropy_is_exact_for_very_large_logits(kind):
+def test_cross_entropy_is_accurate_for_very_large_logits(kind):
     logits = np.array([[1e4, 0, -1e4]], np.float32)
     assert kind.softmax_cross_entropy(logits.copy(), np.array([2]))[0] == pytest.approx(2e4)
     assert kind.softmax_cross_entropy(logits.copy(), np.array([0]))[0] == 0
 
 
 @both
-def test_nan_is_not_hidden(kind):
+def test_nan_reaches_the_result(kind):
     logits = np.zeros((2, 8), np.float32)
     logits[1, 3] = np.nan
     with np.errstate(invalid="ignore"):
@@ -77,7 +77,7 @@ def test_nan_is_not_hidden(kind):
 
 
 def window(name, scale, reset=NO_RESETS):
-    """Return random arguments for a loop over a window, and the indices of those that it changes."""
+    """Return random arguments for a loop over a window, and the indices of the arguments that it changes."""
     rng = np.random.default_rng(3)
 
     def draw(*shape):
@@ -101,7 +101,7 @@ def window(name, scale, reset=NO_RESETS):
 @needs_numba
 @pytest.mark.parametrize("scale", [0.1, 1, 3])
 @pytest.mark.parametrize("name", [f"{cell}_{way}" for cell in CELLS for way in ("forward", "backward")])
-def test_compiled_loops_give_what_the_reference_gives(name, scale):
+def test_compiled_loops_agree_with_the_reference(name, scale):
     arguments, results = window(name, scale)
     ours, theirs = ([array.copy() for array in arguments] for _ in range(2))
     getattr(compiled, name)(*ours)
@@ -146,7 +146,7 @@ def test_a_state_of_nan_ends_with_its_document(kind, cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_reference_gives_the_same_for_few_and_many_streams(cell):
+def test_the_reference_gives_the_same_result_for_few_and_many_streams(cell):
     """The result of a stream does not depend on the number of streams."""
     model = CharRNN(ModelConfig(cell, hidden_size=520), 9, generator(1, "weights"), np.float64)
     ids = generator(2, "check").integers(9, size=(9, 40))
@@ -164,7 +164,7 @@ def test_the_product_with_packed_weights_is_correct(shape, transposed):
     rng = np.random.default_rng(4)
     a, w = rng.standard_normal((rows, depth)), rng.standard_normal((depth, columns))
     packed = pack((np.ascontiguousarray(w.T).T if transposed else w).astype(np.float32))
-    around = np.full((rows + 2, columns), 7, np.float32)  # neither the row before nor the row after is touched
+    around = np.full((rows + 2, columns), 7, np.float32)  # neither the row before nor the row after may change
     product(a.astype(np.float32), packed, around[1:-1])
     np.testing.assert_allclose(around[1:-1], a @ w, atol=1e-5 * depth)
     assert (around[[0, -1]] == 7).all()
@@ -200,8 +200,8 @@ def test_a_window_is_the_same_with_both_kernels(cell, embedding_size, monkeypatc
 
 @pytest.mark.parametrize("kind", ["reference", pytest.param("compiled", marks=needs_numba)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_not_a_bit_changes_if_no_document_starts(cell, kind, monkeypatch):
-    """This holds after a window with documents too."""
+def test_the_result_has_the_same_bits_if_no_document_starts(cell, kind, monkeypatch):
+    """This also holds after a window in which documents start."""
     monkeypatch.setenv("CHARRNN_KERNELS", kind)
     model = CharRNN(ModelConfig(cell, hidden_size=H, layers=2), 65, generator(1, "weights"))
     ids = generator(2, "check").integers(65, size=(T + 1, B))
@@ -213,7 +213,7 @@ def test_not_a_bit_changes_if_no_document_starts(cell, kind, monkeypatch):
     assert results[0] == results[2] == results[3] != results[1]
 
 
-def test_float64_runs_the_reference(monkeypatch):
+def test_float64_uses_the_reference(monkeypatch):
     monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
     assert kernels.kernels_for(np.float64) is reference
 
@@ -234,7 +234,7 @@ def test_compiled_kernels_are_used_if_numba_works(monkeypatch):
     assert kernels.describe_kernels(np.float32).startswith("compiled, numba ")
 
 
-def test_without_numba_the_reference_runs_and_compiled_is_refused(monkeypatch):
+def test_without_numba_the_reference_is_used_and_compiled_is_refused(monkeypatch):
     monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
     monkeypatch.setattr(kernels, "_numba_is_installed", lambda: False)
     assert kernels.kernels_for(np.float32) is reference
@@ -249,7 +249,7 @@ BROKEN = {
     "too old for NumPy": ("numba/__init__.py", 'raise ImportError("Numba needs NumPy 1.9 or less.\\nGot NumPy 2.4")',
                           r"ImportError: Numba needs NumPy 1\.9 or less\."),
     "without a private part": ("numba/__init__.py", "njit = types = None", "ModuleNotFoundError: .*"),
-    "other than at import": ("numba/__init__.py", "raise SystemError", "SystemError: "),
+    "another exception": ("numba/__init__.py", "raise SystemError", "SystemError: "),
 }
 USE = """
 import warnings
@@ -265,7 +265,7 @@ print(describe_kernels("float32"))
 
 
 @pytest.mark.parametrize(("name", "content", "reason"), BROKEN.values(), ids=BROKEN)
-def test_a_numba_that_does_not_work_is_reported_once_and_the_reference_runs(name, content, reason, tmp_path):
+def test_a_numba_that_does_not_work_is_reported_once_and_the_reference_is_used(name, content, reason, tmp_path):
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_text(content)
     environment = {key: value for key, value in os.environ.items() if key != "CHARRNN_KERNELS"}
@@ -274,8 +274,8 @@ def test_a_numba_that_does_not_work_is_reported_once_and_the_reference_runs(name
     assert (done.returncode, done.stdout) == (0, "reference\n"), done.stderr
     warnings = [line for line in done.stderr.splitlines() if "RuntimeWarning: " in line]
     assert len(warnings) == 1
-    assert re.search(rf"RuntimeWarning: numba \S+ does not work here \({reason}\); the reference kernels are used, which "
-                     r"are slower; pip install '\.\[fast\]' installs a tested version$", warnings[0])
+    assert re.search(rf"RuntimeWarning: numba \S+ does not work here \({reason}\); using the reference kernels, which are "
+                     r"slower \(pip install '\.\[fast\]' installs a tested version\)$", warnings[0])
     command = [sys.executable, "-m", "charrnn", "train", "--steps", "1", "--hidden-size", "8", "--quiet"]
     (tmp_path / "run").mkdir()
     done = subprocess.run([*command, "--name", "a"], env=environment, capture_output=True, text=True, cwd=tmp_path / "run")
@@ -289,7 +289,7 @@ def test_a_numba_that_does_not_work_is_reported_once_and_the_reference_runs(name
 
 
 @needs_numba
-def test_a_product_that_is_compiled_wrong_is_noticed(monkeypatch):
+def test_a_product_that_is_compiled_incorrectly_is_detected(monkeypatch):
     monkeypatch.setattr(compiled, "_multiply", lambda a, w: a @ w + 1)
     with pytest.raises(ArithmeticError, match="a compiled product is wrong"):
         compiled.check()
@@ -297,7 +297,7 @@ def test_a_product_that_is_compiled_wrong_is_noticed(monkeypatch):
 
 @needs_numba
 def test_cached_kernels_are_compiled_again_when_the_packed_product_changes(tmp_path):
-    """Numba alone would not notice: the functions of packed.py are compiled into those of compiled.py."""
+    """Numba does not detect the change, because the functions of packed.py are compiled into those of compiled.py."""
     package = Path(charrnn.__file__).parent
     shutil.copytree(package, tmp_path / "charrnn", ignore=shutil.ignore_patterns("__pycache__"))
     program = """

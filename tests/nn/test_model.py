@@ -33,7 +33,7 @@ def streams(state, b):
 
 
 def test_a_vanilla_network_agrees_with_its_equations():
-    """They are h' = tanh(W_x[x] + h W_h + b) and the mean of -log softmax, computed one character at a time."""
+    """The equations are h' = tanh(W_x[x] + h W_h + b) and the mean of -log softmax, computed one character at a time."""
     rng = np.random.default_rng(3)
     model = a_model("rnn")
     inputs, targets = a_text(rng)
@@ -70,7 +70,7 @@ def test_a_vanilla_network_agrees_with_its_equations():
 
 @pytest.mark.parametrize("embedding_size", [0, 4])
 @pytest.mark.parametrize("cell", CELLS)
-def test_one_hot_rows_and_ids_give_the_same(cell, embedding_size):
+def test_one_hot_rows_and_ids_give_the_same_result(cell, embedding_size):
     rng = np.random.default_rng(4)
     model = a_model(cell, embedding_size=embedding_size)
     inputs, targets = a_text(rng)
@@ -96,7 +96,7 @@ def test_two_windows_with_carried_state_equal_one_long_window(cell):
 
 
 def documents(reset, b):
-    """Return where documents begin and end in stream ``b``; the first may have begun before the window."""
+    """Return the (first, last) of each document in stream ``b``; the first may have begun before the window."""
     return pairwise(sorted({0, *np.flatnonzero(reset[:, b]), len(reset)}))
 
 
@@ -104,7 +104,7 @@ def documents(reset, b):
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
 def test_each_document_in_a_window_is_read_as_if_it_were_alone(cell, layers, embedding_size):
-    """Each starts from a zero state, except one that began before the window; with dropout and weight drop."""
+    """Each document starts from a zero state, except if it began before the window; with dropout and weight drop."""
     rng = np.random.default_rng(11)
     model = a_model(cell, layers=layers, embedding_size=embedding_size)
     inputs, targets = a_text(rng)
@@ -136,7 +136,7 @@ def test_each_document_in_a_window_is_read_as_if_it_were_alone(cell, layers, emb
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_outputs_of_each_document_equal_those_of_it_alone(cell):
+def test_the_outputs_of_each_document_do_not_depend_on_the_others(cell):
     rng = np.random.default_rng(12)
     model, reset = a_model(cell, layers=2), rng.random((T, B)) < 0.4
     inputs, targets = a_text(rng)
@@ -199,7 +199,7 @@ def test_the_state_belongs_to_the_caller():
     np.testing.assert_array_equal(state[0], returned)
 
 
-def test_blocks_of_a_large_output_layer_give_the_same(monkeypatch):
+def test_blocks_of_a_large_output_layer_give_the_same_result(monkeypatch):
     rng = np.random.default_rng(10)
     model = a_model()
     inputs, targets = a_text(rng)
@@ -214,7 +214,7 @@ def test_blocks_of_a_large_output_layer_give_the_same(monkeypatch):
     assert nats.mean() == pytest.approx(loss, rel=1e-12)
 
 
-def test_weights_depend_on_the_generator_only_and_are_zero_without_one():
+def test_weights_depend_only_on_the_generator_and_are_zero_without_one():
     assert np.array_equal(a_model(seed=2).parameters.flat, a_model(seed=2).parameters.flat)
     assert not np.array_equal(a_model(seed=2).parameters.flat, a_model(seed=3).parameters.flat)
     assert not CharRNN(ModelConfig(), V).parameters.flat.any()
@@ -223,8 +223,7 @@ def test_weights_depend_on_the_generator_only_and_are_zero_without_one():
 @pytest.mark.parametrize("embedding_size", [0, 4])
 @pytest.mark.parametrize("cell", CELLS)
 def test_initial_weights_are_drawn_in_the_order_of_the_parameters(cell, embedding_size):
-    """They are N(0, 1) for rows that ids select and U(+-1/sqrt(H)) for other matrices; biases are 0, and 1 for the LSTM's
-    forget gate."""
+    """Rows that ids select are N(0, 1), other matrices U(+-1/sqrt(H)); biases are 0, but 1 for the LSTM's forget gate."""
     model = a_model(cell, layers=2, embedding_size=embedding_size)
     rng, selected = generator(1, "weights"), "embedding/w" if embedding_size else "layer0/w_x"
     for name, weights in model.parameters.items():
@@ -239,8 +238,8 @@ def test_initial_weights_are_drawn_in_the_order_of_the_parameters(cell, embeddin
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_few_ids_give_the_same_as_many(cell):
-    """There are fewer ids than characters in the vocabulary, and more."""
+def test_few_ids_give_the_same_result_as_many(cell):
+    """There can be fewer ids than characters in the vocabulary, or more."""
     rng = np.random.default_rng(13)
     model = a_model(cell)
     model.parameters["layer0/b"][...] = rng.standard_normal(model.parameters["layer0/b"].shape)

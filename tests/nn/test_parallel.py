@@ -1,4 +1,4 @@
-"""Several threads give what one thread gives, and an aborted call leaves a team usable."""
+"""Several threads give the same results as one thread, and an aborted call leaves a team usable."""
 
 import signal
 import time
@@ -31,7 +31,7 @@ def a_window(threads, dtype=np.float64, cell="lstm", reset=None):
 
 @pytest.mark.parametrize("threads", [2, 3, 5, 8])
 @pytest.mark.parametrize("cell", CELLS)
-def test_several_threads_give_what_one_thread_gives(cell, threads):
+def test_several_threads_give_the_same_result_as_one_thread(cell, threads):
     for one, several in zip(a_window(1, cell=cell), a_window(threads, cell=cell)):
         np.testing.assert_allclose(several, one, rtol=1e-10, atol=1e-14)
 
@@ -56,7 +56,7 @@ def test_the_same_number_of_threads_gives_the_same_bits(threads):
 
 
 class TwoRanks(Ranks):
-    """Rank 0 of two; the other one always answers the same."""
+    """Rank 0 of two; the other rank always returns the same values."""
 
     def __init__(self, others):
         super().__init__()

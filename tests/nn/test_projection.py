@@ -1,4 +1,4 @@
-"""The product of inputs and a matrix, against its definition in float64."""
+"""The product of inputs and a matrix, compared with its definition in float64."""
 
 import importlib.util
 
@@ -37,8 +37,8 @@ def test_products_of_a_whole_window_equal_those_in_float64(shape, bias, kernels)
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("steps", [1, 3, 40])
-def test_ids_give_the_same_as_one_hot_rows(steps, bias, kernels):
-    """There are fewer ids than rows of the matrix, and more."""
+def test_ids_give_the_same_result_as_one_hot_rows(steps, bias, kernels):
+    """There can be fewer ids than rows of the matrix, or more."""
     rng = np.random.default_rng(6)
     ids = rng.integers(20, size=(steps, 2))
     one_hot = np.eye(20, dtype=np.float32)[ids]

@@ -27,8 +27,8 @@ BAD_IDS = {
     "floats": (np.zeros((T, B)), "ids must be integers, not float64"),
     "bool": (np.zeros((T, B), bool), "ids must be integers, not bool"),
     "one dimension": (np.zeros(T, int), r"ids must have the shape \(T, B\), not \(4,\)"),
-    "no steps": (np.zeros((0, B), int), r"the window is empty, of shape \(0, 3\)"),
-    "no streams": (np.zeros((T, 0), int), r"the window is empty, of shape \(4, 0\)"),
+    "no steps": (np.zeros((0, B), int), r"the window is empty: its shape is \(0, 3\)"),
+    "no streams": (np.zeros((T, 0), int), r"the window is empty: its shape is \(4, 0\)"),
 }
 
 
@@ -130,7 +130,7 @@ def test_rejects_invalid_masks():
 @pytest.mark.parametrize("embedding_size", [0, 3])
 @pytest.mark.parametrize("cell", CELLS)
 def test_converts_arguments_of_another_float_dtype(cell, embedding_size):
-    """Compiled kernels only read float32."""
+    """Compiled kernels read only float32."""
     model = a_model(cell, embedding_size=embedding_size)
     arguments, ones = valid(model), [np.ones(model.parameters["layer0/w_h"].shape)] * 2
     usual = model.window(**arguments)

@@ -129,12 +129,12 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(path: Pa
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen]:
-    """A process that lives until its input ends."""
+    """Start a process that runs until its input ends."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
 
 
-def test_the_temporary_file_of_a_living_process_is_kept(path: Path, process: subprocess.Popen) -> None:
+def test_the_temporary_file_of_a_running_process_is_kept(path: Path, process: subprocess.Popen) -> None:
     leftover = path.with_name(f".{path.name}.{HOST}-{process.pid}-0123abcd.tmp")
     leftover.touch()
     os.utime(leftover, (0, 0))
@@ -147,7 +147,7 @@ def test_the_temporary_file_of_a_living_process_is_kept(path: Path, process: sub
 
 @pytest.mark.parametrize(("age", "is_kept"), [(0, True), (23.9, True), (24.1, False), (-1000, True)])
 def test_the_temporary_file_of_another_host_is_kept_for_a_day(path: Path, age: float, is_kept: bool) -> None:
-    """Its process id says nothing about the processes of this host."""
+    """Process ids of another host say nothing about the processes of this host."""
     for process in (999_999_999, os.getpid()):
         leftover = path.with_name(f".{path.name}.{OTHER}-{process}-0123abcd.tmp")
         leftover.touch()
@@ -156,7 +156,7 @@ def test_the_temporary_file_of_another_host_is_kept_for_a_day(path: Path, age: f
         assert leftover.exists() == is_kept
 
 
-def test_two_writes_in_one_process_leave_each_other_alone(path: Path) -> None:
+def test_two_writes_in_one_process_do_not_affect_each_other(path: Path) -> None:
     def pieces() -> Iterator[bytes]:
         yield b"outer"
         replace_file(path, [b"inner"])
@@ -183,7 +183,7 @@ def test_other_files_are_kept(path: Path, name: str) -> None:
     assert (path.parent / name).exists()
 
 
-def test_a_name_that_looks_like_a_pattern_matches_only_itself(tmp_path: Path) -> None:
+def test_a_file_name_that_looks_like_a_pattern_matches_only_itself(tmp_path: Path) -> None:
     names = [f".{name}.{HOST}-999999999-0123abcd.tmp" for name in ("a.h5", "[ab].h5")]
     for name in names:
         (tmp_path / name).touch()

@@ -61,7 +61,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file for the examples of one property."""
+    """Return the path of a file that the examples of a property overwrite."""
     return tmp_path_factory.mktemp("examples") / "run.h5"
 
 
@@ -81,7 +81,7 @@ def test_saved_arrays_and_metadata_are_loaded_again(path: Path) -> None:
 @hypothesis_settings(max_examples=40)
 @given(metadata=st.dictionaries(st.text(), JSON, max_size=4), rng=st.randoms(use_true_random=False),
        kinds=st.lists(st.tuples(DTYPES, SHAPES), max_size=4))
-def test_any_arrays_and_metadata_come_back_to_the_last_bit(scratch: Path, metadata: dict, rng: Random, kinds: list) -> None:
+def test_arrays_and_metadata_are_restored_to_the_last_bit(scratch: Path, metadata: dict, rng: Random, kinds: list) -> None:
     arrays = {f"group{k % 2}/array{k}": np.frombuffer(rng.randbytes(np.empty(shape, dtype).nbytes), dtype).reshape(shape)
               for k, (dtype, shape) in enumerate(kinds)}
     manifest = {f"group{k % 2}/array{k}": kind for k, kind in enumerate(kinds)}
@@ -125,7 +125,7 @@ def test_only_the_first_save_imports_h5py(path: Path, python: Callable) -> None:
     assert path.read_bytes() == DATA
 
 
-def test_a_part_of_the_arrays_is_read_and_the_whole_file_verified(path: Path) -> None:
+def test_some_of_the_arrays_are_read_and_the_whole_file_is_verified(path: Path) -> None:
     some = {name: entry for name, entry in MANIFEST.items() if name.startswith("parameters/")}
     arrays, metadata = read(path, some, partial=True)
     assert (list(arrays), metadata) == (["parameters/w", "parameters/deep/b"], METADATA)
@@ -152,7 +152,7 @@ def test_mapped_arrays_stay_in_the_file(path: Path) -> None:
 @pytest.mark.parametrize(("metadata", "error"), [
     ({"loss": float("nan")}, ValueError), ({"what": object()}, TypeError), ({"names": "x" * 13 * 2**20}, OSError),
     ({"history": [0] * 600_000}, OSError)])
-def test_metadata_that_cannot_be_stored_touches_nothing(path: Path, metadata: dict, error: type[Exception]) -> None:
+def test_metadata_that_cannot_be_stored_leaves_the_old_file(path: Path, metadata: dict, error: type[Exception]) -> None:
     with pytest.raises(error):
         checkpoint.write(path, ARRAYS, metadata)
     assert path.read_bytes() == DATA
@@ -168,14 +168,14 @@ def test_arrays_that_cannot_be_stored_are_refused(array: np.ndarray) -> None:
 
 # Pieces
 
-def test_blocks_make_the_same_file_as_whole_arrays() -> None:
+def test_blocks_give_the_same_file_as_whole_arrays() -> None:
     w, b, points = ARRAYS.values()
     blocks = {"parameters/w": [w[:1], w[1:]], "parameters/deep/b": (np.array(value) for value in b),
               "vocabulary/codepoints": [np.empty(0, "<u4"), points[::-1][::-1]]}
     assert b"".join(checkpoint.to_pieces(MANIFEST, METADATA, blocks)) == DATA
 
 
-def test_blocks_are_taken_one_by_one() -> None:
+def test_blocks_are_consumed_one_by_one() -> None:
     taken = []
 
     def blocks() -> Iterator[np.ndarray]:
@@ -198,7 +198,7 @@ def test_blocks_that_do_not_add_up_are_an_error(count: int) -> None:
 
 # Damage
 
-def test_no_byte_can_be_flipped(path: Path) -> None:
+def test_a_changed_byte_is_detected(path: Path) -> None:
     with path.open("r+b", buffering=0) as file:
         for place in range(len(DATA)):
             os.pwrite(file.fileno(), bytes([DATA[place] ^ 1 << place % 8]), place)
@@ -207,7 +207,7 @@ def test_no_byte_can_be_flipped(path: Path) -> None:
     read(path)
 
 
-def test_nothing_can_be_cut_off(path: Path) -> None:
+def test_truncation_is_detected(path: Path) -> None:
     for size in (*range(len(DATA) - 1, len(DATA) - 100, -1), *range(len(DATA) - 100, -1, -19), 1, 0):
         os.truncate(path, size)
         assert "invalid footer: the file is truncated, modified or not a checkpoint" in refusal(path)
@@ -215,7 +215,7 @@ def test_nothing_can_be_cut_off(path: Path) -> None:
 
 @hypothesis_settings(max_examples=100)
 @given(data=st.data())
-def test_nothing_can_be_added_removed_or_swapped(scratch: Path, data: st.DataObject) -> None:
+def test_added_removed_and_swapped_bytes_are_detected(scratch: Path, data: st.DataObject) -> None:
     first, last = sorted(data.draw(st.lists(st.integers(0, len(DATA)), min_size=2, max_size=2, unique=True)))
     start, middle, end = DATA[:first], DATA[first:last], DATA[last:]
     damaged = data.draw(st.sampled_from([start + data.draw(st.binary(min_size=1, max_size=99)) + middle + end, start + end,
@@ -241,7 +241,7 @@ def test_the_digest_is_compared_unless_verification_is_off(path: Path) -> None:
 @pytest.mark.parametrize("content", [
     b"", b"x", b"some text\n" * 99, b"\x89HDF\r\n\x1a\n\x03" + bytes(200), DATA[-80:-1], DATA[-79:], DATA[-48:],
     DATA[-80:-72] + DATA[-8:], image_of(DATA)])
-def test_another_file_is_refused(path: Path, content: bytes) -> None:
+def test_other_kinds_of_file_are_refused(path: Path, content: bytes) -> None:
     assert refusal(path, content) == (f"{path}: not a valid checkpoint: invalid footer: the file is truncated, modified or "
                                       f"not a checkpoint")
 
@@ -254,13 +254,13 @@ def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
 
 
 def test_other_versions_are_named(path: Path) -> None:
-    this = f"(this is charrnn {charrnn.__version__}, which reads 2)"
+    this = f"(charrnn {charrnn.__version__} supports version 2)"
     assert refusal(path, of_format_1(image_of(DATA))) == f"{path}: unsupported format version 1 {this}; retrain the model"
     assert refusal(path, signed(image_of(DATA), meta_of(DATA), version=3)) == (
         f"{path}: unsupported format version 3 {this}; update charrnn")
 
 
-def test_memory_that_runs_out_is_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_is_reported_on_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def empty(*_: Any) -> None:
         raise MemoryError
 
@@ -268,7 +268,7 @@ def test_memory_that_runs_out_is_one_line(path: Path, monkeypatch: pytest.Monkey
     assert "out of memory" in refusal(path)
 
 
-def test_a_file_that_becomes_shorter_while_it_is_read_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_truncated_while_it_is_read_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check = checkpoint.check_index
 
     def check_and_cut(*arguments: Any) -> Any:
@@ -276,10 +276,10 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_refused(path: Path, mon
         return check(*arguments)
 
     monkeypatch.setattr(checkpoint, "check_index", check_and_cut)
-    assert "the file became shorter while it was read" in refusal(path)
+    assert "the file was truncated while it was read" in refusal(path)
 
 
-# Forged files with the right digest: footer, metadata, index
+# Forged files with a correct SHA-256: footer, metadata, index
 
 INVALID = "invalid footer: the file is truncated or modified"
 FORGERIES: dict[str, tuple[bytes, str]] = {
@@ -298,7 +298,7 @@ FORGERIES: dict[str, tuple[bytes, str]] = {
 }
 TEXTS: dict[str, tuple[bytes, str]] = {
     "not UTF-8": (b'"\xff"', "invalid JSON in the metadata"),
-    "no JSON": (b"{'a': 1}", "invalid JSON in the metadata"),
+    "not JSON": (b"{'a': 1}", "invalid JSON in the metadata"),
     "deep": (b"[" * 100_000, "nesting too deep in the metadata"),
     "many values": (b"[" + b"0," * 2**19 + b"0,0]", "too many values in the metadata"),
     "NaN": (b"[NaN]", "NaN in the metadata"),
@@ -326,14 +326,14 @@ METAS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("data", "reason"), [
     *FORGERIES.values(), *((with_meta(DATA, text), reason) for text, reason in TEXTS.values()),
     *((with_meta(DATA, meta), reason) for meta, reason in METAS.values())], ids=[*FORGERIES, *TEXTS, *METAS])
-def test_a_forged_file_is_refused_even_without_a_digest(path: Path, data: bytes, reason: str) -> None:
+def test_a_forged_file_is_refused_even_without_verification(path: Path, data: bytes, reason: str) -> None:
     for verify in (True, False):
         assert f"{path}: not a valid checkpoint: {reason}" in refusal(path, data, verify=verify)
     with pytest.raises(CheckpointError):
         checkpoint.read_metadata(path, lambda metadata: MANIFEST)
 
 
-def test_an_array_of_another_size_than_described_is_not_allocated(path: Path) -> None:
+def test_an_array_that_the_file_cannot_contain_is_not_allocated(path: Path) -> None:
     huge: checkpoint.Manifest = {**MANIFEST, "parameters/w": ("<f4", (2**40,))}
     meta = META | {"arrays": META["arrays"] | {"parameters/w": ["<f4", [2**40], META["arrays"]["parameters/w"][2]]}}
     assert "/parameters/w: shape is not" in refusal(path, DATA, huge)
@@ -361,9 +361,9 @@ def test_a_file_can_be_as_large_as_the_limit(path: Path) -> None:
     assert f"larger than {size - 1:,} bytes" in refusal(path, largest=size - 1)
 
 
-# The HDF5 half, which is not parsed
+# The HDF5 part of the file, which is not parsed
 
-def test_only_bytes_of_the_index_matter(path: Path) -> None:
+def test_the_structures_of_hdf5_are_not_used(path: Path) -> None:
     data = bytearray(DATA)
     for place in hdf5_places(DATA):
         data[place] ^= 255

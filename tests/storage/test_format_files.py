@@ -1,4 +1,4 @@
-"""Files of this format that were made once always load; older and newer ones are converted or refused in one line."""
+"""Stored files of this format must always load; older and newer files are converted, or refused with a one-line error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = {"text": TextConfig, "config": ModelConfig, "train": TrainConfig}
 
 @pytest.fixture(params=["reference", ""])
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reference kernels, and the default kernels of this machine."""
+    """Select the reference kernels, and then the default kernels of this machine."""
     monkeypatch.setenv("CHARRNN_KERNELS", request.param)
 
 
@@ -71,7 +71,7 @@ def test_the_model_of_format_2_loads() -> None:
 
 
 @pytest.mark.usefixtures("kernels")
-def test_the_run_of_format_2_can_be_continued() -> None:
+def test_the_run_of_format_2_can_be_resumed() -> None:
     run, corpus = Run.load(RUN), Corpus.from_text(TEXT)
     trainer = Trainer(run, corpus)
     losses = [trainer.step().loss for _ in range(3)]
@@ -83,26 +83,26 @@ def test_the_run_of_format_2_can_be_continued() -> None:
     assert run.history[-1].validation_loss == pytest.approx(0.3185, abs=0.02)
 
 
-def test_a_file_of_format_1_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_file_of_format_1_is_refused_with_a_one_line_error(tmp_path: Path) -> None:
     path = tmp_path / "old.h5"
     path.write_bytes(of_format_1(image_of(RUN.read_bytes())))
     for load in (charrnn.load, Run.load):
         with pytest.raises(CheckpointError) as caught:
             load(path)
-        assert str(caught.value) == (f"{path}: unsupported format version 1 (this is charrnn {charrnn.__version__}, which "
-                                     f"reads 2); retrain the model")
+        assert str(caught.value) == (f"{path}: unsupported format version 1 (charrnn {charrnn.__version__} supports "
+                                     f"version 2); retrain the model")
 
 
 # Settings that other versions write
 
 def settings_of(meta: dict[str, Any], group: str) -> dict[str, Any]:
-    """Return the settings of a group in /meta, to be changed."""
+    """Return the settings of a group in /meta, which the caller may change."""
     metadata = meta["metadata"]
     return metadata["train"] if group == "train" else metadata["model"][group]
 
 
 def changed(data: bytes, group: str, change: Callable[[dict[str, Any]], Any], version: str | None = None) -> bytes:
-    """Return a file with other settings, as another version of charrnn may write it."""
+    """Return a file with changed settings, such as another version of charrnn may write."""
     _, meta = contents(data)
     change(settings_of(meta, group))
     if version is not None:
@@ -112,7 +112,7 @@ def changed(data: bytes, group: str, change: Callable[[dict[str, Any]], Any], ve
 
 @pytest.fixture(scope="module")
 def files(start: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A run and a model of the present code, with default settings as far as possible."""
+    """Return a run and a model written by the current code, with default settings as far as possible."""
     path = tmp_path_factory.mktemp("files") / "model.h5"
     make_model(dtype=np.float32, hidden_size=256).save(path)
     return {"run": start(steps=4).to_bytes(), "model": path.read_bytes()}
@@ -122,9 +122,9 @@ SETTINGS = [(group, item.name) for group, kind in KINDS.items() for item in data
 
 
 @pytest.mark.parametrize(("group", "name"), SETTINGS)
-def test_a_setting_that_is_missing_takes_its_default(
+def test_a_missing_setting_takes_its_default(
         files: dict[str, bytes], tmp_path: Path, group: str, name: str) -> None:
-    """Settings that the rest of a file depends on make it invalid if they are missing, in one line."""
+    """If the rest of the file depends on the missing setting, the file is refused with a one-line error."""
     path = tmp_path / "file.h5"
     kind = "run" if group == "train" else "model"
     path.write_bytes(changed(files[kind], group, lambda settings: settings.pop(name)))
@@ -138,7 +138,7 @@ def test_a_setting_that_is_missing_takes_its_default(
     assert getattr(config, name) == default
 
 
-def test_a_setting_that_is_missing_takes_the_value_declared_for_such_files(
+def test_a_missing_setting_takes_its_absent_value_if_one_is_declared(
         files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, group, name, value in (("model", "text", "lowercase", True), ("model", "config", "dropout", 0.5),
                                      ("run", "train", "momentum", 0.25)):

@@ -58,7 +58,7 @@ def test_h5py_finds_the_arrays_where_the_index_says(manifest: Manifest, rng: Ran
 
 
 def test_a_layout_has_the_same_bytes_with_every_version_of_hdf5() -> None:
-    """If this fails with a new version of h5py or HDF5, its files differ; old files can still be loaded."""
+    """If this fails with a new version of h5py or HDF5, it writes other bytes; old files can still be loaded."""
     layout = lay_out(GOLDEN, text_of)
     found, position = hashlib.sha256(layout.text), 0
     for offset, size in [*sorted(layout.extents.values()), (layout.image.size, 0)]:
@@ -80,7 +80,7 @@ def test_the_order_of_the_manifest_and_global_settings_of_h5py_do_not_matter() -
         h5py.get_config().track_order = False
 
 
-def test_the_length_of_the_text_moves_no_array() -> None:
+def test_the_length_of_the_text_does_not_move_the_arrays() -> None:
     short, long = (lay_out(GOLDEN, lambda index, size=size: bytes(size)) for size in (1, 100_000))
     assert {**long.extents, "meta": 0} == {**short.extents, "meta": 0}
 
@@ -91,7 +91,7 @@ def test_values_take_no_memory() -> None:
     assert len(layout.image._pages) < 10
 
 
-def test_a_token_file_is_written_in_the_order_in_which_its_values_come() -> None:
+def test_a_token_file_is_written_in_the_order_in_which_its_values_are_produced() -> None:
     for documents in (1, 10**9):
         extents = lay_out({"ids": ("<u1", (10**9,)), "starts": ("<u8", (documents,)),
                            "vocabulary/codepoints": ("<u4", (99,))}, text_of).extents
@@ -133,7 +133,7 @@ def test_a_recorder_behaves_like_a_file(data: st.DataObject) -> None:
         assert recorder.seek(offset) == file.seek(offset) == recorder.tell()
         if data.draw(st.booleans()):
             written = bytes([data.draw(st.integers(1, 255))]) * size
-            if size:  # BytesIO grows only then
+            if size:  # only then does BytesIO grow
                 assert recorder.write(written) == file.write(written)
         else:
             assert recorder.read(size).ljust(size, b"\0") == file.read(size).ljust(size, b"\0")
@@ -192,7 +192,7 @@ def test_an_array_can_be_wherever_there_is_room(offset: int) -> None:
     (changed("a", "<f4", [2, 3], -(2**63)), "/a: outside the file"),
     (changed("none", "<f8", [0], -8), "/none: outside the file"),
     (changed("b", "<u1", [8], 240), "/b: outside the file"),  # in the footer
-    (changed("a", "<f4", [2, 3], 224), "/a: outside the file"),  # its end in the footer
+    (changed("a", "<f4", [2, 3], 224), "/a: outside the file"),  # ends in the footer
     (changed("b", "<u1", [8], 2**63), "/b: outside the file"),
     (changed("b", "<u1", [8], 2**64 - 8), "/b: outside the file"),
     (changed("none", "<f8", [0], 248), "/none: outside the file"),

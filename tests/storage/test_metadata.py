@@ -27,13 +27,13 @@ def test_a_key_that_is_missing_or_unknown_is_refused(values: dict[str, Any]) -> 
 
 @pytest.mark.parametrize(("name", "value"), [
     ("name", None), ("name", 1), ("count", True), ("count", 1.0), ("count", None), ("loss", 1), ("loss", "1")])
-def test_a_value_of_another_type_is_refused_by_name(name: str, value: Any) -> None:
+def test_a_value_of_the_wrong_type_is_refused_and_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^the metadata: {name} must be of type {TYPES[name].__name__}$"):
         require_types({**VALID, name: value}, TYPES, "the metadata")
 
 
 @pytest.mark.parametrize("value", [-1, 2**63])
-def test_an_integer_out_of_range_is_refused_by_name(value: int) -> None:
+def test_an_integer_out_of_range_is_refused_and_named(value: int) -> None:
     with pytest.raises(ValueError, match=r"^the metadata: count is out of range$"):
         require_types({**VALID, "count": value}, TYPES, "the metadata")
 

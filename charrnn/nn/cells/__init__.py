@@ -1,4 +1,4 @@
-"""The recurrent cells, by the names in ``config.CELL_NAMES``: ``cells/lstm.py`` contains the cell named "lstm"."""
+"""The recurrent cells, named as in ``config.CELL_NAMES``: ``cells/lstm.py`` contains the cell "lstm"."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from charrnn.nn.projection import rows
 class Cell(ABC):
     """One recurrent layer: its parameters, and how it runs over a window, forward and backward.
 
-    A cell only keeps views of the model's parameters. ``prefix`` is the name of its layer, such as "layer0". A ``Work``,
+    A cell keeps only views of the model's parameters. ``prefix`` is the name of its layer, such as "layer0". A ``Work``,
     which the caller owns, keeps what backward needs from forward. A subclass must define ``GATES``, ``State``, ``Work``,
     ``forward`` and ``backward``; it may override everything else.
     """
@@ -35,7 +35,7 @@ class Cell(ABC):
     """The buffers of one window: ``Work(seq_len, batch_size, hidden_size, dtype)``."""
 
     LEARNING_RATE_FACTOR: ClassVar[float] = 1.0
-    """The default learning rate of a run is that of its optimizer times this factor."""
+    """The default learning rate of a run is the default of its optimizer times this factor."""
 
     def __init__(self, parameters: Mapping[str, np.ndarray], prefix: str) -> None:
         self.prefix = prefix
@@ -105,7 +105,7 @@ class Cell(ABC):
 
     @abstractmethod
     def forward(self, x: np.ndarray, state: Any, work: Any) -> Any:
-        """Run over ``x`` (T, B, G*H), the projected inputs, from ``state``; fill ``work``; return the last state.
+        """Process the projected inputs ``x`` (T, B, G*H) from ``state``, fill ``work``, and return the last state.
 
         ``x`` may be overwritten. ``work.hidden[1:]`` (T, B, H) is the output.
         """
@@ -130,8 +130,8 @@ class Work:
         self.weight_mask: np.ndarray | None = None  # (H, G*H)
         self.w_h: np.ndarray  # (H, G*H): the recurrent weights, multiplied by the mask
         self.reset = np.zeros((seq_len, batch_size), bool)  # (T, B): the state is set to zero before that step
-        self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)  # (T + 1, B, H): before step t, after t - 1
+        self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)  # (T + 1, B, H): [t] is before step t
 
     def before(self) -> np.ndarray:
-        """Return the hidden states from which the steps started, (T*B, H)."""
+        """Return the hidden state before each step, (T*B, H), which is zero after a reset."""
         return rows(reference.carried(self.hidden[:-1], self.reset))

@@ -7,7 +7,7 @@ Equations::
     c'      = f c + i g
     h'      = o tanh(c')
 
-where x is the input, h and c are the hidden and the cell state, h' and c' the same after the step, and i, f, o, g the
+where x is the input, h and c are the hidden and the cell state, h' and c' these states after the step, and i, f, o, g the
 input gate, the forget gate, the output gate and the candidate. Each gate has its own block of columns in W_x, W_h and b,
 in this order.
 
@@ -43,7 +43,7 @@ class LSTMWork(Work):
 
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
         super().__init__(seq_len, batch_size, hidden_size, dtype)
-        self.cell = np.empty_like(self.hidden)  # (T + 1, B, H): c before step t, after t - 1
+        self.cell = np.empty_like(self.hidden)  # (T + 1, B, H): [t] is c before step t
 
 
 class LSTM(Cell):
@@ -54,7 +54,7 @@ class LSTM(Cell):
     Work = LSTMWork
 
     def draw_weights(self, rng: np.random.Generator, selected: bool) -> None:
-        """Draw the initial weights as every cell does; the bias of the forget gate is 1."""
+        """Draw the initial weights as in ``Cell``, and set the bias of the forget gate to 1."""
         super().draw_weights(rng, selected)
         size = len(self.w_h)
         self.b[size:2 * size] = 1

@@ -30,7 +30,7 @@ class RNNState(NamedTuple):
     hidden: np.ndarray  # (B, H), also the output
 
 
-RNNWork = Work  # the hidden states are enough
+RNNWork = Work  # backward needs only the hidden states
 
 
 class RNN(Cell):

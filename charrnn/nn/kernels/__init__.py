@@ -1,4 +1,4 @@
-"""The inner loops of the network: ``reference`` defines them in NumPy, ``compiled`` computes the same with numba."""
+"""The inner loops of the network: ``reference`` defines them in NumPy, ``compiled`` does the same with numba."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _INSTALL = "pip install '.[fast]'"
 def kernels_name(dtype: Any) -> str:
     """Return the name of the kernels for ``dtype``.
 
-    "compiled" if numba is installed (pip install '.[fast]') and works, and ``dtype`` is float32; otherwise "reference". If
-    numba is installed but does not work, the first call warns. The environment variable CHARRNN_KERNELS can set one of the
-    names. Raises CharRNNError if it is another name, or if it is "compiled" and there is no working numba.
+    It is "compiled" if numba is installed (pip install '.[fast]') and works, and ``dtype`` is float32; otherwise
+    "reference". If numba is installed but does not work, the first call warns. The environment variable CHARRNN_KERNELS can
+    select the kernels by name. Raises CharRNNError if it contains another name, or if it is "compiled" and numba does not
+    work.
     """
     wanted = os.environ.get("CHARRNN_KERNELS", "")
     if wanted not in ("", "reference", "compiled"):
@@ -66,8 +67,8 @@ def _fault_of_numba() -> str | None:
 
 @cache
 def _warn(fault: str) -> None:
-    """Warn once in each process."""
-    warnings.warn(f"{fault}; the reference kernels are used, which are slower; {_INSTALL} installs a tested version",
+    """Warn once per process."""
+    warnings.warn(f"{fault}; using the reference kernels, which are slower ({_INSTALL} installs a tested version)",
                   RuntimeWarning, stacklevel=3)
 
 
@@ -76,9 +77,11 @@ def _numba_version() -> str:
         return importlib.metadata.version("numba")
     except importlib.metadata.PackageNotFoundError:
         return "(unknown version)"
+
+
 @contextmanager
 def reporting_compilation(report: Callable[[], object]) -> Iterator[None]:
-    """Inside the ``with`` block, call ``report`` once when numba starts to compile something that is not in its cache."""
+    """Call ``report`` when numba first compiles something inside the ``with`` block that is not in its cache."""
     if kernels_name(np.float32) == "reference":
         yield
         return

@@ -2,8 +2,8 @@
 
 They are compiled once for float32, cached next to this file (or in NUMBA_CACHE_DIR), run on one thread, and release the
 GIL. They do not check their arguments: ids must be in range. Every inner loop runs along contiguous rows, so that the
-compiler turns it into vector instructions. Numba has no vectorized tanh and exp here, so both are written as arithmetic.
-Results agree with the reference to a few units in the last place of a float32.
+compiler vectorizes it. Numba does not vectorize tanh and exp here, so both are written as arithmetic. Results agree with
+the reference to a few units in the last place of a float32.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from numba import njit
 from charrnn.nn.kernels import packed
 from charrnn.nn.kernels.packed import COLUMNS, pack, product
 
-# Reordering and fused multiply-add are allowed. Assuming that there are no NaNs is not: they must show in the loss.
+# Reordering and fused multiply-add are allowed. Assuming that there are no NaNs is not: NaNs must reach the loss.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 # Inlined before anything is optimized: a separate function would be optimized once by itself and once with its caller.
-# The two results differ in their last bits; a first run would use one, and a run from the cache the other.
+# The last bits of the two versions differ; a first run would use one version, and a run from the cache the other.
 _inline = njit(nogil=True, error_model="numpy", fastmath=_FAST, inline="always")
 
 _PACKED = hashlib.sha256(Path(packed.__file__).read_bytes()).hexdigest()[:8]
@@ -29,7 +29,7 @@ _PACKED = hashlib.sha256(Path(packed.__file__).read_bytes()).hexdigest()[:8]
 def _compile(function):
     """Compile a kernel, and cache it under a name that depends on the source of ``packed.py``.
 
-    Numba compiles a cached function again if its own file changes, but not if a file that it calls does.
+    Numba compiles a cached function again if its own file changes, but not if the file of a function that it calls changes.
     """
     function.__qualname__ += f"_{_PACKED}"
     return njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)(function)
@@ -45,8 +45,8 @@ _P = tuple(map(np.float32, (0.999999979510028, 0.1338102548646914, 0.00349558788
 _Q = tuple(map(np.float32, (1.0, 0.46714341093956396, 0.025876981410521225, 0.00032856343672201996,
                             7.776554992988163e-07)))
 
-# exp(x) = 2^n exp(r), where n is the integer nearest to x / ln 2; exp(r) is Taylor's series for |r| <= ln 2 / 2. ln 2 is
-# split in two parts; n times the first is exact (Cody and Waite 1980).
+# exp(x) = 2^n exp(r), where n is the integer nearest to x / ln 2; exp(r) is its Taylor series for |r| <= ln 2 / 2. ln 2 is
+# split into two parts; n times the first is exact (Cody and Waite 1980).
 _LOG2E, _LN2_HIGH, _LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
 _E = tuple(map(np.float32, (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720)))
 _SMALLEST = np.float32(-87)
@@ -295,7 +295,7 @@ def _multiply(a, w):
 
 
 def check() -> None:
-    """Raise an exception unless numba compiles ``packed.product``, which uses private parts of it, correctly."""
+    """Raise an exception unless numba correctly compiles ``packed.product``, which uses private parts of numba."""
     a = np.arange(7 * 3, dtype=np.float32).reshape(7, 3)
     w = np.arange(3 * (COLUMNS + 1), dtype=np.float32).reshape(3, -1)
     if not np.array_equal(_multiply(a, w), a @ w):

@@ -1,14 +1,14 @@
-"""The recurrent product, some rows times packed weights: as fast for eight streams as for hundreds.
+"""The recurrent product: rows times packed weights, as efficient for eight streams as for hundreds.
 
-At every call, a BLAS copies both factors of a product into an order that suits its inner loop. At a time step one factor
-is small, so this takes as long as the product; but the weights stay the same for a whole window. Here they are packed once
-(``pack``), in panels of a few columns, each of which is read from its first number to its last. ``product`` processes a
-panel in tiles of up to six rows, whose sums stay in the registers of the processor (Goto and van de Geijn 2008, "Anatomy
-of High-Performance Matrix Multiplication"). Numba cannot be made to keep them there, so the tile is written in LLVM's
+In every call, BLAS copies both factors of a product into an order that suits its inner loop. At a time step one factor is
+small, so copying takes as long as the product itself, although the weights stay the same for a whole window. Here the
+weights are packed once (``pack``), in panels of a few columns that are read sequentially. ``product`` processes a panel in
+tiles of up to six rows, whose sums stay in the registers of the processor (Goto and van de Geijn 2008, "Anatomy of
+High-Performance Matrix Multiplication"). Numba cannot be made to keep the sums there, so the tile is written in LLVM's
 intermediate language, which needs private parts of numba (``compiled.check`` tests that they work).
 
 Products of a whole window use BLAS. With this product instead, a whole step took 45 % longer for an LSTM of 512 units with
-AVX2, and 14 % (128 x 2 units) to 26 % (256 x 2) longer for small ones.
+AVX2, and 14 % (2 layers of 128 units) to 26 % (2 layers of 256) longer for small ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NUMBER, _VECTOR, _BYTES = ir.FloatType(), ir.VectorType(ir.FloatType(), _LANES)
 
 
 def _tile_of(count):
-    """Return the function tile(a, b, c): c[:count] = a[:count] @ b, with b (K, COLUMNS), all float32."""
+    """Return a function tile(a, b, c) that computes c[:count] = a[:count] @ b, with b (K, COLUMNS), all float32."""
 
     @intrinsic
     def tile(typing, a, b, c):
@@ -73,7 +73,7 @@ def _tile_of(count):
 
 
 def _tiles():
-    """Return the function tile(count, a, b, c) for any number of rows up to ``_ROWS``."""
+    """Return a function tile(count, a, b, c) for any number of rows up to ``_ROWS``."""
     one, two, three, four, five, six = (_tile_of(count) for count in range(1, _ROWS + 1))
 
     @njit(nogil=True, error_model="numpy", inline="always")
@@ -99,7 +99,7 @@ _tile = _tiles()
 
 @njit(nogil=True, error_model="numpy")
 def pack(w):
-    """Return ``w`` (K, N) as panels (P, K, COLUMNS); the last one is padded with zeros."""
+    """Return ``w`` (K, N) as panels (P, K, COLUMNS); the last panel is padded with zeros."""
     rows, columns = w.shape
     panels = np.empty((-(-columns // COLUMNS), rows, COLUMNS), np.float32)
     for p in range(len(panels)):

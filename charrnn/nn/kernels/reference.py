@@ -1,5 +1,5 @@
-"""The kernels in NumPy, which define what the compiled ones compute: the loop over time of each cell, the loss, the sum of
-rows by id, and Adam.
+"""The kernels in NumPy, which define what the compiled kernels compute: the loop over time of each cell, the loss, the sum
+of rows by id, and Adam.
 
 T time steps, B streams, H hidden units, G gates, N rows, D columns, V vocabulary. The arguments of the loops, with
 their shapes, and whether a loop reads them (in), writes them (out), or reads and overwrites them (overwritten):
@@ -13,7 +13,7 @@ argument       shape         forward      meaning
 ``bias``       (H,)          in           ``b_h`` of the GRU
 ``hidden``     (T+1, B, H)   overwritten  hidden[0] (in) is the first state, hidden[1:] (out) the output
 ``cell``       (T+1, B, H)   overwritten  LSTM: cell[0] (in) is the first cell state, cell[1:] is out
-``memory``     (T, B, H)     out          GRU: what the reset gate multiplies, hidden w_h_n + bias
+``memory``     (T, B, H)     out          GRU: hidden w_h_n + bias, which the reset gate multiplies
 ``reset``      (T, B)        in           bool: the state is set to zero before that step
 =============  ============  ===========  ==========================================================================
 
@@ -37,7 +37,7 @@ The other kernels:
 =========================  ==================================================================================
 ``softmax_cross_entropy``  ``logits`` (N, V) overwritten, ``targets`` (N,) in, ``scale`` in
 ``add_rows``               ``total`` (V, D) overwritten, ``ids`` (N,) in, ``rows`` (N, D) in
-``adam``                   ``w``, ``mean``, ``square_mean`` (P,) overwritten, ``g`` (P,) in, the numbers in
+``adam``                   ``w``, ``mean``, ``square_mean`` (P,) overwritten, ``g`` (P,) in, the scalars in
 =========================  ==================================================================================
 
 A sigmoid is computed with tanh, 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which cannot overflow.
@@ -72,7 +72,7 @@ def rnn_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, reset: np.nd
 def rnn_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, x: np.ndarray,
                  reset: np.ndarray) -> None:
     """x <- d_hidden (1 - hidden^2)"""
-    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with it than with a view
+    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with a contiguous matrix
     for t in reversed(range(len(x))):
         d_hidden[t] += d_before
         np.multiply(hidden[t + 1], hidden[t + 1], out=x[t])
@@ -102,12 +102,12 @@ def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray
                   x: np.ndarray, reset: np.ndarray) -> None:
     """x <- the gradient of the projected inputs; d_before and d_cell <- the gradients of the first state"""
     size = d_cell.shape[-1]
-    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with it than with a view
+    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with a contiguous matrix
     for t in reversed(range(len(x))):
         d_hidden[t] += d_before
         sigmoids = x[t, :, :3 * size]
         i, f, o, g = _gates(x[t], size)
-        tanh_cell = np.tanh(cell[t + 1])  # computing it again costs less than keeping it
+        tanh_cell = np.tanh(cell[t + 1])  # recomputing it is cheaper than storing it
         d_o = d_hidden[t] * tanh_cell
         d_cell += o * (d_hidden[t] - d_o * tanh_cell)
         d_i = d_cell * g
@@ -150,7 +150,7 @@ def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hi
                  x: np.ndarray, reset: np.ndarray) -> None:
     """x <- the gradient of the projected inputs; memory <- the gradient of memory"""
     size = d_hidden.shape[-1]
-    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with it than with a view
+    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with a contiguous matrix
     d_recurrent = np.empty_like(x[0])
     for t in reversed(range(len(x))):
         d = d_hidden[t]
@@ -159,7 +159,7 @@ def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hi
         r, z, n = _gates(x[t], size)
         d_z = d * (carried(hidden[t], reset[t]) - n)
         d_n = d * (1 - z) * (1 - n * n)
-        d *= z  # the part that does not pass the gates
+        d *= z  # the part that bypasses the gates
         d_r = d_n * memory[t]
         d_memory = d_n * r
         sigmoids *= 1 - sigmoids
@@ -200,7 +200,7 @@ def softmax_cross_entropy(logits: np.ndarray, targets: np.ndarray, scale: float 
 def add_rows(total: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
     """total[ids[k]] += rows[k] for each k: the product of the transposed one-hot rows and ``rows``.
 
-    The rows of each id are summed at once.
+    The rows of each id are summed in one call.
     """
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
