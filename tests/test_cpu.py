@@ -12,7 +12,7 @@ import threadpoolctl
 
 from charrnn.cpu import blas, core_numbers, cores, one_blas_thread, within_quota
 from charrnn.mpi import Ranks
-from charrnn.training import run
+from charrnn.nn import parallel
 
 
 def blas_threads():
@@ -79,8 +79,8 @@ def test_the_quota_of_a_container_limits_the_cores(files, expected, tmp_path):
 def test_each_thread_has_at_least_eight_streams_by_default(batch_size, cores_each, count, threads, monkeypatch):
     ranks = Ranks(cores=cores_each)
     ranks.count = count
-    monkeypatch.setattr(run, "ranks", lambda: ranks)
-    assert run.default_threads(batch_size) == threads
+    monkeypatch.setattr(parallel, "ranks", lambda: ranks)
+    assert parallel.default_threads(batch_size) == threads
 
 
 def test_blas_has_a_name():

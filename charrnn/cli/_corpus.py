@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli._console import progress_bar, say, warn
+from charrnn.cli._console import option, progress_bar, say, warn
+from charrnn.errors import with_parameters
 
 if TYPE_CHECKING:
     from charrnn.config import TextConfig
@@ -30,7 +31,7 @@ def read_corpus(sources: Sequence[str], text_config: TextConfig, quiet: bool, **
 def say_warnings(corpus: Corpus) -> None:
     """Print the warnings of a corpus."""
     for warning in corpus.warnings:
-        warn(warning)
+        warn(with_parameters(warning, option))
 
 
 @contextmanager

@@ -119,7 +119,8 @@ class Printer:
         if self.resumed is None:
             self._say(_describe_plan(run))
         elif not run.finished:
-            self._say(f"{self.resumed}: {_describe_model(run)}\nContinuing after step {run.step:,}: {_describe_plan(run)}")
+            start = f"Continuing after step {run.step:,}: " if run.step else "Starting from these weights: "
+            self._say(f"{self.resumed}: {_describe_model(run)}\n{start}{_describe_plan(run)}")
         if not run.finished and find_spec("numba") is None and not os.environ.get("CHARRNN_KERNELS"):
             self._say("Training is about twice as fast with numba: pip install numba")
 

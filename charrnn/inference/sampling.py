@@ -9,7 +9,7 @@ import numpy as np
 
 from charrnn.config import check_range
 from charrnn.cpu import one_blas_thread
-from charrnn.errors import check_type
+from charrnn.errors import ConfigError, check_type
 from charrnn.nn.model import CharRNN
 from charrnn.nn.state import State, map_state
 from charrnn.nn.validation import check_sequence
@@ -31,7 +31,8 @@ def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None
     ``logits`` is not an array (B, V) of numbers.
     """
     _check_settings(temperature, top_k, top_p)
-    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.shape[1]:
+    if (not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.shape[1]
+            or np.isnan(logits).any()):
         raise ValueError("logits must be an array (B, V) of numbers")
     if temperature == 0:
         return (np.arange(logits.shape[-1]) == logits.argmax(axis=-1)[:, None]).astype(np.float64)
@@ -74,6 +75,8 @@ def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str
     check_type("prime", prime, str)
     if until is not None:
         check_type("until", until, str)
+        if not until:
+            raise ConfigError("until", "must not be empty")
     check_range("count", count, int, least=1)
     check_range("seed", seed, int, least=0)
     check_range("first", first, int, least=0)
@@ -103,6 +106,8 @@ def _generate(network: CharRNN, vocabulary: Vocabulary, count: int, prime: str, 
     running = [True] * count
     written = 0
     while any(running) and (length is None or written < length):
+        if np.isnan(logits).any():
+            raise ValueError("the model computes NaN; its weights are not finite")
         if vocabulary.unknown is not None:
             logits[:, vocabulary.unknown] = -np.inf
         ids = choose(logits, axis=-1)

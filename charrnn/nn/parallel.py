@@ -28,6 +28,13 @@ from charrnn.nn.validation import check_masks
 Masks = Callable[[int, int], "list[np.ndarray] | None"]
 """A function that draws the dropout masks of the streams ``first`` to ``last`` - 1; None if nothing is dropped."""
 
+_STREAMS_PER_THREAD = 8
+
+
+def default_threads(batch_size: int) -> int:
+    """Return the number of threads of each rank if none is given: one per core, with at least 8 streams each."""
+    return max(1, min(ranks().cores, batch_size // (_STREAMS_PER_THREAD * ranks().count)))
+
 
 def environment(dtype: Any = np.float32) -> dict[str, str]:
     """Return the properties of machine and process that can change the last bits of a result."""

@@ -164,9 +164,9 @@ def check_index(index: Any, manifest: Manifest, partial: bool, length: int, meta
         if not isinstance(entry, list) or len(entry) != 3 or type(entry[2]) is not int:
             raise ValueError(f"/{name}: invalid entry in the index")
         if entry[0] != dtype:
-            raise ValueError(f"/{name}: dtype is not {dtype}")
+            raise ValueError(f"/{name}: dtype is {str(entry[0])[:20]}, not {dtype}")
         if entry[1] != list(shape):
-            raise ValueError(f"/{name}: shape is not {shape}")
+            raise ValueError(f"/{name}: shape is {str(entry[1])[:40]}, not {list(shape)}")
         offset, size = entry[2], math.prod(shape) * np.dtype(dtype).itemsize
         if offset % ALIGNMENT:
             raise ValueError(f"/{name}: offset is not a multiple of {ALIGNMENT}")

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from charrnn.config import CHOSEN, ModelConfig, TextConfig, TrainConfig
-from charrnn.errors import ConfigError, CorpusError, RunError
+from charrnn.errors import ConfigError, CorpusError, RunError, check_type
 from charrnn.inference.language_model import file_metadata
 from charrnn.inference.locate import LAST, checkpoint_at
 from charrnn.mpi import ranks
 from charrnn.nn.kernels import kernels_name, reporting_compilation
-from charrnn.nn.parallel import environment
+from charrnn.nn.parallel import default_threads, environment
 from charrnn.text.builtin import BUILTIN_TEXTS
 from charrnn.text.corpus import Corpus, Split
 from charrnn.text.files import STANDARD_INPUT, join_names
@@ -33,7 +33,7 @@ from charrnn.training.events import (
 )
 from charrnn.training.metrics_table import MetricsTable
 from charrnn.training.recipe import choose_model
-from charrnn.training.run import Run, default_threads, steps_of
+from charrnn.training.run import Run, steps_of
 from charrnn.training.run_folder import Inherited, RunFolder, inherit
 from charrnn.training.run_lock import RunLock
 from charrnn.training.schema import Source, source_of
@@ -147,6 +147,7 @@ def read(source: TextSource, text_config: TextConfig, on_event: OnEvent) -> Corp
     """Return ``source`` if it is a corpus; otherwise read the files that it names."""
     if isinstance(source, Corpus):
         return _warned(source, on_event)
+    check_type("source", source, str, Path, Sequence)
     sources = [source] if isinstance(source, (str, Path)) else source
     return _warned(Corpus.read(*sources, text_config=text_config, on_bytes=_on_bytes(on_event)), on_event)
 
@@ -171,7 +172,7 @@ def _text_of(run: Run, path: Path, source: TextSource | None, text_config: TextC
     if run.source.fingerprint != corpus.fingerprint:
         raise RunError(f"{join_names(corpus.sources) or 'the text'}: is not the text this run was trained on "
                        f"({run.source.characters:,} characters then, {len(corpus):,} now)",
-                       "pass the right text as `corpus`, or train on this one with `fine_tune=True`")
+                       "pass the text of the run as `corpus`, or fine-tune a new run on this one")
     run.source = source_of(corpus, run.source.windows)
     if not isinstance(source, Corpus):
         run.model.text_config = corpus.text_config
@@ -218,7 +219,7 @@ def _lock(stack: ExitStack, folder: RunFolder, on_event: OnEvent) -> RunLock:
 
 
 def _claim(stack: ExitStack, folder: RunFolder, overwrite: bool, on_event: OnEvent,
-           is_same_text: Callable[[Source], bool] = lambda _: True) -> tuple[RunFolder, RunLock]:
+           is_same_text: Callable[[Source], bool] | None = None) -> tuple[RunFolder, RunLock]:
     """Lock the folder of a new run. Raises RunError if it contains a run, unless ``overwrite``."""
     lock = _lock(stack, folder, on_event)
     if not overwrite:
@@ -251,7 +252,9 @@ def _on_bytes(on_event: OnEvent) -> OnBytes:
 
 def _beside(old: RunFolder | None, name: str) -> RunFolder:
     """Return the folder of a new run that starts from a run in the folder ``old``."""
-    return RunFolder.at(old.path.resolve().parent if old else Path("checkpoints"), name)
+    if old is None:
+        return RunFolder.at("checkpoints", name)
+    return RunFolder.at((old.path if old.path.name not in ("", "..") else old.path.resolve()).parent, name)
 
 
 def _continue_here(run: Run, length: TrainConfig, on_event: OnEvent) -> None:

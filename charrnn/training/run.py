@@ -16,10 +16,9 @@ from charrnn.errors import CheckpointError, ConfigError, check_type
 from charrnn.inference import language_model
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.locate import BEST, LAST, checkpoint_at
-from charrnn.mpi import ranks
 from charrnn.nn.cells import CELLS
 from charrnn.nn.model import CharRNN
-from charrnn.nn.parallel import environment
+from charrnn.nn.parallel import default_threads, environment
 from charrnn.nn.parameters import Parameters
 from charrnn.nn.state import State, map_state
 from charrnn.randomness import generator
@@ -36,7 +35,6 @@ EVALUATIONS = 20
 """Number of evaluations in a plan if no ``eval_every`` is set."""
 
 _MOST_EVALUATIONS = 100_000
-_STREAMS_PER_THREAD = 8
 _SMOOTHING = 0.01
 _NOT_FIXED = "the length was given in minutes and the number of steps is not fixed yet; call trainer.fix_plan"
 
@@ -316,11 +314,6 @@ class Run:
                                     {name: arrays[f"rollback/{name}"] for name in run.blocks})
         run.failures = metadata["failures"]
         return run
-
-
-def default_threads(batch_size: int) -> int:
-    """Return the number of threads of each rank if none is given: one per core, with at least 8 streams each."""
-    return max(1, min(ranks().cores, batch_size // (_STREAMS_PER_THREAD * ranks().count)))
 
 
 def steps_of(epochs: float, windows: int) -> int:

@@ -59,8 +59,11 @@ class RunFolder:
         """Return whether the folder contains a run."""
         return any(file.exists() for file in self.files)
 
-    def refuse_run(self, is_same_text: Callable[[Source], bool]) -> None:
-        """Raise RunError if the folder contains a run; suggest resuming it if ``is_same_text`` accepts its text."""
+    def refuse_run(self, is_same_text: Callable[[Source], bool] | None) -> None:
+        """Raise RunError if the folder contains a run; suggest resuming it if ``is_same_text`` accepts its text.
+
+        Without ``is_same_text``, the message says nothing about the text.
+        """
         if not self.exists():
             return
         resume, of_text = "", ""
@@ -69,10 +72,12 @@ class RunFolder:
         except (CheckpointError, OSError):
             pass  # it cannot be resumed
         else:
-            if is_same_text(source):
-                resume = f"resume it with 'charrnn resume {shlex.quote(str(self.path))}', "
+            if is_same_text is None:
+                pass
+            elif is_same_text(source):
+                resume = f"resume it (charrnn resume {shlex.quote(str(self.path))}), "
             else:
-                of_text = " on another text"
+                of_text = " with another text or other text settings"
         raise RunError(f"{self.path}: already contains a run{of_text}",
                        f"{resume}choose another `name`, or replace it with `overwrite=True`")
 

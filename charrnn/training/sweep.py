@@ -61,7 +61,8 @@ def combinations(grid: Mapping[str, Sequence[Any]], model_config: Mapping[str, A
         name = "_".join(f"{flag.replace('_', '-')}={text}" for flag, text in zip(values, shown))
         found.append(Combination(name, values, ModelConfig(**model), TrainConfig(**train)))
     if len({each.train_config.validation == 0 for each in found}) > 1:
-        raise ConfigError("grid", "combines runs with and without validation, whose losses cannot be compared")
+        raise ConfigError("grid", "combines runs with and without validation, whose losses cannot be compared",
+                          "remove 0 from the values of `validation`")
     return found
 
 

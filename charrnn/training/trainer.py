@@ -208,7 +208,7 @@ def fix_plan(run: Run, text: Corpus | Split, minutes: float | None = None, spent
     """
     seconds = 60 * (minutes or run.config.minutes or 0.0) - spent
     if seconds <= 0:
-        raise ConfigError("minutes", f"counts from the start of the run, and {spent / 60:.2f} minutes have passed",
+        raise ConfigError("minutes", f"counts from the start of the run, and {spent / 60:.3g} minutes have passed",
                           "choose more minutes")
     per_step, per_evaluation = _measure(run, text, seconds, ranks)
     every = run.config.eval_every

@@ -108,7 +108,8 @@ def test_another_text_is_trained_on_only_with_fine_tune(here: Path, cli: Cli) ->
     Path("other.txt").write_text("the Ωcat sat on the mat. " * 40, encoding="utf-16")
     before = files(here / RUN)
     refused(cli("resume", RUN, "--corpus", "other.txt"), "UTF-16", "--encoding utf-16")
-    refused(cli("resume", RUN, "--corpus", "other.txt", "--encoding", "utf-16", "--steps", 13), "--fine-tune")
+    refused(cli("resume", RUN, "--corpus", "other.txt", "--encoding", "utf-16", "--steps", 13),
+            "pass the text of the run as --corpus, or fine-tune a new run on this one")
     refused(cli("resume", RUN, "--fine-tune", "--corpus", "other.txt"), "--fine-tune", "--name")
     answer = cli("resume", RUN, "--fine-tune", "--corpus", "other.txt", "--encoding", "utf-16", "--name", "fine",
                  "--steps", 3)

@@ -422,3 +422,15 @@ def test_samples_of_one_network_can_be_generated_in_turns():
     turns = zip(sample(model, LETTERS, length=40, seed=1), sample(model, LETTERS, length=40, seed=2))
     assert ["".join(characters) for characters in zip(*turns)] == expected
     assert model._buffers is None
+
+
+def test_a_network_that_computes_nan_generates_nothing():
+    model = Fake(lambda read, k: [0.0, np.nan, 1, 3, 2, 0])
+    for settings_ in ({}, {"greedy": True}, {"temperature": 0}):
+        with pytest.raises(ValueError, match="the model computes NaN"):
+            written(model, length=5, **settings_)
+
+
+def test_an_empty_text_to_stop_at_is_refused():
+    with pytest.raises(ConfigError, match="until: must not be empty"):
+        written(FIXED, length=5, until="")

@@ -97,8 +97,8 @@ def test_a_size_is_chosen_unless_it_is_given(notes: Path, settings: dict[str, An
 
 def test_resuming_is_suggested_only_for_a_run_of_the_same_text(
         kept: Run, make_text: Callable[..., str]) -> None:
-    resume = "already contains a run; resume it with 'charrnn resume checkpoints/old', choose another name"
-    other = "already contains a run on another text; choose another name"
+    resume = "already contains a run; resume it (charrnn resume checkpoints/old), choose another name"
+    other = "already contains a run with another text or other text settings; choose another name"
     Path("other").mkdir()
     Path("other/old.txt").write_text(make_text(300), encoding="utf-8")
     Path("copy").mkdir()
@@ -113,7 +113,7 @@ def test_resuming_is_suggested_only_for_a_run_of_the_same_text(
 
 
 def test_a_corpus_is_compared_by_its_text(kept: Run, make_text: Callable[..., str]) -> None:
-    for characters, message in ((400, "contains a run; resume it"), (300, "contains a run on another text; choose")):
+    for characters, message in ((400, "contains a run; resume it"), (300, "contains a run with another text")):
         corpus = Corpus.from_text(make_text(characters), ["notes.txt"])
         with pytest.raises(RunError, match=message):
             prepare(corpus, TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name="old")
@@ -122,7 +122,7 @@ def test_a_corpus_is_compared_by_its_text(kept: Run, make_text: Callable[..., st
 def test_standard_input_is_another_text(kept: Run) -> None:
     kept.source = kept.source._replace(names=("-",))
     kept.save("checkpoints/old/last.h5")
-    with pytest.raises(RunError, match="contains a run on another text; choose"):
+    with pytest.raises(RunError, match="contains a run with another text or other text settings; choose"):
         prepare("-", TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name="old")
 
 
@@ -240,7 +240,7 @@ def test_a_state_that_is_not_the_last_needs_a_name(kept: Run, corpus: Corpus) ->
         with pytest.raises(RunError, match="choose a name for a new run"):
             prepare_resume(path, TrainConfig(), ignore)
     job = prepare_resume("checkpoints/old/best.h5", TrainConfig(), ignore, name="new")
-    assert job.folder.path == Path("checkpoints/new").resolve()
+    assert job.folder.path == Path("checkpoints/new")
     assert prepare_resume("state.h5", TrainConfig(), ignore, name="new2").folder.path == Path("checkpoints/new2")
 
 
@@ -340,7 +340,7 @@ def test_fine_tuning_starts_a_new_run_with_the_weights_of_the_old(kept: Run, mak
     change = only(VocabularyChanged, events)
     assert change.new_characters == ["§"]
     assert change.known == len(run.model.vocabulary) - 1
-    assert (run.step, run.planned, len(split.corpus), folder.path) == (0, 9, 501, Path("checkpoints/new").resolve())
+    assert (run.step, run.planned, len(split.corpus), folder.path) == (0, 9, 501, Path("checkpoints/new"))
     assert np.array_equal(run.model.network.parameters["layer0/w_h"], kept.model.network.parameters["layer0/w_h"])
     assert (run.config.batch_size, run.config.seq_len, run.config.warmup) == (3, 8, 2)
     with pytest.raises(RunError, match="overwrite"):
@@ -415,3 +415,9 @@ def test_only_encoding_and_errors_change() -> None:
 
 def test_an_event_can_be_ignored() -> None:
     assert ignore(Warned("text")) is None
+
+
+@pytest.mark.parametrize("source", [3, None, {"notes.txt"}])
+def test_a_source_of_another_type_is_refused(source: Any) -> None:
+    with pytest.raises(TypeError, match="source must be"):
+        read(source, TextConfig(), ignore)

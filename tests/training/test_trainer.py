@@ -428,7 +428,7 @@ def test_a_plan_in_minutes_keeps_the_other_settings(start: Start, corpus: Corpus
 def test_more_minutes_extend_the_plan_of_a_started_run(start: Start, take: Take, corpus: Corpus) -> None:
     run = start(steps=6)
     take(run)
-    with pytest.raises(ConfigError, match=r"minutes: .*0\.50 minutes have passed"):
+    with pytest.raises(ConfigError, match=r"minutes: .*0\.5 minutes have passed"):
         fix_plan(run, corpus, minutes=0.5, spent=30)
     assert run.planned == 6
     fix_plan(run, corpus, minutes=0.501, spent=30)
