@@ -28,8 +28,7 @@ def test_a_message_is_one_line_whatever_it_quotes(tmp_path: Path) -> None:
     (tmp_path / "a\nb\x1b.h5").write_text("")
     with pytest.raises(CheckpointError) as error:
         Run.load(tmp_path / "a\nb\x1b.h5")
-    assert str(error.value) == (f"{tmp_path}/a\\nb\\x1b.h5: not a valid checkpoint: invalid footer: the file is truncated, "
-                                f"modified or not a checkpoint")
+    assert str(error.value) == f"{tmp_path}/a\\nb\\x1b.h5: not a checkpoint or model file of charrnn"
 
 
 def test_an_error_has_a_message_and_a_hint_that_name_parameters() -> None:

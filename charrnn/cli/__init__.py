@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import difflib
 import importlib
 import os
 import re
@@ -73,6 +74,14 @@ class _Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(f"charrnn.cli.{name}").command
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if close := difflib.get_close_matches(args[0], self.list_commands(ctx), 1):
+                raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {close[0]!r}?", ctx) from error
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, self.list_commands(ctx)))

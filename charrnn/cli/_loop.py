@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shlex
 import sys
@@ -50,6 +51,7 @@ class Printer:
         self._exit = contextlib.ExitStack()
         self._bar: Any = None
         self._on_bytes: Any = None
+        self._chosen = ""  # options
 
     def __enter__(self) -> Printer:
         return self
@@ -73,8 +75,8 @@ class Printer:
             case TextRead(corpus):
                 self._say(describe_corpus(corpus))
             case ModelChosen(config, names):
-                self._say("Chosen for this text: " + " ".join(f"--{name.replace('_', '-')} {getattr(config, name):g}"
-                                                       for name in names))
+                self._chosen = " ".join(f"{option(name)} {getattr(config, name):g}" for name in names)
+                self._say(f"Chosen for this text: {self._chosen}")
             case VocabularyChanged(known, new):
                 shown = "".join(new[:40]) + (" ..." if len(new) > 40 else "")
                 novel = f"initial weights for {counted(len(new), 'new character')}: {shown}" if new else "none is new"
@@ -83,7 +85,7 @@ class Printer:
                 self._say_made(run, batch_size)
             case PlanFixed(minutes, steps, eval_every):
                 interval = "" if eval_every is None else f" --eval-every {eval_every}"
-                self._say(f"{counted(minutes, 'minute')}: the same as --steps {steps}{interval}")
+                self._say(f"{counted(minutes, 'minute')}: the same as --steps {steps}{interval} {self._chosen}".rstrip())
             case CompilationStarted():
                 self._say("Compiling the kernels for this machine (only the first time)")
             case Started(run):
@@ -119,10 +121,11 @@ class Printer:
         if self.resumed is None:
             self._say(_describe_plan(run))
         elif not run.finished:
-            start = f"Continuing after step {run.step:,}: " if run.step else "Starting from these weights: "
-            self._say(f"{self.resumed}: {_describe_model(run)}\n{start}{_describe_plan(run)}")
+            start = f"Continuing after step {run.step:,}: " if run.step else "Starting from its weights: "
+            model = f": {_describe_model(run)}" if run.step else ""
+            self._say(f"{self.resumed}{model}\n{start}{_describe_plan(run)}")
         if not run.finished and find_spec("numba") is None and not os.environ.get("CHARRNN_KERNELS"):
-            self._say("Training is about twice as fast with numba: pip install numba")
+            self._say("Training is about 1.5 times as fast with numba: pip install numba")
 
     def _show_step(self, run: Run, step: Step) -> None:
         if self._bar is None:  # made after the first step, so that its time does not include the compilation of kernels
@@ -185,14 +188,14 @@ def carry_out(job: Job, printer: Printer) -> None:
         return _print_result(run, job.split)
     if best is not None and received is None and not quiet:
         with contextlib.suppress(KeyboardInterrupt):  # the run is saved, and its result must still be printed
-            say(_against_baseline(best.validation_loss, job.split, run.model.text_config.level))
+            say(_against_baseline(run, best.validation_loss, job.split))
     if end:
         say(end, quiet)
-    say(f"Sample from it: charrnn sample {place}\nTrain longer:   {longer}", quiet)
+    say(f"Sample from it: charrnn sample {place}" + ('' if _memorizes(run) else f"\nTrain longer:   {longer}"), quiet)
     return _print_result(run, job.split)
 
 
-def _against_baseline(loss: float, split: Split, unit: str) -> str:
+def _against_baseline(run: Run, loss: float, split: Split) -> str:
     """Return the loss of the n-gram baseline on the validation part, and how a model with ``loss`` (nats) compares."""
     from charrnn.config import BASELINE_ORDER
     from charrnn.inference.ngram import witten_bell
@@ -200,9 +203,25 @@ def _against_baseline(loss: float, split: Split, unit: str) -> str:
     ids = split.train.ids[-_COUNTED:]
     nats = witten_bell(ids, split.validation.ids, len(split.corpus.vocabulary), BASELINE_ORDER).nats
     part = f", from the last {len(ids):,} characters of the training part" * (len(ids) < len(split.train))
-    verdict = "better" if loss <= nats else "worse; train longer, or choose a larger --hidden-size"
-    return (f"The n-gram baseline (order {BASELINE_ORDER}{part}) reaches {nats:.4f} nats/{unit}; this model is "
-            f"{abs(loss - nats):.4f} {verdict}")
+    verdict = "better" if loss <= nats else f"worse; {_advice(run, loss, len(split.corpus.vocabulary))}"
+    return (f"The n-gram baseline (order {BASELINE_ORDER}{part}) reaches {nats:.4f} nats/{run.model.text_config.level}; "
+            f"this model is {abs(loss - nats):.4f} {verdict}")
+
+
+def _advice(run: Run, loss: float, vocabulary_size: int) -> str:
+    """Return what may help a model whose best validation loss is worse than that of the baseline."""
+    if loss > 1.5 * math.log(vocabulary_size):  # far worse than a guess among all characters: training diverged
+        return "lower --learning-rate"
+    if _memorizes(run):
+        return "it memorizes its training text: raise --dropout and --weight-drop, or choose a smaller --hidden-size"
+    return "train longer, or choose a larger --hidden-size"
+
+
+def _memorizes(run: Run) -> bool:
+    """Return whether the validation loss has risen above its best value while the training loss is lower."""
+    best = run.best_record
+    return (best is not None and run.history[-1].validation_loss > 1.02 * best.validation_loss
+            and run.smoothed_loss < best.validation_loss)
 
 
 def _print_result(run: Run, split: Split) -> None:

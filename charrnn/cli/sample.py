@@ -189,7 +189,7 @@ class _Output:
             return
         if self.is_bytes:
             text = self._decoder.decode(text.encode("latin-1"))
-        sys.stdout.write(without_controls(text) if self.is_terminal else text)
+        sys.stdout.write(without_controls(text.replace("\r", "")) if self.is_terminal else text)
 
     def flush(self) -> None:
         """Flush standard output."""

@@ -104,6 +104,7 @@ class LanguageModel:
         if lines:
             if "\n" in (prime := prime.removesuffix("\n")):
                 raise ConfigError("prime", "contains several lines, but this model generates single lines", "pass one line")
+            self.vocabulary.encode(prime)  # its error names the position without the newline that comes first
             prime, until = "\n" + prime, "\n" if until is None else until
         turns = generate(self.network, self.vocabulary, count, prime=prime, length=length, until=until,
                          seed=secrets.randbits(32) if seed is None else seed, **settings)

@@ -9,7 +9,7 @@ import numpy as np
 
 from charrnn.config import check_range
 from charrnn.cpu import one_blas_thread
-from charrnn.errors import ConfigError, check_type
+from charrnn.errors import check_type
 from charrnn.nn.model import CharRNN
 from charrnn.nn.state import State, map_state
 from charrnn.nn.validation import check_sequence
@@ -75,8 +75,6 @@ def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str
     check_type("prime", prime, str)
     if until is not None:
         check_type("until", until, str)
-        if not until:
-            raise ConfigError("until", "must not be empty")
     check_range("count", count, int, least=1)
     check_range("seed", seed, int, least=0)
     check_range("first", first, int, least=0)

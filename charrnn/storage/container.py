@@ -50,6 +50,7 @@ FORMAT_VERSION = 2
 _HEAD = struct.Struct("<8sIIQQQ")
 _TAIL = struct.Struct("<32s8s")
 _FOOTER_SIZE = _HEAD.size + _TAIL.size
+_HDF5 = b"\x89HDF"
 _MAGIC = b"charrnn\x00"
 _END = b"end\r\n\x1a\n\x00"
 _BLOCK = 2**20
@@ -217,7 +218,10 @@ def _read_footer(file: BufferedReader, path: str | Path, largest: int) -> tuple[
     data = file.read(_FOOTER_SIZE)
     is_old = data[16:24] == _MAGIC  # the footer of format 1 is 16 bytes shorter
     if len(data) != _FOOTER_SIZE or not data.endswith(_END) or not (is_old or data.startswith(_MAGIC)):
-        raise ValueError("invalid footer: the file is truncated, modified or not a checkpoint")
+        file.seek(0)
+        if file.read(len(_HDF5)) != _HDF5:
+            raise CheckpointError(f"{path}: not a checkpoint or model file of charrnn")
+        raise ValueError("invalid footer: the file is truncated or modified")
     version = 1 if is_old else int.from_bytes(data[8:12], "little")
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: unsupported format version {version} (charrnn {__version__} supports version "

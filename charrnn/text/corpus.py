@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import TextConfig, check_range, from_dict, validation_fraction
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, check_type
 from charrnn.text import token_file
 from charrnn.text.builtin import BUILTIN_TEXTS
 from charrnn.text.decoding import normalize_blocks
@@ -100,6 +100,7 @@ class Corpus:
 
         Raises CorpusError if the text cannot be used, VocabularyError for a character that is not in ``vocabulary``.
         """
+        check_type("text", text, str)
         text_config = _text_config(text_config, settings)
         name = join_names(sources) or "the text"
         tokens = Tokens(text_config, vocabulary=vocabulary, name=name)
@@ -240,8 +241,9 @@ class Corpus:
             starts = self.starts[places[k]:places[k + 1]]
             part = Part(self.ids[cuts[k]:cuts[k + 1]], starts - cuts[k] if cuts[k] else starts)  # no copy of a memory map
             if fraction and len(part) < 2:
-                raise ConfigError(name, f"{fraction:g} of {len(self):,} characters is {len(part)}, but 2 are needed",
-                                  "set a larger fraction or 0, or use a longer text")
+                characters = f"{len(self):,} character{'s'[:len(self) != 1]}"
+                raise ConfigError(name, f"the text has only {characters}, and {fraction:g} of it is less than 2",
+                                  "use a longer text, or set a larger fraction or 0")
             parts.append(part)
         return Split(self, *parts)
 

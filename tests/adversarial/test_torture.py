@@ -114,8 +114,7 @@ def test_a_new_run_from_an_old_one_is_complete_or_does_not_exist(torture: Tortur
     shutil.copy(torture.text, tmp_path)
     end = Training(tmp_path, ["resume", "run", "--name", "full"], {"limit": torture.size // 2}).end()
     assert (end.code, end.out, len(end.err.splitlines())) == (1, "", 1)
-    assert end.err == (f"Error: {tmp_path.resolve() / 'full'}: cannot be saved (File too large); free some space, or "
-                       f"choose another folder\n")
+    assert end.err == "Error: full: cannot be saved (File too large); free some space, or choose another folder\n"
     assert not (tmp_path / "full").exists()
     assert Training(tmp_path, ["resume", "run", "--name", "new"]).end() == torture.undisturbed
     for name in ("best.h5", "last.h5", "metrics.csv"):

@@ -156,9 +156,9 @@ def test_control_characters_are_escaped_on_a_terminal_and_not_in_a_pipe(
     assert {"\x1b", "\r", "\x07", "\x9b"} <= set(raw)
     shown = on_terminal(*sample, environment=environment).decode()
     assert not set(shown) & {"\x1b", "\r", "\x07", "\x9b"}
-    for character in "\x1b\r\x07\x9b":
+    for character in "\x1b\x07\x9b":
         raw = raw.replace(character, character.encode("unicode_escape").decode())
-    assert shown == raw
+    assert shown == raw.replace("\r", "")
 
 
 # Choosing the run

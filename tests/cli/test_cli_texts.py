@@ -626,3 +626,8 @@ def test_a_long_list_of_names_is_shortened(train: Cli, cli: Cli) -> None:
 def test_a_file_that_is_not_compressed_despite_its_name_is_an_error(train: Cli, cli: Cli, name: str) -> None:
     Path(name).write_bytes(b"no archive at all")
     refused(cli("prepare", name), name, "cannot be decompressed", "check that the file is complete")
+
+
+def test_the_position_of_an_unknown_character_of_a_line_does_not_count_the_newline_before_it(train: Cli, cli: Cli) -> None:
+    train("names.txt", "--lines")
+    refused(cli("sample", RUN, "--prime", f"{NAMES[0]}中"), f"at position {len(NAMES[0])} ")

@@ -27,11 +27,11 @@ from charrnn import Run, TrainConfig
     (("train", "notes.txt", "--checkpoints", "notes.txt", "--steps", 1, "-q"), ["notes.txt", "--checkpoints"]),
     (("resume", "missing"), ["missing"]), (("sample", "missing"), ["missing"]), (("evaluate", "missing"), ["missing"]),
     (("inspect", "missing"), ["missing"]), (("inspect", "empty"), ["empty", "best.h5"]), (("sample", "empty"), ["empty"]),
-    (("sample", "notes.txt"), ["notes.txt", "not a valid checkpoint"]),
-    (("evaluate", "notes.txt"), ["notes.txt", "not a valid checkpoint"]),
-    (("inspect", "notes.txt"), ["notes.txt", "not a valid checkpoint"]),
-    (("inspect", "empty.txt"), ["empty.txt", "not a valid checkpoint"]),
-    (("resume", "notes.txt", "--name", "new"), ["notes.txt", "not a valid checkpoint"]),
+    (("sample", "notes.txt"), ["notes.txt", "not a checkpoint or model file"]),
+    (("evaluate", "notes.txt"), ["notes.txt", "not a checkpoint or model file"]),
+    (("inspect", "notes.txt"), ["notes.txt", "not a checkpoint or model file"]),
+    (("inspect", "empty.txt"), ["empty.txt", "not a checkpoint or model file"]),
+    (("resume", "notes.txt", "--name", "new"), ["notes.txt", "not a checkpoint or model file"]),
     (("other",), ["other"]), (("train", "--other"), ["--other"]), (("evaluate",), ["RUN_OR_CHECKPOINT"]),
 ], ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "")
 def test_an_error_is_one_line_and_creates_no_file(empty: Path, cli: Cli, arguments: tuple, words: list[str]) -> None:
@@ -146,6 +146,7 @@ def test_control_characters_in_a_checkpoint_are_escaped(here: Path, cli: Cli) ->
     (("evaluate",), "Missing argument 'RUN_OR_CHECKPOINT'; see 'charrnn evaluate --help'"),
     (("sample", "a", "b"), "Got unexpected extra argument (b); see 'charrnn sample --help'"),
     (("other",), "No such command 'other'; see 'charrnn --help'"),
+    (("trian",), "No such command 'trian'; did you mean 'train'?"),
     (("corpora", "get"), "Missing argument 'NAME'; choose from: python-reference, python-source, "),
     (("sweep",), "Missing option '--grid'; see 'charrnn sweep --help'"),
 ], ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "")

@@ -280,7 +280,7 @@ def test_rejects_a_file_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no such run"):
         charrnn.load(tmp_path / "missing")
     (tmp_path / "text.h5").write_text("text")
-    with pytest.raises(CheckpointError, match="not a valid checkpoint"):
+    with pytest.raises(CheckpointError, match="not a checkpoint or model file"):
         charrnn.load(tmp_path / "text.h5")
 
 

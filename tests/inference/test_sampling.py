@@ -429,8 +429,3 @@ def test_a_network_that_computes_nan_generates_nothing():
     for settings_ in ({}, {"greedy": True}, {"temperature": 0}):
         with pytest.raises(ValueError, match="the model computes NaN"):
             written(model, length=5, **settings_)
-
-
-def test_an_empty_text_to_stop_at_is_refused():
-    with pytest.raises(ConfigError, match="until: must not be empty"):
-        written(FIXED, length=5, until="")

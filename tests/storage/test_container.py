@@ -210,7 +210,7 @@ def test_a_changed_byte_is_detected(path: Path) -> None:
 def test_truncation_is_detected(path: Path) -> None:
     for size in (*range(len(DATA) - 1, len(DATA) - 100, -1), *range(len(DATA) - 100, -1, -19), 1, 0):
         os.truncate(path, size)
-        assert "invalid footer: the file is truncated, modified or not a checkpoint" in refusal(path)
+        assert ("invalid footer: the file is truncated or modified" if size >= 4 else "not a checkpoint") in refusal(path)
 
 
 @hypothesis_settings(max_examples=100)
@@ -239,11 +239,14 @@ def test_the_digest_is_compared_unless_verification_is_off(path: Path) -> None:
 # Other files
 
 @pytest.mark.parametrize("content", [
-    b"", b"x", b"some text\n" * 99, b"\x89HDF\r\n\x1a\n\x03" + bytes(200), DATA[-80:-1], DATA[-79:], DATA[-48:],
-    DATA[-80:-72] + DATA[-8:], image_of(DATA)])
+    b"", b"x", b"some text\n" * 99, DATA[-80:-1], DATA[-79:], DATA[-48:], DATA[-80:-72] + DATA[-8:]])
 def test_other_kinds_of_file_are_refused(path: Path, content: bytes) -> None:
-    assert refusal(path, content) == (f"{path}: not a valid checkpoint: invalid footer: the file is truncated, modified or "
-                                      f"not a checkpoint")
+    assert refusal(path, content) == f"{path}: not a checkpoint or model file of charrnn"
+
+
+@pytest.mark.parametrize("content", [b"\x89HDF\r\n\x1a\n\x03" + bytes(200), image_of(DATA)])
+def test_hdf5_files_without_a_footer_are_refused(path: Path, content: bytes) -> None:
+    assert refusal(path, content) == f"{path}: not a valid checkpoint: invalid footer: the file is truncated or modified"
 
 
 def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
@@ -336,7 +339,7 @@ def test_a_forged_file_is_refused_even_without_verification(path: Path, data: by
 def test_an_array_that_the_file_cannot_contain_is_not_allocated(path: Path) -> None:
     huge: checkpoint.Manifest = {**MANIFEST, "parameters/w": ("<f4", (2**40,))}
     meta = META | {"arrays": META["arrays"] | {"parameters/w": ["<f4", [2**40], META["arrays"]["parameters/w"][2]]}}
-    assert "/parameters/w: shape is not" in refusal(path, DATA, huge)
+    assert "/parameters/w: shape is" in refusal(path, DATA, huge)
     assert "/parameters/w: outside the file" in refusal(path, with_meta(DATA, meta), huge)
 
 

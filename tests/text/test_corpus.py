@@ -287,7 +287,7 @@ def test_a_part_of_fewer_than_two_characters_is_refused(length, fractions, field
     with pytest.raises(ConfigError) as caught:
         Corpus.from_text("x" * length).split(*fractions)
     assert caught.value.field == field
-    assert f"{length:,} characters" in str(caught.value)
+    assert f"has only {length:,} character" in str(caught.value)
 
 
 @pytest.mark.parametrize(("fractions", "field"), [

@@ -326,7 +326,7 @@ def test_a_finished_run_is_resumed_with_a_longer_plan_or_a_new_name(notes: Path)
     again = charrnn.resume(first.folder)
     assert (again.step, again.finished, again.to_bytes()) == (4, True, before)
     run, events = events_of(charrnn.resume, first.folder / "best.h5", steps=6, name="longer")
-    assert run.folder == Path("checkpoints/longer").resolve()
+    assert run.folder == Path("checkpoints/longer")
     assert (run.step, run.planned) == (6, 6)
     assert kinds(events)[-2:] == ["Started", "StepTaken"]
     assert (first.folder / "last.h5").read_bytes() == before

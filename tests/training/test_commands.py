@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from charrnn import Run
-from charrnn.cli._loop import Printer, counted
+from charrnn import Corpus, ModelConfig, Run, TrainConfig
+from charrnn.cli._loop import Printer, _advice, _memorizes, counted
 from charrnn.training.events import CompilationStarted, PlanFixed, Saved, Warned
 from charrnn.training.run_lock import RunLock
+from charrnn.training.schema import Record
 
 Cli = Callable[..., Any]
 
@@ -173,5 +174,37 @@ def test_numba_is_recommended_once_if_it_is_missing(
     for command in (("train", "notes.txt", *SMALL, "--steps", 2, *quiet), ("resume", RUN, "--steps", 3, *quiet)):
         answer = cli(*command)
         assert answer.code == 0
-        assert answer.err.count("Training is about twice as fast with numba: pip install numba\n") == said
+        assert answer.err.count("Training is about 1.5 times as fast with numba: pip install numba\n") == said
     assert "numba" not in cli("resume", RUN).err
+
+
+# What may help a model that is worse than the baseline
+
+SHORT_TEXT = "the quick brown fox jumps over the lazy dog, and then it sleeps\n" * 6
+
+
+@pytest.mark.parametrize(("settings", "advice"), [
+    (("--learning-rate", 1000, "--steps", 20), "lower --learning-rate"),
+    (("--steps", 2), "train longer, or choose a larger --hidden-size"),
+])
+def test_the_advice_suits_the_fault(notes: Path, cli: Cli, settings: tuple[Any, ...], advice: str) -> None:
+    answer = cli("train", "notes.txt", *SMALL, *settings, "--no-recover")
+    assert f" worse; {advice}\n" in answer.err
+
+
+@pytest.mark.parametrize(("losses", "smoothed", "memorizes"), [
+    ((3.0, 2.0, 2.5), 1.0, True), ((3.0, 2.5, 2.0), 1.0, False), ((3.0, 2.0, 2.5), 2.2, False), ((), 1.0, False)])
+def test_a_model_memorizes_if_its_validation_loss_has_risen_above_the_best(
+        losses: tuple[float, ...], smoothed: float, memorizes: bool) -> None:
+    run = Run.start(Corpus.from_text(SHORT_TEXT), ModelConfig(hidden_size=4), TrainConfig(steps=9, batch_size=2, seq_len=8))
+    run.history = [Record(step, 1.0, loss) for step, loss in enumerate(losses, 1)]
+    run.smoothed_loss = smoothed
+    assert _memorizes(run) is memorizes
+    if memorizes:
+        assert _advice(run, 2.0, 20).startswith("it memorizes its training text: raise --dropout")
+
+
+def test_minutes_name_all_options_of_the_same_run(notes: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", "--batch-size", 2, "--seq-len", 8, "--minutes", 0.01)
+    (chosen,) = re.findall(r"Chosen for this text: (.*)", answer.err)
+    assert re.search(rf"the same as --steps \d+.* {chosen}\n", answer.err)
