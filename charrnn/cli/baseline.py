@@ -25,7 +25,7 @@ _LONG = 10_000_000
 def command(corpus: tuple[str, ...], order: int, validation: float | None, test: float, quiet: bool, **values: Any) -> None:
     """Measure the n-gram baseline on CORPUS. A model trained on CORPUS should beat it.
 
-    An n-gram model with interpolated Witten-Bell smoothing counts the training part of the text, and predicts the
+    An n-gram model with interpolated Witten-Bell smoothing counts the n-grams of the training part, and predicts the
     validation part and the test part, if there is one. 'charrnn train' and 'charrnn evaluate' use the same parts, so
     their figures can be compared with the baseline.
     """

@@ -23,8 +23,9 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     """Measure how well a model predicts a text; lower is better.
 
     Prints nats and bits per character, the perplexity, and how the text was read. RUN_OR_CHECKPOINT is a run folder, whose
-    best.h5 is used, the name of a run in checkpoints/, or a checkpoint. Without TEXT_FILE, the text is the validation part
-    of the corpus that the model was trained on, and the test part if there is one.
+    best.h5 is used, the name of a run in checkpoints/, a checkpoint, or a model file, which needs TEXT_FILE. Without
+    TEXT_FILE, the text is the validation part of the corpus that the model was trained on, and the test part if there
+    is one.
     """
     from charrnn.cli._corpus import read_corpus, reading_progress, say_folded, say_warnings
     from charrnn.inference.evaluation import evaluate

@@ -29,7 +29,7 @@ needs_numba = pytest.mark.skipif(compiled is None, reason="numba is not installe
 both = pytest.mark.parametrize("kind", [reference, pytest.param(compiled, marks=needs_numba)],
                                ids=["reference", "compiled"])
 
-T, B, H = 4, 5, 37  # odd, so that vector loops have a remainder
+T, B, H = 4, 5, 37  # H is odd, so that vector loops have a remainder
 NO_RESETS = np.zeros((T, B), bool)
 
 

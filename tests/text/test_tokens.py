@@ -269,7 +269,7 @@ def test_all_orders_of_lines_are_equally_likely(monkeypatch, bucket):
     orders = Counter(text_of(tokens_of([["a\nb\nc\nd"]], TextConfig(lines=True, shuffle_seed=seed)))
                      for seed in range(2400))
     assert len(orders) == 24
-    assert sum((found - 100)**2 / 100 for found in orders.values()) < 50  # chi-squared with 23 degrees: 1 in 1,000
+    assert sum((found - 100)**2 / 100 for found in orders.values()) < 50  # chi-square of 23 degrees of freedom: 99.9 %
 
 
 def test_a_replaced_character_does_not_end_a_line():
