@@ -49,7 +49,7 @@ def _setting(kind: type, default: Any, group: str, text: str, *, unset: str = ""
              choices: Sequence[str] = (), absent: Any = dataclasses.MISSING) -> Any:
     """Return a field with its help and its range: ``least`` <= value <= ``most``, ``above`` < value < ``below``.
 
-    ``group`` is the section of the help that lists the setting. ``text`` is the help, which writes other settings in
+    ``group`` is the section of the help that lists the setting. ``text`` is the help, in which other settings are in
     backticks. A setting whose default is None may be None; ``unset`` describes what None means. ``absent`` is the value in
     files that were written before the setting existed, if it differs from the default.
     """

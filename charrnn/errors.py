@@ -38,8 +38,8 @@ def check_type(name: str, value: object, *types: type) -> None:
 class CharRNNError(Exception):
     """The base class of all errors of charrnn. ``str(error)`` is one line, whatever names and values it quotes.
 
-    ``message`` says what is wrong and where, ``hint`` what to do about it. Both write parameters in backticks, with Python
-    syntax: "lower `learning_rate`", "pass `errors='replace'`". The command line shows them as options.
+    ``message`` says what is wrong and where, ``hint`` what to do about it. In both, parameters are in backticks, with
+    Python syntax: "lower `learning_rate`", "pass `errors='replace'`". The command line shows them as options.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:

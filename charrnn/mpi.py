@@ -85,7 +85,7 @@ class Ranks:
 
 
 def in_a_pool() -> bool:
-    """Return whether ``python -m mpi4py.futures`` started this process; it uses the other ranks as executors."""
+    """Return whether ``python -m mpi4py.futures`` started this process. Rank 0 then uses the other ranks as workers."""
     return "mpi4py.futures" in sys.orig_argv
 
 

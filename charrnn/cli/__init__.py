@@ -109,7 +109,7 @@ def main() -> None:
     """Run the command line. Only this function turns errors into messages and exit codes."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # the parent process may have closed them
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (open until the program ends)
     warnings.showwarning = lambda message, *_, **__: warn(str(message))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):

@@ -53,7 +53,7 @@ def warn(message: str) -> None:
 def progress_bar(quiet: bool, **settings: Any) -> tqdm[NoReturn]:
     """Return a progress bar on standard error.
 
-    In a file, in a pipe and on a terminal that cannot move its cursor, print a line every half minute instead.
+    In a file, in a pipe and on a terminal that cannot move its cursor, it prints a line every half minute instead.
     """
     from tqdm import tqdm
 
@@ -65,7 +65,7 @@ def progress_bar(quiet: bool, **settings: Any) -> tqdm[NoReturn]:
 
 @contextlib.contextmanager
 def _ignoring_lost_reader() -> Iterator[None]:
-    """Ignore errors in writing to standard error, because a closed reader must not end a run."""
+    """Ignore errors in writing to standard error: a run must not end because the reader has closed it."""
     try:
         yield
     except OSError:

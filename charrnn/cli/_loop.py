@@ -111,8 +111,8 @@ class Printer:
     def _say_made(self, run: Run, batch_size: int) -> None:
         if self.resumed is None:
             self._say(_describe_model(run))
-            if STANDARD_INPUT in run.source.names:
-                warn("a text from standard input cannot be read again; 'charrnn resume' will need --corpus FILE")
+        if STANDARD_INPUT in run.source.names:
+            warn("a text from standard input cannot be read again; 'charrnn resume' will need --corpus FILE")
         if run.config.batch_size < batch_size:
             streams = counted(run.config.batch_size, "stream")
             self._say(f"The text is short: {streams} in parallel instead of {batch_size:,}")
@@ -225,7 +225,7 @@ def _memorizes(run: Run) -> bool:
 
 
 def _print_result(run: Run, split: Split) -> None:
-    """Print the last line on standard output: the best validation loss, or the training loss without validation."""
+    """Print the last line, on standard output: the best validation loss or, without validation, the training loss."""
     from charrnn.inference.evaluation import Evaluation, how_read
 
     best, unit = run.best_record, run.model.text_config.level

@@ -22,8 +22,8 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
             errors: str | None) -> None:
     """Measure how well a model predicts a text; lower is better.
 
-    Prints nats and bits per character, the perplexity, and how the text was read. RUN_OR_CHECKPOINT is a run folder, whose
-    best.h5 is used, the name of a run in checkpoints/, a checkpoint, or a model file, which needs TEXT_FILE. Without
+    Prints nats and bits per character, the perplexity, and how the text was read. RUN_OR_CHECKPOINT is a run folder (whose
+    best.h5 is used), the name of a run in checkpoints/, a checkpoint, or a model file, which needs TEXT_FILE. Without
     TEXT_FILE, the text is the validation part of the corpus that the model was trained on, and the test part if there
     is one.
     """
@@ -36,6 +36,9 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
 
     if streams is not None and window is not None:
         raise ConfigError("window", "cannot be combined with `streams`", "pass one of them")
+    for name, value in (("encoding", encoding), ("errors", errors)):
+        if value is not None and text_file is None:
+            raise ConfigError(name, "applies only to a TEXT_FILE", "pass a TEXT_FILE too")
     path = checkpoint_at(run_or_checkpoint)
     if text_file is not None:
         model = load(path)
@@ -51,7 +54,6 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     if is_only_a_model(path):
         raise RunError(f"{path}: contains only a model and no text", "pass a TEXT_FILE")
     run = Run.load(path)
-    text_config = changed(run.model.text_config, encoding, errors)  # only to validate both: the text is read as in training
     with reading_progress(False) as on_bytes:
         corpus = corpus_of(run.source, run.model.text_config, run_or_checkpoint, "pass a TEXT_FILE", on_bytes)
     say_warnings(corpus)
@@ -61,4 +63,4 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     for name, part in (("test", split.test), ("validation", split.validation)):
         if len(part):
             found = evaluate(run.model.network, part.ids, streams=streams, window=window, starts=part.starts)
-            click.echo(found.line(name, text_config.level))
+            click.echo(found.line(name, run.model.text_config.level))

@@ -32,7 +32,7 @@ def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | Non
             threads: int | None, name: str | None, overwrite: bool, quiet: bool) -> None:
     """Resume a run exactly where it stopped and finish its planned steps.
 
-    RUN_OR_CHECKPOINT is a run folder, whose last.h5 is resumed, the name of a run in checkpoints/, or a checkpoint.
+    RUN_OR_CHECKPOINT is a run folder (whose last.h5 is resumed), the name of a run in checkpoints/, or a checkpoint.
     --epochs, --steps and --minutes make the plan longer; they count from the start of the run. To continue from a state
     that is not the last one of its run, start a new run with --name.
 

@@ -51,7 +51,7 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
             temperature: float, top_k: int | None, top_p: float | None, greedy: bool) -> None:
     """Generate text from the model of RUN_OR_CHECKPOINT, by default the newest run in checkpoints/.
 
-    RUN_OR_CHECKPOINT is a run folder, whose best.h5 is used, the name of a run in checkpoints/, a checkpoint or a model
+    RUN_OR_CHECKPOINT is a run folder (whose best.h5 is used), the name of a run in checkpoints/, a checkpoint or a model
     file.
 
     A model of lines (train --lines) writes --count whole lines. On a terminal, '  *' marks lines that occur in the
@@ -129,7 +129,7 @@ def _write(groups: Iterator[_Group], out: _Output) -> None:
 
 
 def _in_order(size: int, turns: Iterator[list[str]]) -> Iterator[Iterable[str]]:
-    """Yield samples that are generated side by side one after the other, the first one as it is generated."""
+    """Yield, one after the other, samples that are generated side by side; the first one as it is generated."""
     others: list[list[str]] = [[] for _ in range(size - 1)]
 
     def first_sample() -> Iterator[str]:

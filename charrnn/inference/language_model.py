@@ -121,7 +121,7 @@ class LanguageModel:
 
         A text is a string, or an array of ids (N,). Before the first character, the network reads ``vocabulary.start``
         from a zero state, as in sampling without a prime. A text of more than 100,000 characters is divided into parallel
-        streams, each of which first reads the 1,000 characters before it; ``streams=1`` is exact. The score of an unknown
+        streams, each of which reads 1,000 characters of context first; ``streams=1`` is exact. The score of an unknown
         character is NaN, and a model whose vocabulary has no unknown character does not read it. Raises ValueError if ids
         are not in the vocabulary, TypeError if ``text`` is neither a text nor a list of texts, ConfigError if ``streams``
         is below 1.

@@ -118,7 +118,7 @@ class _Level:
 
 
 def _blocks(ids: np.ndarray, order: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (overlap, characters): a block of ``ids`` after the ``overlap`` characters before it, up to ``order``."""
+    """Yield (overlap, characters): a block of ``ids``, with the ``overlap`` characters before it (at most ``order``)."""
     for start in range(0, len(ids), BLOCK):
         overlap = min(order, start)
         yield overlap, np.array(ids[start - overlap:start + BLOCK])

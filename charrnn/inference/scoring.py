@@ -82,9 +82,9 @@ def nats_of(network: CharRNN, texts: Sequence[np.ndarray], start: int, separator
     """Return the negative log-probability of each character of several texts, in nats, (N,) of float64 each.
 
     ``texts`` are ids (N,). Before each text, the network reads the character ``start`` from a zero state. The state is
-    reset before every ``separator``. A text of at most ``ONE_STREAM`` characters is read in one stream. A longer text is
-    divided among ``streams`` (``stream_count`` by default), each of which first reads the ``CONTEXT`` characters before its
-    own. Raises ValueError if ids are invalid, ConfigError if ``streams`` is below 1.
+    reset before every ``separator``. Each text is divided among ``streams``, each of which first reads the ``CONTEXT``
+    characters before its own. By default, a text of at most ``ONE_STREAM`` characters is read in one stream, and a longer
+    one in ``stream_count`` streams. Raises ValueError if ids are invalid, ConfigError if ``streams`` is below 1.
     """
     for number, ids in enumerate(texts):
         check_sequence(f"text {number}", ids, network.vocabulary_size)

@@ -37,7 +37,7 @@ def default_threads(batch_size: int) -> int:
 
 
 def environment(dtype: Any = np.float32) -> dict[str, str]:
-    """Return the properties of machine and process that can change the last bits of a result."""
+    """Return the properties of the machine and the process that can change the last bits of a result."""
     return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": describe_kernels(dtype),
             "ranks": str(ranks().count)}
 

@@ -152,7 +152,7 @@ def check_index(index: Any, manifest: Manifest, partial: bool, length: int, meta
     """Validate the index of a file and return its arrays.
 
     The file has ``length`` bytes, and ``meta`` is the offset and length of ``/meta``. Raises ValueError unless the index
-    contains the arrays of ``manifest`` with their dtypes and shapes, and no other arrays unless it is ``partial``. Each of
+    contains the arrays of ``manifest`` with their dtypes and shapes, and no others unless ``partial`` is true. Each of
     the arrays must be inside the file, and must overlap neither another array nor ``/meta``.
     """
     if not isinstance(index, dict) or not index.keys() >= manifest.keys() or not (partial or len(index) == len(manifest)):

@@ -36,7 +36,8 @@ def find_files(sources: Sequence[str | Path], glob: str = TextConfig.glob, most:
     """Return the files that ``sources`` name, in the given order.
 
     A folder gives the files in and below it whose names match ``glob``, sorted by path; a compressed file is matched
-    by its name without .gz, .bz2 or .xz. Hidden files and folders in it are left out, and so are the folders of runs.
+    by its name without .gz, .bz2 or .xz. Hidden folders in it and the folders of runs are left out, and so are hidden
+    files, unless the name in ``glob`` starts with a dot.
     With ``most``, the search ends as soon as it has found more than ``most`` files. Raises CorpusError if a folder contains
     no such file, or far too many entries for ``most`` files.
     """
@@ -222,7 +223,7 @@ def _decompressed(file: Any, suffix: str) -> Any:
 
 
 class _Lzma:
-    """An lzma file that raises EOFError for corrupt data; LZMAError is not an OSError, unlike those of gzip and bz2."""
+    """An lzma file that raises EOFError on corrupt data; LZMAError is not an OSError, unlike the errors of gzip and bz2."""
 
     def __init__(self, file: Any, error: type[Exception]) -> None:
         self._file = file

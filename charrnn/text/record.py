@@ -35,7 +35,7 @@ class TextFile(NamedTuple):
             return cls(path)
         try:
             found = os.stat(path)
-        except (OSError, ValueError):  # which is reported when it is read
+        except (OSError, ValueError):  # the error is reported when the file is read
             return cls(path)
         return cls(path, found.st_size, found.st_mtime_ns, found.st_size or None)
 
@@ -64,7 +64,7 @@ class Stamps(NamedTuple):
         sizes, times, newest = hashlib.sha256(), hashlib.sha256(), 0
         for file in files:
             if file.size is None or file.time_ns is None:
-                continue  # which is reported when it is read
+                continue  # a missing file is reported when it is read
             sizes.update(f"{os.path.abspath(file.path)}\0{file.limit or 0}\0".encode("utf-8", "surrogateescape"))
             times.update(f"{file.time_ns}\0".encode())
             newest = max(newest, file.time_ns)

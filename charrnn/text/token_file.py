@@ -60,7 +60,7 @@ def folder() -> Path:
 def no_room(error: OSError) -> CorpusError:
     """Return the error for a token file that cannot be written."""
     return CorpusError(f"{folder()}: the token file cannot be written ({error.strerror or error})",
-                       "check that it is a folder with free space, or set CHARRNN_CACHE to another folder")
+                       "check that this is a folder with free space, or set CHARRNN_CACHE to another folder")
 
 
 def path_of(sources: Sequence[str | Path], text_config: TextConfig) -> Path:

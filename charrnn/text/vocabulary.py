@@ -143,7 +143,7 @@ class Vocabulary:
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """The id of each code point, (CODE_POINTS,). Other characters have the id ``unknown``, or V if that is None."""
+        """The id of each code point, (CODE_POINTS,). Unknown characters have the id ``unknown``, or V if that is None."""
         if self.unknown is not None:
             table = np.full(CODE_POINTS, self.unknown, self.dtype)
             table[self.codepoints[:-1]] = np.arange(self.unknown)

@@ -51,7 +51,7 @@ class CompilationStarted(NamedTuple):
 
 
 class PlanFixed(NamedTuple):
-    """A length in minutes was converted to steps. ``eval_every`` is the interval if it is not a twentieth of the plan."""
+    """A length in minutes was converted to steps. ``eval_every`` is the interval if the conversion set one, else None."""
 
     minutes: float
     steps: int

@@ -132,7 +132,8 @@ def prepare_fine_tuning(path: str | Path, source: TextSource, length: TrainConfi
         old = Run.load(path)
         corpus = read(source, changed(old.model.text_config, encoding, errors), on_event)
         config = replace(old.config, steps=length.steps, epochs=length.epochs, minutes=length.minutes,
-                         eval_every=length.eval_every, threads=length.threads or old.config.threads)
+                         eval_every=length.eval_every, threads=length.threads or old.config.threads,
+                         patience=old.config.patience if length.patience is None else length.patience)
         split = corpus.split(config.validation, config.test)
         run, new_characters = Run.start_from(old.model, split, config)
         on_event(TextRead(corpus))

@@ -55,7 +55,7 @@ class Run:
     ``eval_every`` is None if no interval is set. ``state`` is the hidden state from which the next window starts.
     ``blocks`` are all blocks of parameters that a step changes, by name: the parameters of the network and the slots of
     the optimizer. ``history`` contains the evaluations. Those up to step ``since`` belong to the older run that this run
-    continues, and do not count for the best. ``rollback`` contains the weights to restore if a loss is not finite, and
+    continues, and cannot be the best. ``rollback`` contains the weights to restore if a loss is not finite, and
     ``failures`` is the number of times that they were restored since they were copied. ``rate_factor`` multiplies the
     learning rate; each rollback halves it. ``folder`` is the folder in which the run is kept, if there is one.
     """
@@ -189,8 +189,8 @@ class Run:
     def out_of_patience(self) -> bool:
         """Whether none of the last ``config.patience`` evaluations was the best.
 
-        An evaluation at the end of a plan that is not at a multiple of the interval counts for the best, but not for
-        patience.
+        An evaluation at the end of a plan that is not at a multiple of the interval can be the best, but does not
+        count towards patience.
         """
         if self.config.patience is None or self.best_record is None:
             return False

@@ -92,7 +92,7 @@ class Inherited(NamedTuple):
 def inherit(run: Run, old: RunFolder | None) -> Inherited:
     """Return the data that a new run inherits if it continues ``run``, which is a state of the run in the folder ``old``.
 
-    If the best state of ``run`` is neither ``run`` itself nor in ``old``, only later evaluations count for the best.
+    If the best state of ``run`` is neither ``run`` itself nor in ``old``, only later evaluations can be the best.
     """
     record = run.best_record
     metrics = None if old is None else old.metrics

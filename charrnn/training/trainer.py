@@ -30,7 +30,7 @@ from charrnn.training.run import EVALUATIONS, Run
 from charrnn.training.schema import Record
 
 _TRIES = 5
-"""Number of rollbacks in a row after which training gives up."""
+"""Number of rollbacks to the same weights after which training gives up."""
 
 _ADVICE = "lower `learning_rate`, or set `clip_norm`"
 
@@ -67,7 +67,8 @@ class Trainer:
     job, each rank computes its part of every step. All ranks have the same run, which is verified at each rollback point. A
     step whose loss or gradient is not finite is not applied: the last finite weights are restored and the learning rate is
     halved. A length in minutes is converted to steps first (``fix_plan``). Raises CorpusError if the text is not that of
-    the run. Raises TrainingError if a step is not finite several times in a row, or once if ``recover`` is off.
+    the run. Raises TrainingError if a step is not finite after several rollbacks to the same weights, or at once if
+    ``recover`` is off.
     """
 
     def __init__(self, run: Run, text: Corpus | Split, ranks: Ranks | None = None) -> None:
@@ -148,7 +149,7 @@ class Trainer:
             raise TrainingError(what, _ADVICE)
         if run.failures == _TRIES:
             raise TrainingError(f"{what}, and rolling back to step {run.rollback_step:,} and halving the learning rate "
-                                f"failed {_TRIES} times in a row", _ADVICE)
+                                f"has already failed {_TRIES} times", _ADVICE)
         if step == run.planned and not (run.best_record if run.config.validation else run.smoothed_loss):
             raise TrainingError(f"{what}, and no step before it has a finite loss", _ADVICE)
         run.roll_back()
@@ -173,8 +174,8 @@ class Trainer:
         for block in run.blocks.values():
             block.flat[...] = ranks.first(block.flat)
         others = [str(rank) for rank, each in enumerate(digests) if each != digests[0]]
-        return (f"step {run.step:,}: the weights of rank {', '.join(others)} differed from those of rank 0, which replaced "
-                f"them")
+        return (f"step {run.step:,}: the weights of rank{'s'[:len(others) != 1]} {', '.join(others)} differed from "
+                f"those of rank 0, which replaced them")
 
     def evaluate(self, ids: np.ndarray | None = None) -> Evaluation:
         """Evaluate the run's model on ``ids``, by default the validation part. The state of the run does not change."""
@@ -189,7 +190,8 @@ def _compile(run: Run, dtype: np.dtype) -> None:
     network = run.model.network
     if kernels_name(network.dtype) == "reference":
         return
-    config = network.config  # sizes of 2, not 1: a side of 1 is contiguous in both orders, another numba signature
+    # Sizes of 2, not 1: an array with a side of 1 is contiguous in both orders, for which numba has another signature.
+    config = network.config
     small = CharRNN(replace(config, hidden_size=2, embedding_size=min(2, config.embedding_size or 0)), 2,
                     dtype=network.dtype)
     ids, state = np.zeros((2, 2), dtype), small.initial_state(2)

@@ -77,3 +77,10 @@ def test_evaluate_rejects_a_corpus_that_is_missing_or_changed(here: Path, cli: C
 def test_evaluate_measures_only_the_test_part_without_validation(empty: Path, cli: Cli) -> None:
     assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--validation", 0, "--test", 0.1).code == 0
     assert re.fullmatch(r"test \d+\.\d{4} nats/char  .*\n", cli("evaluate", RUN).out)
+
+
+@pytest.mark.parametrize("setting", [("--encoding", "latin-1"), ("--errors", "replace")])
+def test_settings_of_reading_need_a_text_file(here: Path, cli: Cli, setting: tuple[str, str]) -> None:
+    refused(cli("evaluate", RUN, *setting), setting[0], "pass a TEXT_FILE too")
+    Path("plain.txt").write_text("the text " * 9)
+    assert cli("evaluate", RUN, "plain.txt", *setting).code == 0

@@ -284,8 +284,8 @@ def test_a_numba_that_does_not_work_is_reported_once_and_the_reference_is_used(n
     environment["CHARRNN_KERNELS"] = "compiled"
     done = subprocess.run([*command, "--name", "b"], env=environment, capture_output=True, text=True, cwd=tmp_path / "run")
     assert done.returncode == 1
-    assert re.fullmatch(rf"Error: CHARRNN_KERNELS is compiled, but numba \S+ does not work here \({reason}\); pip install "
-                        r"'\.\[fast\]' installs a tested version\n", done.stderr)
+    assert re.fullmatch(rf"Error: CHARRNN_KERNELS=compiled is set, but numba \S+ does not work here \({reason}\); "
+                        r"pip install '\.\[fast\]' installs a tested version\n", done.stderr)
 
 
 @needs_numba

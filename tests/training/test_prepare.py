@@ -345,6 +345,8 @@ def test_fine_tuning_starts_a_new_run_with_the_weights_of_the_old(kept: Run, mak
     assert (run.config.batch_size, run.config.seq_len, run.config.warmup) == (3, 8, 2)
     with pytest.raises(RunError, match="overwrite"):
         prepare_fine_tuning("checkpoints/old", "other.txt", TrainConfig(steps=9), ignore, name="old")
+    patient = prepare_fine_tuning("checkpoints/old", "other.txt", TrainConfig(steps=9, patience=7), ignore, name="patient")
+    assert patient.run.config.patience == 7
 
 
 # Reading

@@ -25,18 +25,18 @@ def kernels_name(dtype: Any) -> str:
     """Return the name of the kernels for ``dtype``.
 
     It is "compiled" if numba is installed (pip install '.[fast]') and works, and ``dtype`` is float32; otherwise
-    "reference". If numba is installed but does not work, the first call warns. The environment variable CHARRNN_KERNELS can
-    select the kernels by name. Raises CharRNNError if it contains another name, or if it is "compiled" and numba does not
-    work.
+    "reference". If numba is installed but does not work, the first call warns. For float32, the environment variable
+    CHARRNN_KERNELS can select the kernels by name. Raises CharRNNError if it contains another name, or if it is "compiled"
+    and numba does not work.
     """
     wanted = os.environ.get("CHARRNN_KERNELS", "")
     if wanted not in ("", "reference", "compiled"):
         raise CharRNNError(f"CHARRNN_KERNELS must be reference or compiled, not {wanted!r}")
     if wanted == "compiled":
         if not _numba_is_installed():
-            raise CharRNNError("CHARRNN_KERNELS is compiled, but numba is not installed", _INSTALL)
+            raise CharRNNError("CHARRNN_KERNELS=compiled is set, but numba is not installed", _INSTALL)
         if fault := _fault_of_numba():
-            raise CharRNNError(f"CHARRNN_KERNELS is compiled, but {fault}", f"{_INSTALL} installs a tested version")
+            raise CharRNNError(f"CHARRNN_KERNELS=compiled is set, but {fault}", f"{_INSTALL} installs a tested version")
     if wanted == "reference" or np.dtype(dtype) != np.float32 or not _numba_is_installed():
         return "reference"
     if fault := _fault_of_numba():

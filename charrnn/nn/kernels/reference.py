@@ -12,7 +12,7 @@ argument       shape         forward      meaning
 ``w_h``        (H, G*H)      in           recurrent weights
 ``bias``       (H,)          in           ``b_h`` of the GRU
 ``hidden``     (T+1, B, H)   overwritten  hidden[0] (in) is the first state, hidden[1:] (out) the output
-``cell``       (T+1, B, H)   overwritten  LSTM: cell[0] (in) is the first cell state, cell[1:] is out
+``cell``       (T+1, B, H)   overwritten  LSTM: cell[0] (in) is the first cell state, cell[1:] (out) the later ones
 ``memory``     (T, B, H)     out          GRU: hidden w_h_n + bias, which the reset gate multiplies
 ``reset``      (T, B)        in           bool: the state is set to zero before that step
 =============  ============  ===========  ==========================================================================
@@ -29,7 +29,7 @@ argument       shape         backward     meaning
 ``memory``     (T, B, H)     overwritten  GRU: from forward; becomes its gradient
 ``x``          (T, B, G*H)   overwritten  activations of the gates; becomes the gradient of the projected inputs
                                           (rnn: out)
-``reset``      (T, B)        in           bool: no gradient passes this step
+``reset``      (T, B)        in           bool: no gradient flows to the state before that step
 =============  ============  ===========  ==========================================================================
 
 The other kernels:
