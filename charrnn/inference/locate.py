@@ -53,7 +53,7 @@ def runs_in(folder: str | Path = CHECKPOINTS) -> list[Path]:
 
 
 def newest_run() -> Path:
-    """Return the run folder in ``CHECKPOINTS`` with the newest checkpoint. Raises RunError if there is none."""
+    """Return the run folder in ``CHECKPOINTS`` with the newest checkpoint. Raises RunError if there are no runs."""
     runs = runs_in()
     if not runs:
         raise RunError(f"{CHECKPOINTS}: contains no run", "train a model, or use the path of a run folder or an .h5 file")

@@ -103,8 +103,7 @@ class Run:
             threads=min(config.threads or default_threads(windows.batch_size), windows.batch_size))
         network = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls._of(LanguageModel(network, corpus.vocabulary, corpus.text_config), config,
-                      network.initial_state(windows.batch_size),
-                      source_of(corpus, windows.per_epoch), environment(dtype))
+                      network.initial_state(windows.batch_size), source_of(corpus, windows.per_epoch), environment(dtype))
         run.keep_rollback()
         if steps is not None:
             run.plan(steps)

@@ -33,15 +33,6 @@ from charrnn.training.events import (
 SMALL = {"hidden_size": 8, "batch_size": 3, "seq_len": 8, "warmup": 2, "threads": 1}
 
 
-@pytest.fixture
-def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Enter a folder that contains only notes.txt, a text of 400 characters."""
-    monkeypatch.chdir(tmp_path)
-    path = Path("notes.txt")
-    path.write_text(make_text(400), encoding="utf-8")
-    return path
-
-
 def events_of(call: Callable[..., Run], *arguments: Any, **settings: Any) -> tuple[Run, list[Any]]:
     """Call train or resume; return the run and its events."""
     events: list[Any] = []

@@ -26,15 +26,6 @@ RUN = Path("checkpoints/notes-lstm-8")
 RESULT = r"validation \d\.\d{4} nats/char  \d\.\d{3} bits/char  perplexity \d+\.\d\d  \(carried, 1 stream\)\n"
 
 
-@pytest.fixture
-def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Enter a folder with notes.txt, a text of 400 characters."""
-    monkeypatch.chdir(tmp_path)
-    path = Path("notes.txt")
-    path.write_text(make_text(400), encoding="utf-8")
-    return path
-
-
 @pytest.mark.parametrize(("number", "shown"), [
     (0, "0 steps"), (1, "1 step"), (1.0, "1 step"), (2, "2 steps"), (1.0001, "1 step"), (0.525, "0.525 steps"),
     (12.345, "12.3 steps"), (999.4, "999 steps"), (1148.2, "1,148 steps"), (2000, "2,000 steps"), (1e6, "1,000,000 steps"),

@@ -36,15 +36,6 @@ TRAIN = TrainConfig(batch_size=3, seq_len=8, warmup=2, threads=1, steps=6, eval_
 
 
 @pytest.fixture
-def notes(tmp_path: Path, make_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Enter a folder that contains only notes.txt, a text of 400 characters."""
-    monkeypatch.chdir(tmp_path)
-    path = Path("notes.txt")
-    path.write_text(make_text(400), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
 def kept(notes: Path) -> Run:
     """Return a run after 4 of 6 steps, which is saved in checkpoints/old."""
     run, split, folder, lock, new = prepare(notes, TextConfig(), {"hidden_size": 8}, replace(TRAIN, steps=4), ignore,
