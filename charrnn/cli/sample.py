@@ -183,7 +183,7 @@ class _Output:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def write(self, text: str) -> None:
-        """Write text; each character of a byte model stands for a byte."""
+        """Write text. In a model of bytes, each character of it is one byte."""
         if self.is_bytes and not self.is_terminal:
             sys.stdout.buffer.write(text.encode("latin-1"))
             return

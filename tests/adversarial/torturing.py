@@ -3,7 +3,7 @@
 The result of each is compared with an undisturbed training: ``last.h5`` and ``best.h5`` byte for byte, ``metrics.csv`` row
 for row without its times. ``scripts/torture`` runs any number of them, ``test_torture.py`` a few.
 
-Run as a program (see ``_child``), this file is ``python -m charrnn`` with a plan of what happens at which system call.
+As a program (see ``_child``), this file runs ``python -m charrnn`` and disturbs it at the system calls that a plan names.
 """
 
 from __future__ import annotations
