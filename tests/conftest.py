@@ -6,16 +6,20 @@ import dataclasses
 import io
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
 from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
+from charrnn.inference import locate
+from charrnn.text.overlap import fingerprints
 
 settings.register_profile("charrnn", deadline=None)  # tests must also pass on a slow machine
 settings.load_profile("charrnn")
@@ -82,6 +86,29 @@ def to_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], bytes]:
         return path.read_bytes()
 
     return save
+
+
+@pytest.fixture(scope="session")
+def small_english(make_text: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a small bundled model, which has learned the texts of ``make_text`` from one of them."""
+    folder = tmp_path_factory.mktemp("models")
+    book = make_text(20_000, seed=77)
+    run = Run.start(Corpus.from_text(book), ModelConfig(hidden_size=24), TrainConfig(steps=300, batch_size=8, seq_len=32,
+                                                                                     learning_rate=0.02, threads=1))
+    for _ in Trainer(run, Corpus.from_text(book)):
+        pass
+    run.model.save(folder / "english.h5", dtype="float16")
+    np.save(folder / "english-books.npy", fingerprints([book]))
+    return folder
+
+
+@pytest.fixture
+def bundled(small_english: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Replace the folder of the bundled models by a copy of ``small_english``, and return it."""
+    folder = tmp_path_factory.mktemp("bundled")
+    shutil.copytree(small_english, folder, dirs_exist_ok=True)
+    monkeypatch.setattr(locate, "MODELS", folder)
+    return folder
 
 
 class Answer(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.config import ModelConfig, TextConfig, TrainConfig, from_dict
-from charrnn.errors import CheckpointError, printable
+from charrnn.errors import CheckpointError, RunError, printable
 
 if TYPE_CHECKING:
     from charrnn.inference.language_model import LanguageModel
@@ -29,8 +29,8 @@ def command(run_or_checkpoint: str | None) -> None:
     from charrnn.inference.locate import BEST, CHECKPOINTS, LAST, checkpoint_at, find, newest_run, runs_in
     from charrnn.training.run import Run
 
-    if run_or_checkpoint is None:
-        newest_run()  # raises an error if there is no run
+    if run_or_checkpoint is None and newest_run() is None:
+        raise RunError(f"{CHECKPOINTS}: contains no run", "train a model, or use the path of a run folder or an .h5 file")
     place = find(CHECKPOINTS if run_or_checkpoint is None else run_or_checkpoint)
     is_run = (place / BEST).exists() or (place / LAST).exists()
     if place.is_dir() and not is_run and (runs := runs_in(place)):
@@ -60,6 +60,7 @@ def _summary(folder: Path) -> tuple[str, ...]:
     """Return the cells of a run in the table; for any other file, the last cell is a description or an error."""
     from charrnn.inference.language_model import is_only_a_model
     from charrnn.inference.locate import LAST, checkpoint_at
+    from charrnn.inference.origin import Origin
     from charrnn.storage import container
     from charrnn.text.files import join_names
     from charrnn.training import schema
@@ -77,8 +78,10 @@ def _summary(folder: Path) -> tuple[str, ...]:
     planned = from_dict(TrainConfig, metadata["train"]).steps
     losses = [loss for step, _, loss in metadata["history"] if step > metadata["since"]]
     layers = "" if config.layers == 1 else f"{config.layers} x "
+    origin = Origin.from_metadata(metadata["model"].get("origin"))
+    start = "" if origin is None else f" from {origin.short_name}"
     return (saved, f"{metadata['step']:,} of {planned:,}", f"{min(losses):.4f} nats/{level}" if losses else "",
-            f"{config.cell} {layers}{config.hidden_size:,}", join_names(metadata["source"]["names"]))
+            f"{config.cell} {layers}{config.hidden_size:,}{start}", join_names(metadata["source"]["names"]))
 
 
 def _show_model(path: Path) -> None:
@@ -122,6 +125,8 @@ def _show_network(model: LanguageModel, dtype: str) -> None:
     size = len(model.vocabulary)
     _line("vocabulary", f"{_units(model, size)}: {_excerpt(model.vocabulary.characters)}")
     _line("parameters", f"{model.network.parameters.flat.size:,} of {dtype}")
+    if model.origin is not None:
+        _line("origin", f"{model.origin}, weights sha256 {model.origin.weights[:12]}")
 
 
 def _show_settings(config: Any, changed_only: bool = False) -> None:

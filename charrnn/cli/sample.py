@@ -49,24 +49,31 @@ _Group = tuple[int, Iterator[list[str]]]
 @click.option("--greedy", is_flag=True, cls=Option, group=_CHOICE, help="Always choose the most likely character.")
 def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, until: str | None, seed: int | None,
             temperature: float, top_k: int | None, top_p: float | None, greedy: bool) -> None:
-    """Generate text from the model of RUN_OR_CHECKPOINT, by default the newest run in checkpoints/.
+    """Generate text from the model of RUN_OR_CHECKPOINT.
 
-    RUN_OR_CHECKPOINT is a run folder (whose best.h5 is used), the name of a run in checkpoints/, a checkpoint or a model
-    file.
+    RUN_OR_CHECKPOINT is a run folder (whose best.h5 is used), the name of a run in checkpoints/, a checkpoint, a model
+    file, or 'english', the bundled model of English prose. Without it, the newest run in checkpoints/ is used, or 'english'
+    if there is none.
 
     A model of lines (train --lines) writes --count whole lines. On a terminal, '  *' marks lines that occur in the
     training text, and control characters are escaped. A model of bytes (train --level byte) writes bytes.
     """
     from charrnn.cli._corpus import say_folded
     from charrnn.inference.language_model import load
-    from charrnn.inference.locate import checkpoint_at, newest_run
+    from charrnn.inference.locate import BUNDLED_MODELS, CHECKPOINTS, bundled_file, checkpoint_at, newest_run
     from charrnn.text.decoding import normalize
 
     check_range("count", count, int, least=1)
-    path = checkpoint_at(newest_run() if run_or_checkpoint is None else run_or_checkpoint)
+    if run_or_checkpoint is not None:
+        path, which = checkpoint_at(run_or_checkpoint), ""
+    elif (newest := newest_run()) is not None:
+        path, which = checkpoint_at(newest), f"Sampling from {newest}, the newest run"
+    else:
+        path = checkpoint_at(bundled_file(BUNDLED_MODELS[0]))
+        which = f"Sampling from the bundled model {BUNDLED_MODELS[0]}, because {CHECKPOINTS} contains no run"
     model = load(path)
-    if run_or_checkpoint is None:
-        say(printable(f"Sampling from {path.parent}, the newest run"))
+    if which:
+        say(printable(which))
     text_config, vocabulary = model.text_config, model.vocabulary
     is_bytes = text_config.level == "byte"
     prime = _standard_input(is_bytes) if prime == "-" else _argument("prime", prime, is_bytes)

@@ -39,6 +39,10 @@ class Evaluation(NamedTuple):
     characters: int
     how: str = ""
 
+    def marked(self, note: str) -> Evaluation:
+        """Return a copy with a note in ``how``, such as "started from english"; "" is no note."""
+        return self._replace(how=", ".join(filter(None, (self.how, note))))
+
     @property
     def bits(self) -> float:
         """Bits per character."""

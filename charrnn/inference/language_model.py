@@ -12,9 +12,10 @@ from typing import Any, overload
 import numpy as np
 
 from charrnn.config import SAMPLE_LENGTH, ModelConfig, TextConfig, from_dict, to_dict
-from charrnn.errors import ConfigError, check_type
+from charrnn.errors import CheckpointError, ConfigError, check_type
 from charrnn.inference.evaluation import Evaluation, evaluate
-from charrnn.inference.locate import checkpoint_at
+from charrnn.inference.locate import checkpoint_at, is_bundled
+from charrnn.inference.origin import Origin
 from charrnn.inference.sampling import generate
 from charrnn.inference.scoring import Score, nats_of
 from charrnn.nn.model import CharRNN, parameter_shapes
@@ -36,15 +37,18 @@ _CODEPOINTS = "vocabulary/codepoints"
 class LanguageModel:
     """A network, its vocabulary, and the settings that turn text into characters of that vocabulary.
 
-    Several threads may use one model at the same time. Raises ValueError if the parts do not match, TypeError if a part has
-    the wrong type.
+    ``origin`` is the model from whose weights its training started, if it did not start from random weights. Several
+    threads may use one model at the same time. Raises ValueError if the parts do not match, TypeError if a part has the
+    wrong type.
     """
 
-    def __init__(self, network: CharRNN, vocabulary: Vocabulary, text_config: TextConfig | None = None) -> None:
+    def __init__(self, network: CharRNN, vocabulary: Vocabulary, text_config: TextConfig | None = None,
+                 origin: Origin | None = None) -> None:
         text_config = TextConfig() if text_config is None else text_config
         check_type("network", network, CharRNN)
         check_type("vocabulary", vocabulary, Vocabulary)
         check_type("text_config", text_config, TextConfig)
+        check_type("origin", origin, Origin, type(None))
         if network.vocabulary_size != len(vocabulary):
             raise ValueError(f"the network is for {network.vocabulary_size:,} characters, but the vocabulary has "
                              f"{len(vocabulary):,}")
@@ -55,6 +59,7 @@ class LanguageModel:
         self.network = network
         self.vocabulary = vocabulary
         self.text_config = text_config
+        self.origin = origin
 
     def __repr__(self) -> str:
         config = self.network.config
@@ -219,8 +224,9 @@ class LanguageModel:
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata that a file of this model contains, as plain values."""
+        origin = {} if self.origin is None else {"origin": self.origin.to_metadata()}
         return {"config": to_dict(self.network.config), "text": to_dict(self.text_config),
-                "dtype": self.network.dtype.name, "vocabulary": len(self.vocabulary)}
+                "dtype": self.network.dtype.name, "vocabulary": len(self.vocabulary), **origin}
 
     def __reduce__(self) -> Any:
         return restore, (self.arrays(), self.metadata())
@@ -238,10 +244,13 @@ def load(path: str | Path) -> LanguageModel:
             raise ValueError("the file contains no model")
         return expected_arrays(metadata["model"])
 
-    arrays, metadata = container.read(path, expected, partial=True)
-    with container.reported(path):
-        require_finite(arrays)
-        return restore(arrays, metadata["model"])
+    try:
+        arrays, metadata = container.read(path, expected, partial=True)
+        with container.reported(path):
+            require_finite(arrays)
+            return restore(arrays, metadata["model"])
+    except CheckpointError as error:
+        raise CheckpointError(error.message, "install charrnn again" if is_bundled(path) else error.hint) from error
 
 
 def file_metadata(path: str | Path) -> dict[str, Any]:
@@ -256,7 +265,9 @@ def is_only_a_model(path: str | Path) -> bool:
 
 def expected_arrays(metadata: Mapping[str, Any]) -> Manifest:
     """Return the arrays that belong to the metadata of a model. Raises ValueError if the metadata is invalid."""
-    require_types(metadata, _TYPES, "the metadata of the model")
+    require_types({name: value for name, value in metadata.items() if name != "origin"}, _TYPES,
+                  "the metadata of the model")
+    Origin.from_metadata(metadata.get("origin"))
     try:
         config = from_dict(ModelConfig, metadata["config"])
         from_dict(TextConfig, metadata["text"])
@@ -278,7 +289,8 @@ def restore(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> La
     network = CharRNN(from_dict(ModelConfig, metadata["config"]), len(vocabulary), dtype=dtype)
     for name, weights in network.parameters.items():
         weights[...] = arrays[f"parameters/{name}"]
-    return LanguageModel(network, vocabulary, from_dict(TextConfig, metadata["text"]))
+    return LanguageModel(network, vocabulary, from_dict(TextConfig, metadata["text"]),
+                         Origin.from_metadata(metadata.get("origin")))
 
 
 def _without_first(turns: Iterator[list[str]]) -> Iterator[list[str]]:

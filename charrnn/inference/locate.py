@@ -1,4 +1,4 @@
-"""Find the file of a model by its path or by the name of a run."""
+"""Find the file of a model by its path, by the name of a run or by the name of a bundled model."""
 
 from __future__ import annotations
 
@@ -13,18 +13,28 @@ BEST, LAST = "best.h5", "last.h5"
 CHECKPOINTS = "checkpoints"
 """The default folder of runs, in the current folder."""
 
+BUNDLED_MODELS = ("english",)
+"""The names of the models that come with charrnn; docs/english.md describes them."""
+
+MODELS = Path(__file__).parent.parent / "models"
+"""The folder of the bundled models."""
+
 
 def checkpoint_at(path: str | Path, prefer: str = BEST) -> Path:
     """Return the path of the model file that ``path`` refers to.
 
     For a run folder, this is the file ``prefer`` (``BEST`` or ``LAST``) if it exists, otherwise the other one. A path that
-    does not exist is read as the name of a run in ``CHECKPOINTS``. Raises RunError if there is no such file.
+    does not exist is read as the name of a run in ``CHECKPOINTS``, then as the name of a bundled model. Raises RunError if
+    there is no such file.
     """
     path = find(path)
     if not os.path.isdir(path):
         if not os.path.exists(path):
+            if is_bundled(path):
+                raise RunError(f"{path}: the bundled model is missing", "install charrnn again")
             raise RunError(f"{path}: no such run or checkpoint",
-                           f"use a run folder, the name of a run in {CHECKPOINTS}, or an .h5 file")
+                           f"use a run folder, the name of a run in {CHECKPOINTS}, an .h5 file, or "
+                           f"{' or '.join(BUNDLED_MODELS)}")
         return path
     for name in (prefer, LAST if prefer == BEST else BEST):
         if (path / name).exists():
@@ -33,12 +43,32 @@ def checkpoint_at(path: str | Path, prefer: str = BEST) -> Path:
 
 
 def find(path: str | Path) -> Path:
-    """Return ``path`` if it exists, otherwise the folder or file of that name in ``CHECKPOINTS`` if that exists."""
+    """Return ``path`` if it exists, else the folder or file of that name in ``CHECKPOINTS``, else the bundled model.
+
+    If there is none of them, return ``path``.
+    """
     path = Path(path)
     in_checkpoints = Path(CHECKPOINTS, path)
-    if not os.path.exists(path) and ".." not in path.parts and os.path.exists(in_checkpoints):
+    if os.path.exists(path):
+        return path
+    if ".." not in path.parts and os.path.exists(in_checkpoints):
         return in_checkpoints
-    return path
+    return bundled_file(str(path)) if str(path) in BUNDLED_MODELS else path
+
+
+def bundled_file(name: str, suffix: str = ".h5") -> Path:
+    """Return the path of a file of a bundled model."""
+    return MODELS / f"{name}{suffix}"
+
+
+def is_bundled(path: Path) -> bool:
+    """Return whether a file is that of a bundled model."""
+    return path.parent == MODELS
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a model for people: that of a bundled model, otherwise its path."""
+    return path.stem if is_bundled(path) else str(path)
 
 
 def runs_in(folder: str | Path = CHECKPOINTS) -> list[Path]:
@@ -52,9 +82,6 @@ def runs_in(folder: str | Path = CHECKPOINTS) -> list[Path]:
     return sorted(times, key=lambda run: (-times[run], run))
 
 
-def newest_run() -> Path:
-    """Return the run folder in ``CHECKPOINTS`` with the newest checkpoint. Raises RunError if there are no runs."""
-    runs = runs_in()
-    if not runs:
-        raise RunError(f"{CHECKPOINTS}: contains no run", "train a model, or use the path of a run folder or an .h5 file")
-    return runs[0]
+def newest_run() -> Path | None:
+    """Return the run folder in ``CHECKPOINTS`` with the newest checkpoint, None if there are no runs."""
+    return next(iter(runs_in()), None)

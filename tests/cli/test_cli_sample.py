@@ -179,8 +179,14 @@ def test_without_a_name_the_newest_run_is_used_and_named(here: Path, cli: Cli) -
     assert cli("sample", "--seed", 1).err == "Sampling from checkpoints/a-sweep/cell=gru\\n, the newest run\n"
 
 
-def test_without_a_run_there_is_nothing_to_sample_from(empty: Path, cli: Cli) -> None:
-    refused(cli("sample"), "checkpoints: contains no run")
-    Path("checkpoints").mkdir()
-    Path("checkpoints", "README.md").touch()
-    refused(cli("sample"), "checkpoints: contains no run")
+def test_without_a_run_the_bundled_model_is_used_and_named(empty: Path, cli: Cli, bundled: Path) -> None:
+    named = cli("sample", "english", "--seed", 1)
+    assert (named.code, named.err) == (0, "")
+    assert len(named.out) >= 1000
+    for _ in range(2):
+        assert cli("sample", "--seed", 1) == named._replace(
+            err="Sampling from the bundled model english, because checkpoints contains no run\n")
+        Path("checkpoints").mkdir(exist_ok=True)
+        Path("checkpoints", "README.md").touch()
+    (bundled / "english.h5").unlink()
+    refused(cli("sample"), "english.h5: the bundled model is missing; install charrnn again")

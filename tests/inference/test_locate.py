@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.errors import RunError
-from charrnn.inference.locate import BEST, LAST, checkpoint_at, find, newest_run, runs_in
+from charrnn.errors import CheckpointError, RunError
+from charrnn.inference.language_model import load
+from charrnn.inference.locate import BEST, LAST, bundled_file, checkpoint_at, find, name_of, newest_run, runs_in
 
 
 @pytest.mark.parametrize("kind", [Path, str])
@@ -88,5 +89,25 @@ def test_runs_are_found_in_a_folder_and_in_its_sweeps_newest_first(here: Path) -
 
 def test_a_folder_without_runs_has_no_newest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match=r"^checkpoints: contains no run; train a model"):
-        newest_run()
+    assert newest_run() is None
+
+
+def test_a_bundled_model_has_a_name_that_a_run_can_replace(here: Path, bundled: Path) -> None:
+    path = checkpoint_at("english")
+    assert path == bundled_file("english") == bundled / "english.h5"
+    assert name_of(path) == "english"
+    assert load("english").network.config.hidden_size == 24
+    Path("checkpoints/old").rename("checkpoints/english")
+    assert checkpoint_at("english") == Path("checkpoints/english/best.h5")
+    assert name_of(checkpoint_at("english")) == "checkpoints/english/best.h5"
+    Path("english").touch()
+    assert checkpoint_at("english") == Path("english")
+
+
+def test_a_missing_or_damaged_bundled_model_is_one_line(here: Path, bundled: Path) -> None:
+    (bundled / "english.h5").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"english\.h5: .*; install charrnn again$"):
+        load("english")
+    (bundled / "english.h5").unlink()
+    with pytest.raises(RunError, match=r"english\.h5: the bundled model is missing; install charrnn again$"):
+        load("english")
