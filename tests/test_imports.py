@@ -22,12 +22,12 @@ PACKAGES = {
     "": ("errors", "config", "randomness", "cpu", "mpi"),
     "storage": ("atomic", "metadata", "layout", "container"),
     "text": ("vocabulary", "download", "builtin", "catalog", "formats", "files", "record", "decoding", "documents",
-             "tokens", "reader", "token_file", "corpus", "windows"),
+             "tokens", "reader", "token_file", "corpus", "overlap", "windows"),
     "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
            "model", "parallel", "gradient_check"),
-    "inference": ("locate", "evaluation", "scoring", "ngram", "sampling", "language_model"),
+    "inference": ("locate", "origin", "evaluation", "scoring", "ngram", "sampling", "language_model"),
     "training": ("optimizers", "schema", "run", "recipe", "trainer", "metrics_table", "run_folder", "run_lock", "signals",
-                 "events", "keeper", "prepare", "api", "sweep"),
+                 "events", "keeper", "pretrained", "prepare", "api", "sweep"),
 }
 """The modules of each package; a module imports only from the modules before it."""
 
@@ -126,7 +126,7 @@ def test_types_are_published() -> None:
     assert (HOME / "py.typed").exists()
     setup = configparser.ConfigParser()
     setup.read(HOME.parent / "setup.cfg")
-    assert setup["options.package_data"]["charrnn"] == "py.typed"
+    assert setup["options.package_data"]["charrnn"] == "py.typed, models/*"
 
 
 def test_the_main_names_are_public() -> None:

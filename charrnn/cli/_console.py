@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 30
 
+_OPTIONS = {"start_from": "from"}
+"""Options with another name than the parameter: ``from`` is a keyword of Python."""
+
 
 def option(parameter: str) -> str:
     """Return a parameter of the library, such as ``min_count=2``, as an option: ``--min-count 2``."""
     name, _, value = parameter.partition("=")
+    name = _OPTIONS.get(name, name)
     flag = f"--{'no-' * (value == 'False')}{name.replace('_', '-')}"
     return flag if value in ("", "True", "False") else f"{flag} {value.strip(chr(39))}"
 

@@ -24,6 +24,7 @@ from charrnn.training.events import (
     PlanFixed,
     RunMade,
     Saved,
+    StartChosen,
     Started,
     StepTaken,
     TextRead,
@@ -74,18 +75,24 @@ class Printer:
                 self._on_bytes(count, size)
             case TextRead(corpus):
                 self._say(describe_corpus(corpus))
+            case StartChosen(message):
+                self._say(with_parameters(message, option))
             case ModelChosen(config, names):
                 self._chosen = " ".join(f"{option(name)} {getattr(config, name):g}" for name in names)
                 self._say(f"Chosen for this text: {self._chosen}")
             case VocabularyChanged(known, new):
                 shown = "".join(new[:40]) + (" ..." if len(new) > 40 else "")
-                novel = f"initial weights for {counted(len(new), 'new character')}: {shown}" if new else "none is new"
-                self._say(f"{known:,} of these characters have trained weights; {novel}")
+                if new:
+                    self._say(f"{known:,} of these characters have trained weights; initial weights for "
+                              f"{counted(len(new), 'new character')}: {shown}")
             case RunMade(run, batch_size):
                 self._say_made(run, batch_size)
-            case PlanFixed(minutes, steps, eval_every):
+            case PlanFixed(minutes, steps, eval_every, epochs):
+                length = counted(minutes, "minute")
+                if epochs is not None:
+                    length = f"{counted(epochs, 'epoch')} are enough, which take less than {length}"
                 interval = "" if eval_every is None else f" --eval-every {eval_every}"
-                self._say(f"{counted(minutes, 'minute')}: the same as --steps {steps}{interval} {self._chosen}".rstrip())
+                self._say(f"{length}: the same as --steps {steps}{interval} {self._chosen}".rstrip())
             case CompilationStarted():
                 self._say("Compiling the kernels for this machine (only the first time)")
             case Started(run):
@@ -228,9 +235,10 @@ def _print_result(run: Run, split: Split) -> None:
     """Print the last line, on standard output: the best validation loss or, without validation, the training loss."""
     from charrnn.inference.evaluation import Evaluation, how_read
 
-    best, unit = run.best_record, run.model.text_config.level
+    best, unit, origin = run.best_record, run.model.text_config.level, run.model.origin
     if best is not None:
         characters = len(split.validation) - 1
-        click.echo(Evaluation(best.validation_loss, characters, how_read(characters)).line("validation", unit))
+        result, name = Evaluation(best.validation_loss, characters, how_read(characters)), "validation"
     else:
-        click.echo(Evaluation(run.smoothed_loss, 0, "running mean of the training loss").line("train", unit))
+        result, name = Evaluation(run.smoothed_loss, 0, "running mean of the training loss"), "train"
+    click.echo(result.marked(str(origin or "")).line(name, unit))

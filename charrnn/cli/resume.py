@@ -6,15 +6,12 @@ import click
 
 from charrnn.cli._options import Command, Option, quiet, setting
 from charrnn.config import TextConfig, TrainConfig
-from charrnn.errors import ConfigError
 
 
 @click.command(name="resume", cls=Command, main_options=("steps", "minutes", "name", "corpus"))
 @click.argument("run_or_checkpoint", type=click.Path())
 @click.option("--corpus", metavar="FILE", type=click.Path(), multiple=True, cls=Option, group="Text",
               help="The training text, if it was moved; repeat the option for more files.")
-@click.option("--fine-tune", is_flag=True, cls=Option, group="Text",
-              help="Train on another text (--corpus) in a new run (--name).")
 @setting(TextConfig, "encoding", keep_default=False, unset="as before")
 @setting(TextConfig, "errors", keep_default=False, unset="as before")
 @setting(TrainConfig, "epochs")
@@ -27,33 +24,24 @@ from charrnn.errors import ConfigError
 @click.option("--name", metavar="NEW", cls=Option, group="Saving", help="Start a new run of this name from this state.")
 @click.option("--overwrite", is_flag=True, cls=Option, group="Saving", help="Replace a run of that name.")
 @quiet
-def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | None, errors: str | None, fine_tune: bool,
+def command(run_or_checkpoint: str, corpus: tuple[str, ...], encoding: str | None, errors: str | None,
             epochs: float | None, steps: int | None, minutes: float | None, eval_every: int | None, patience: int | None,
             threads: int | None, name: str | None, overwrite: bool, quiet: bool) -> None:
     """Resume a run exactly where it stopped and finish its planned steps.
 
     RUN_OR_CHECKPOINT is a run folder (whose last.h5 is resumed), the name of a run in checkpoints/, or a checkpoint.
     --epochs, --steps and --minutes make the plan longer; they count from the start of the run. To continue from a state
-    that is not the last one of its run, start a new run with --name.
-
-    With --fine-tune, the new run keeps only the weights, and trains on the text of --corpus. Its steps, plan, optimizer
-    and vocabulary are new. Characters that the old model does not know get initial weights.
+    that is not the last one of its run, start a new run with --name. 'charrnn train --from RUN' trains on another text.
     """
     length = TrainConfig(epochs=epochs, steps=steps, minutes=minutes, eval_every=eval_every, patience=patience,
                          threads=threads)
-    if fine_tune and not (corpus and name):
-        raise ConfigError("fine_tune", "needs another text and a new run", "pass `corpus=FILE` and `name=NEW`")
 
     from charrnn.cli._loop import Printer, carry_out
     from charrnn.inference.locate import LAST, checkpoint_at
-    from charrnn.training.prepare import prepare_fine_tuning, prepare_resume
+    from charrnn.training.prepare import prepare_resume
 
     path = checkpoint_at(run_or_checkpoint, LAST)
     with Printer(quiet, resumed=path) as printer:
-        if fine_tune and name is not None:
-            job = prepare_fine_tuning(path, corpus, length, printer, name=name, encoding=encoding, errors=errors,
-                                      overwrite=overwrite)
-        else:
-            job = prepare_resume(path, length, printer, corpus=corpus or None, encoding=encoding, errors=errors, name=name,
-                                 overwrite=overwrite)
+        job = prepare_resume(path, length, printer, corpus=corpus or None, encoding=encoding, errors=errors, name=name,
+                             overwrite=overwrite)
         carry_out(job, printer)

@@ -10,25 +10,32 @@ from charrnn.cli._options import Command, Option, pick, quiet, settings
 from charrnn.config import CHOSEN, ModelConfig, TextConfig, TrainConfig
 
 
-@click.command(name="train", cls=Command, main_options=("minutes", "hidden_size", "lines", "name", "seed"))
+@click.command(name="train", cls=Command, main_options=("start_from", "minutes", "hidden_size", "lines", "name",
+                                                       "seed"))
 @click.argument("corpus", nargs=-1, type=click.Path())
 @settings(ModelConfig, chosen=CHOSEN)
 @settings(TrainConfig)
 @settings(TextConfig)
+@click.option("--from", "start_from", metavar="MODEL", default="auto", show_default=True, cls=Option, group="Model",
+              help="Start from the weights of a run, a file or 'english'; 'none' starts from scratch.")
 @click.option("--name", metavar="NAME", cls=Option, group="Saving",
-              help="Name of the run's folder.  [default: CORPUS-CELL-SIZE]")
+              help="Name of the run's folder.  [default: CORPUS-CELL-SIZE or CORPUS-from-MODEL]")
 @click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(), cls=Option,
               group="Saving", help="Folder for runs.")
 @click.option("--overwrite", is_flag=True, cls=Option, group="Saving", help="Replace a run of the same name.")
 @quiet
-def command(corpus: tuple[str, ...], name: str | None, checkpoints: str, overwrite: bool,
-            quiet: bool, **values: Any) -> None:
+def command(corpus: tuple[str, ...], start_from: str, name: str | None, checkpoints: str, overwrite: bool, quiet: bool,
+            **values: Any) -> None:
     """Train a model on CORPUS: text files and folders, one after the other; '-' is standard input.
 
-    Without CORPUS, the text is the language reference that comes with Python; 'charrnn corpora' lists more texts. Without
-    --hidden-size, the size and the dropout are chosen for the text, the length of training and the number of cores. The
-    run is saved in CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C saves and stops; 'charrnn resume' continues.
-    SIGUSR1 saves, and training continues. The last line, on standard output, is the validation loss of best.h5.
+    Without CORPUS, the text is the language reference that comes with Python; 'charrnn corpora' lists more texts.
+
+    If the text is English prose, training starts from the weights of the bundled model 'english', unless --from says
+    otherwise; it may then take less time than --minutes allows. From scratch and without --hidden-size, the size and the
+    dropout are chosen for the text, the length of training and the number of cores.
+
+    The run is saved in CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C saves and stops; 'charrnn resume'
+    continues. SIGUSR1 saves, and training continues. The last line, on standard output, is the validation loss of best.h5.
     """
     model = {name: value for name, value in pick(ModelConfig, values).items() if value is not None}
     ModelConfig(**model)
@@ -39,6 +46,6 @@ def command(corpus: tuple[str, ...], name: str | None, checkpoints: str, overwri
     from charrnn.training.prepare import prepare
 
     with Printer(quiet) as printer:
-        job = prepare(corpus or (DEFAULT_CORPUS,), text_config, model, train_config, printer, name=name,
-                      checkpoints=checkpoints, overwrite=overwrite)
+        job = prepare(corpus or (DEFAULT_CORPUS,), text_config, model, train_config, printer,
+                      start_from=start_from, name=name, checkpoints=checkpoints, overwrite=overwrite)
         carry_out(job, printer)

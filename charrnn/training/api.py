@@ -15,20 +15,23 @@ from charrnn.text.corpus import DEFAULT_CORPUS, Corpus
 from charrnn.training.events import CompilationStarted, OnEvent, Started, ignore
 from charrnn.training.keeper import Keeper, follow
 from charrnn.training.prepare import RESUMED_SETTINGS, Job, TextSource, prepare, prepare_resume
+from charrnn.training.pretrained import AUTO
 from charrnn.training.run import Run
 from charrnn.training.signals import StopSignals
 from charrnn.training.trainer import Trainer
 
 
-def train(source: TextSource = DEFAULT_CORPUS, *, name: str | None = None, checkpoints: str | Path = "checkpoints",
-          overwrite: bool = False, on_event: OnEvent | None = None, **settings: Any) -> Run:
+def train(source: TextSource = DEFAULT_CORPUS, *, start_from: str | Path = AUTO, name: str | None = None,
+          checkpoints: str | Path = "checkpoints", overwrite: bool = False, on_event: OnEvent | None = None,
+          **settings: Any) -> Run:
     """Train a model on a text, and keep the run in a folder, as ``charrnn train`` does.
 
     ``source`` is the name of a file (a string or a ``pathlib.Path``), several names, or a ``Corpus``; the default is the
     language reference that comes with Python. ``settings`` are the settings of ``TextConfig``, ``ModelConfig`` and
-    ``TrainConfig``, by name. Without a ``hidden_size``, a size is chosen for the text and the length of training, which is
-    two minutes by default. The folder is ``checkpoints``/``name``. ``on_event`` is called with each event of
-    ``charrnn.training.events``.
+    ``TrainConfig``, by name. ``start_from`` is "none", or a model from whose weights training starts: a run, a file or the
+    name of a bundled model; "auto" is the bundled model if that pays for the text. From scratch and without a
+    ``hidden_size``, a size is chosen for the text and the length of training, which is two minutes by default. The folder
+    is ``checkpoints``/``name``. ``on_event`` is called with each event of ``charrnn.training.events``.
 
     Returns the run: ``run.model`` is the model after the last step, ``run.best`` the one with the lowest validation loss.
     Ctrl-C stops training after a step and saves the run; then it is not ``finished``, and ``resume`` continues it. SIGTERM
@@ -41,8 +44,8 @@ def train(source: TextSource = DEFAULT_CORPUS, *, name: str | None = None, check
     if text and isinstance(source, Corpus):
         raise ConfigError(next(iter(text)), "cannot be combined with a Corpus, which has its own text settings",
                           "pass it to Corpus.from_text or Corpus.read")
-    job = prepare(source, TextConfig(**text), model, TrainConfig(**training), on_event or ignore, name=name,
-                  checkpoints=checkpoints, overwrite=overwrite)
+    job = prepare(source, TextConfig(**text), model, TrainConfig(**training), on_event or ignore,
+                  start_from=start_from, name=name, checkpoints=checkpoints, overwrite=overwrite)
     return _carried_out(job, on_event or ignore)
 
 

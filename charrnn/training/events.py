@@ -25,6 +25,12 @@ class TextRead(NamedTuple):
     corpus: Corpus
 
 
+class StartChosen(NamedTuple):
+    """Training starts from a trained model, or from scratch. ``message`` says why, with parameters in backticks."""
+
+    message: str
+
+
 class ModelChosen(NamedTuple):
     """The settings ``names`` of the model were chosen for the text, the length of training and the machine."""
 
@@ -51,11 +57,15 @@ class CompilationStarted(NamedTuple):
 
 
 class PlanFixed(NamedTuple):
-    """A length in minutes was converted to steps. ``eval_every`` is the interval if the conversion set one, else None."""
+    """A length in minutes was converted to steps. ``eval_every`` is the interval if the conversion set one, else None.
+
+    ``epochs`` is None, or the number of passes after which training ends because a pretrained model needs no more.
+    """
 
     minutes: float
     steps: int
     eval_every: int | None
+    epochs: float | None = None
 
 
 class Started(NamedTuple):

@@ -27,12 +27,13 @@ from charrnn.training.events import (
     OnEvent,
     PlanFixed,
     RunMade,
+    StartChosen,
     TextRead,
-    VocabularyChanged,
     Warned,
 )
 from charrnn.training.metrics_table import MetricsTable
-from charrnn.training.recipe import choose_model
+from charrnn.training.pretrained import AUTO, NONE, find_pretrained, start_from_pretrained
+from charrnn.training.recipe import choose_model, fine_tuning_epochs
 from charrnn.training.run import Run, steps_of
 from charrnn.training.run_folder import Inherited, RunFolder, inherit
 from charrnn.training.run_lock import RunLock
@@ -62,33 +63,38 @@ class Job(NamedTuple):
 
 
 def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping[str, Any], train_config: TrainConfig,
-            on_event: OnEvent, *, name: str | None = None, checkpoints: str | Path = "checkpoints",
-            overwrite: bool = False) -> Job:
-    """Prepare a new run. If ``model_settings`` contains no hidden size, the size and the dropout are chosen for the text.
+            on_event: OnEvent, *, start_from: str | Path = NONE, name: str | None = None,
+            checkpoints: str | Path = "checkpoints", overwrite: bool = False) -> Job:
+    """Prepare a new run, from scratch or from the weights of another model; see ``pretrained.find_pretrained``.
 
-    Raises ConfigError, CorpusError or RunError if the settings, the text or the folder cannot be used.
+    From scratch, if ``model_settings`` contains no hidden size, the size and the dropout are chosen for the text. Raises
+    ConfigError, CorpusError, CheckpointError or RunError if the settings, the text, the folder or the model cannot be used.
     """
     model_config = ModelConfig(**model_settings)
+    found, reason = find_pretrained(start_from, model_settings, text_config)
     with ExitStack() as stack:
         if name is not None:
             folder, lock = _claim(stack, RunFolder.at(checkpoints, name), overwrite, on_event,
                                   lambda old: _may_be(source, old))
         corpus = read(source, text_config, on_event)
         split = corpus.split(train_config.validation, train_config.test)
-        cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
-        model_config = choose_model(model_config, model_settings, train_config, len(split.train), len(corpus.vocabulary),
-                                    cores, kernels_name("float32"))
+        choices: list[Any] = [StartChosen(reason)] if reason else []  # reported when nothing can be rejected any more
+        run = None if found is None else start_from_pretrained(found, split, model_settings, train_config,
+                                                               str(start_from) == AUTO, choices.append)
+        if run is None:
+            cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
+            model_config = choose_model(model_config, model_settings, train_config, len(split.train),
+                                        len(corpus.vocabulary), cores, kernels_name("float32"))
+            run = Run.start(split, model_config, train_config)
+            if "hidden_size" not in model_settings:
+                choices.append(ModelChosen(model_config, tuple(name for name in CHOSEN if name not in model_settings)))
         if name is None:
-            name = f"{corpus.name}-{model_config.cell}-{model_config.hidden_size}"
-            folder, lock = _claim(stack, RunFolder.at(checkpoints, name), overwrite, on_event,
+            folder, lock = _claim(stack, RunFolder.at(checkpoints, _default_name(run, corpus)), overwrite, on_event,
                                   lambda old: old.fingerprint == corpus.fingerprint)
-        run = Run.start(split, model_config, train_config)
-        on_event(TextRead(corpus))
-        if "hidden_size" not in model_settings:
-            on_event(ModelChosen(model_config, tuple(name for name in CHOSEN if name not in model_settings)))
-        on_event(RunMade(run, train_config.batch_size))
+        for event in (TextRead(corpus), *choices, RunMade(run, train_config.batch_size)):
+            on_event(event)
         if run.config.steps is None:
-            fix_minutes(run, split, on_event)
+            fix_minutes(run, split, on_event, most_epochs=run.model.origin and fine_tuning_epochs(len(split.train)))
         return _job(stack, run, split, folder, lock, Inherited())
 
 
@@ -123,27 +129,6 @@ def prepare_resume(path: str | Path, length: TrainConfig, on_event: OnEvent, *, 
         return _job(stack, run, split, folder, lock, None if name is None else inherit(run, old))
 
 
-def prepare_fine_tuning(path: str | Path, source: TextSource, length: TrainConfig, on_event: OnEvent, *, name: str,
-                        encoding: str | None = None, errors: str | None = None, overwrite: bool = False) -> Job:
-    """Prepare a new run on another text that starts from the weights of the run at ``path``."""
-    path = checkpoint_at(path, LAST)
-    with ExitStack() as stack:
-        folder, lock = _claim(stack, _beside(RunFolder.of(path), name), overwrite, on_event)
-        old = Run.load(path)
-        corpus = read(source, changed(old.model.text_config, encoding, errors), on_event)
-        config = replace(old.config, steps=length.steps, epochs=length.epochs, minutes=length.minutes,
-                         eval_every=length.eval_every, threads=length.threads or old.config.threads,
-                         patience=old.config.patience if length.patience is None else length.patience)
-        split = corpus.split(config.validation, config.test)
-        run, new_characters = Run.start_from(old.model, split, config)
-        on_event(TextRead(corpus))
-        on_event(VocabularyChanged(len(corpus.vocabulary) - len(new_characters), new_characters))
-        on_event(RunMade(run, config.batch_size))
-        if run.config.steps is None:
-            fix_minutes(run, split, on_event)
-        return _job(stack, run, split, folder, lock, Inherited())
-
-
 def read(source: TextSource, text_config: TextConfig, on_event: OnEvent) -> Corpus:
     """Return ``source`` if it is a corpus; otherwise read the files that it names."""
     if isinstance(source, Corpus):
@@ -173,7 +158,7 @@ def _text_of(run: Run, path: Path, source: TextSource | None, text_config: TextC
     if run.source.fingerprint != corpus.fingerprint:
         raise RunError(f"{join_names(corpus.sources) or 'the text'}: is not the text this run was trained on "
                        f"({run.source.characters:,} characters then, {len(corpus):,} now)",
-                       "pass the text of the run as `corpus`, or fine-tune a new run on this one")
+                       "pass the text of the run as `corpus`, or train a new run on this one with `start_from`")
     run.source = source_of(corpus, run.source.windows)
     if not isinstance(source, Corpus):
         run.model.text_config = corpus.text_config
@@ -202,13 +187,19 @@ def changed(text_config: TextConfig, encoding: str | None, errors: str | None) -
     return replace(text_config, encoding=encoding or text_config.encoding, errors=errors or text_config.errors)
 
 
-def fix_minutes(run: Run, split: Split, on_event: OnEvent, minutes: float | None = None, spent: float = 0.0) -> None:
-    """Convert a length in minutes to a number of steps, on all ranks."""
+def fix_minutes(run: Run, split: Split, on_event: OnEvent, minutes: float | None = None, spent: float = 0.0,
+                most_epochs: float | None = None) -> None:
+    """Convert a length in minutes to a number of steps, on all ranks, for at most ``most_epochs`` passes over the text."""
     minutes, eval_every = minutes or run.config.minutes or 0.0, run.config.eval_every
     ranks().call(fix_plan, run, split.corpus, minutes, spent)
     with reporting_compilation(lambda: on_event(CompilationStarted())):
         fix_plan(run, split, minutes, spent)
-    on_event(PlanFixed(minutes, run.planned, run.config.eval_every if eval_every is None else None))
+    most = run.planned if most_epochs is None else steps_of(most_epochs, run.source.windows)
+    if most < run.planned:
+        run.plan(most)
+    else:
+        most_epochs = None
+    on_event(PlanFixed(minutes, run.planned, run.config.eval_every if eval_every is None else None, most_epochs))
 
 
 def _lock(stack: ExitStack, folder: RunFolder, on_event: OnEvent) -> RunLock:
@@ -232,6 +223,14 @@ def _job(stack: ExitStack, run: Run, split: Split, folder: RunFolder, lock: RunL
     run.folder = folder.path
     stack.pop_all()
     return Job(run, split, folder, lock, new)
+
+
+def _default_name(run: Run, corpus: Corpus) -> str:
+    """Return the name of a run on ``corpus``: text-lstm-256, or text-from-english."""
+    config, origin = run.model.network.config, run.model.origin
+    if origin is None:
+        return f"{corpus.name}-{config.cell}-{config.hidden_size}"
+    return f"{corpus.name}-from-{origin.short_name}"
 
 
 def _may_be(source: TextSource, old: Source) -> bool:

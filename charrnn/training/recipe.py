@@ -6,10 +6,11 @@ makes the same choice on every machine with the same number of cores and the sam
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig
 from charrnn.nn.cells import CELLS
 
 _SIZES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -32,6 +33,27 @@ _DROPPED_PER_PASS = 0.03
 
 _MOST_DROPPED = 0.5
 """The largest fraction to drop."""
+
+
+_FINE_TUNING_RATE = 0.3
+"""The learning rate of fine-tuning, as a fraction of the default."""
+
+
+def tune(model: ModelConfig, given: Mapping[str, Any], train: TrainConfig, characters: int
+         ) -> tuple[ModelConfig, TrainConfig]:
+    """Return the settings with which a pretrained ``model`` is trained on a text of ``characters``.
+
+    The dropout is chosen for the text, unless it is in ``given``; so is the learning rate, unless it is set.
+    """
+    fraction = 0.3
+    model = replace(model, dropout=given.get("dropout", fraction), weight_drop=given.get("weight_drop", fraction))
+    rate = _FINE_TUNING_RATE * LEARNING_RATES[train.optimizer] * CELLS[model.cell].LEARNING_RATE_FACTOR
+    return model, replace(train, learning_rate=train.learning_rate or rate)
+
+
+def fine_tuning_epochs(characters: int) -> float:
+    """Return the number of passes over a text of ``characters`` after which fine-tuning gains no more."""
+    return 16.0
 
 
 def characters_read(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int,

@@ -110,13 +110,16 @@ class Run:
         return run
 
     @classmethod
-    def start_from(cls, old: LanguageModel, text: Corpus | Split, train_config: TrainConfig) -> tuple[Run, list[str]]:
-        """Return a run on another text, before its first step, that starts from the weights of ``old``.
+    def start_from(cls, old: LanguageModel, text: Corpus | Split, model_config: ModelConfig | None = None,
+                   train_config: TrainConfig | None = None) -> tuple[Run, list[str]]:
+        """Return a run on a text, before its first step, that starts from the weights of ``old``.
 
         The vocabulary is that of the text. The weights of characters in both vocabularies are copied; new characters get
-        initial weights. Returns the run and the new characters.
+        initial weights. ``model_config`` is by default that of ``old``. Returns the run and the new characters. Raises
+        ValueError if the cell or the sizes are not those of ``old``.
         """
-        run = cls.start(text, old.network.config, train_config, old.network.dtype)
+        check_type("old", old, LanguageModel)
+        run = cls.start(text, model_config or old.network.config, train_config, old.network.dtype)
         new_characters = run.model.take_weights(old)
         run.keep_rollback()
         return run, new_characters
@@ -250,7 +253,7 @@ class Run:
     def copy(self) -> Run:
         """Return a copy that shares no array with this run, and whose rollback restores the current weights."""
         network = CharRNN(self.model.network.config, len(self.model.vocabulary), dtype=self.model.network.dtype)
-        model = LanguageModel(network, self.model.vocabulary, self.model.text_config)
+        model = LanguageModel(network, self.model.vocabulary, self.model.text_config, self.model.origin)
         twin = self._of(model, self.config, map_state(np.copy, self.state), self.source,
                         dict(self.environment), step=self.step, smoothed_loss=self.smoothed_loss,
                         history=list(self.history), since=self.since, rate_factor=self.rate_factor)

@@ -10,6 +10,7 @@ import pytest
 from command_line import Cli
 
 from charrnn.cli import _COMMANDS, charrnn
+from charrnn.cli._console import option
 from charrnn.cli._options import _GROUPS, MAIN, Command, Option
 
 
@@ -69,15 +70,15 @@ def test_long_commands_are_found() -> None:
 
 @pytest.mark.parametrize("path", [path for path, command in ALL.items() if isinstance(command, Command)], ids=" ".join)
 def test_the_main_options_come_first_and_in_their_order(cli: Cli, path: tuple[str, ...]) -> None:
-    main = [f"--{name.replace('_', '-')}" for name in ALL[path].main_options]
+    main = [option(name) for name in ALL[path].main_options]
     shown = sections(cli(*path, "--help").out)
     assert [flag for item in shown.get(MAIN, []) for flag in flags(item)] == main
     assert not main or next(iter(shown)) == MAIN
 
 
-def test_train_has_five_main_options(cli: Cli) -> None:
+def test_train_has_six_main_options(cli: Cli) -> None:
     shown = sections(cli("train", "--help").out)
-    assert len(shown[MAIN]) == 5
+    assert len(shown[MAIN]) == 6
     assert list(shown) == [MAIN, "Length", "Model", "Text", "Optimization", "Evaluation", "Saving", "Other"]
 
 

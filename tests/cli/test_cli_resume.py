@@ -1,4 +1,4 @@
-"""charrnn resume: longer plans, new runs, moved texts, fine-tuning."""
+"""charrnn resume: longer plans, new runs, moved texts."""
 
 from __future__ import annotations
 
@@ -104,16 +104,16 @@ def test_resume_warns_on_another_machine(here: Path, cli: Cli) -> None:
     assert re.fullmatch("Warning: changed since the last save: numpy from 1.0 to .*\n", answer.err)
 
 
-def test_another_text_is_trained_on_only_with_fine_tune(here: Path, cli: Cli) -> None:
+def test_another_text_needs_a_new_run(here: Path, cli: Cli) -> None:
     Path("other.txt").write_text("the Ωcat sat on the mat. " * 40, encoding="utf-16")
     before = files(here / RUN)
     refused(cli("resume", RUN, "--corpus", "other.txt"), "UTF-16", "--encoding utf-16")
     refused(cli("resume", RUN, "--corpus", "other.txt", "--encoding", "utf-16", "--steps", 13),
-            "pass the text of the run as --corpus, or fine-tune a new run on this one")
-    refused(cli("resume", RUN, "--fine-tune", "--corpus", "other.txt"), "--fine-tune", "--name")
-    answer = cli("resume", RUN, "--fine-tune", "--corpus", "other.txt", "--encoding", "utf-16", "--name", "fine",
-                 "--steps", 3)
-    assert (answer.code, len(answer.out.splitlines())) == (0, 1)
+            "pass the text of the run as --corpus, or train a new run on this one with --from")
+    answer = cli("train", "other.txt", "--from", "notes-lstm-8", "--encoding", "utf-16", "--name", "fine", "--steps", 3)
+    assert answer.code == 0
+    assert re.fullmatch(r"validation .*\(carried, 1 stream, started from checkpoints/notes-lstm-8/best.h5\)\n", answer.out)
+    assert f"Starting from {RUN}/best.h5\n" in answer.err
     assert "initial weights for 1 new character: Ω" in answer.err
     assert files(here / RUN) == before
     run = Run.load("checkpoints/fine/last.h5")

@@ -16,7 +16,7 @@ from charrnn.config import TextConfig, TrainConfig
 from charrnn.errors import ConfigError, CorpusError, RunError
 from charrnn.training import events as events_module
 from charrnn.training import prepare as prepare_module
-from charrnn.training.events import BytesRead, PlanFixed, RunMade, VocabularyChanged, Warned, ignore
+from charrnn.training.events import BytesRead, PlanFixed, RunMade, Warned, ignore
 from charrnn.training.keeper import Keeper
 from charrnn.training.prepare import (
     Job,
@@ -24,7 +24,6 @@ from charrnn.training.prepare import (
     corpus_of,
     fix_minutes,
     prepare,
-    prepare_fine_tuning,
     prepare_resume,
     read,
 )
@@ -318,26 +317,6 @@ def test_the_text_must_be_that_of_the_run(kept: Run, make_text: Callable[..., st
     run.save("checkpoints/old/last.h5")
     assert prepare_resume("checkpoints/old", TrainConfig(), ignore).run.source == run.source
     assert run.model.text_config.encoding == "utf-16"
-
-
-# Learning another text
-
-def test_fine_tuning_starts_a_new_run_with_the_weights_of_the_old(kept: Run, make_text: Callable[..., str]) -> None:
-    Path("other.txt").write_text(make_text(500, seed=2) + "§", encoding="utf-8")
-    events: list[Any] = []
-    run, split, folder, *_ = prepare_fine_tuning("checkpoints/old", "other.txt", TrainConfig(steps=9), events.append,
-                                                 name="new")
-    assert names(events) == ["TextRead", "VocabularyChanged", "RunMade"]
-    change = only(VocabularyChanged, events)
-    assert change.new_characters == ["§"]
-    assert change.known == len(run.model.vocabulary) - 1
-    assert (run.step, run.planned, len(split.corpus), folder.path) == (0, 9, 501, Path("checkpoints/new"))
-    assert np.array_equal(run.model.network.parameters["layer0/w_h"], kept.model.network.parameters["layer0/w_h"])
-    assert (run.config.batch_size, run.config.seq_len, run.config.warmup) == (3, 8, 2)
-    with pytest.raises(RunError, match="overwrite"):
-        prepare_fine_tuning("checkpoints/old", "other.txt", TrainConfig(steps=9), ignore, name="old")
-    patient = prepare_fine_tuning("checkpoints/old", "other.txt", TrainConfig(steps=9, patience=7), ignore, name="patient")
-    assert patient.run.config.patience == 7
 
 
 # Reading

@@ -419,7 +419,8 @@ def test_another_text_keeps_the_weights_of_each_known_character(start: Callable[
     old = start(embedding_size=embedding_size)
     old.model.network.parameters.flat[...] = generator(9, "check").standard_normal(old.model.network.parameters.flat.shape)
     text = Corpus.from_text("zab Ωcd ω\n" * 40, ["other.txt"])
-    run, new_characters = Run.start_from(old.model, text, TrainConfig(steps=4, batch_size=2, seq_len=8, threads=1))
+    config = TrainConfig(steps=4, batch_size=2, seq_len=8, threads=1)
+    run, new_characters = Run.start_from(old.model, text, train_config=config)
     assert new_characters == [c for c in "zΩω" if c not in old.model.vocabulary]
     assert "Ω" in new_characters
     assert (run.step, run.history, run.model.vocabulary, run.config.steps) == (0, [], text.vocabulary, 4)

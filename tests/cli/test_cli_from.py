@@ -1,0 +1,89 @@
+"""charrnn train --from, and the commands that show a run which started from another model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import SMALL, Cli, refused
+
+STREAMS = ("--batch-size", 3, "--seq-len", 8, "--threads", 1)
+
+
+@pytest.fixture
+def tuned(empty: Path, bundled: Path, cli: Cli, make_text: Callable[..., str]) -> str:
+    """Train on other.txt from the bundled model; return what the command prints on standard error."""
+    Path("other.txt").write_text(make_text(1500, seed=5), encoding="utf-8")
+    answer = cli("train", "other.txt", *STREAMS, "--steps", 4)
+    assert answer.code == 0
+    assert answer.out.endswith("(carried, 1 stream, started from english)\n")
+    return answer.err
+
+
+def test_the_start_and_how_to_avoid_it_are_shown(tuned: str) -> None:
+    assert re.search(r"^Starting from the bundled model english: \d\.\d\d nats/char on this text before training, n-gram "
+                     r"baseline \d\.\d\d; --from none trains from scratch$", tuned, re.MULTILINE)
+    assert re.search(r"^Chosen for this text: --dropout [\d.]+ --weight-drop [\d.]+$", tuned, re.MULTILINE)
+    assert "Sample from it: charrnn sample checkpoints/other-from-english\n" in tuned
+
+
+def test_a_run_from_another_model_says_so_wherever_its_figures_are_shown(tuned: str, cli: Cli,
+                                                                        make_text: Callable[..., str]) -> None:
+    name = "other-from-english"
+    assert cli("evaluate", name).out.endswith("(carried, 1 stream, started from english)\n")
+    Path("book.txt").write_text(make_text(20_000, seed=77)[:9000], encoding="utf-8")
+    read = "which has read 100 % of the text)\n"
+    assert cli("evaluate", name, "book.txt").out.endswith(f"started from english, {read}")
+    found = cli("evaluate", "english", "book.txt")
+    assert found.out.endswith("(carried, 2 streams, the model has read 100 % of the text)\n")
+    assert re.search(r"\norigin +started from english, weights sha256 [0-9a-f]{12}\n", cli("inspect", name).out)
+    assert re.search(r"other-from-english .* lstm 24 from english  other.txt\n", cli("inspect").out)
+    cli("train", "other.txt", "--from", name, *STREAMS, "--steps", 2, "--name", "again")
+    assert "origin              started from checkpoints/other-from-english/best.h5, from english," in cli(
+        "inspect", "again").out
+
+
+def test_a_text_that_the_bundled_model_has_read_is_marked(empty: Path, bundled: Path, cli: Cli,
+                                                         make_text: Callable[..., str]) -> None:
+    Path("book.txt").write_text(make_text(20_000, seed=77)[:9000], encoding="utf-8")
+    answer = cli("train", "book.txt", *STREAMS, "--steps", 2)
+    assert ("Training from scratch, because the bundled model english has read 100 % of this text; --from english starts "
+            "from it\n") in answer.err
+    assert "english" not in answer.out
+    answer = cli("train", "book.txt", *STREAMS, "--steps", 2, "--from", "english", "--quiet")
+    assert answer.err == "Warning: english has read 100 % of this text, so the losses will be too low\n"
+    assert answer.out.endswith("(carried, 1 stream, started from english, which has read 100 % of the text)\n")
+
+
+def test_an_option_that_does_not_fit_turns_auto_off_or_is_an_error(empty: Path, bundled: Path, cli: Cli) -> None:
+    answer = cli("train", "notes.txt", *SMALL, "--steps", 2)
+    assert ("\nTraining from scratch, because the bundled model english has --hidden-size 24, not 8\n") in answer.err
+    refused(cli("train", "notes.txt", *SMALL, "--steps", 2, "--name", "new", "--from", "english"),
+            "'--hidden-size': cannot be 8, because --from english selects a model with --hidden-size 24; leave out "
+            "--hidden-size, or choose another --from")
+    refused(cli("train", "notes.txt", "--from", "nowhere"), "nowhere: no such run or checkpoint", "english")
+    assert not Path("checkpoints/new").exists()
+
+
+def test_a_plan_that_is_shorter_than_the_minutes_says_so(tuned: str, cli: Cli) -> None:
+    answer = cli("train", "other.txt", *STREAMS, "--minutes", 5, "--name", "long")
+    assert answer.code == 0
+    assert re.search(r"^[\d.]+ epochs are enough, which take less than 5 minutes: the same as --steps \d+ --dropout",
+                     answer.err, re.MULTILINE)
+
+
+def test_a_model_file_needs_a_text(empty: Path, bundled: Path, cli: Cli) -> None:
+    refused(cli("evaluate", "english"), "english: contains only a model and no text; pass a TEXT_FILE")
+    refused(cli("resume", "english"), "contains only a model and no training run to resume")
+    assert cli("evaluate", "english", "notes.txt").out.startswith("text ")
+    assert "a model, " in cli("inspect", "english").out
+
+
+def test_sweep_starts_from_scratch(empty: Path, bundled: Path, cli: Cli) -> None:
+    answer = cli("sweep", "notes.txt", "--grid", "dropout=0,0.1", *SMALL, "--steps", 2)
+    assert answer.code == 0
+    assert "english" not in answer.err
+    assert "unrecognized" not in answer.err
+    assert cli("sweep", "notes.txt", "--grid", "dropout=0", "--from", "english").code == 2
