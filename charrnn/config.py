@@ -32,6 +32,9 @@ MANY_CHARACTERS, EMBEDDING_SIZE = 1000, 128
 VALIDATION, MOST_VALIDATION = 0.1, 1_000_000
 """The default fraction of a text that is kept for validation, and its maximum in characters."""
 
+AUTO, NONE = "auto", "none"
+"""Values of ``start_from`` that do not name a model: the bundled model if it helps, and no model."""
+
 CHOSEN = ("hidden_size", "dropout", "weight_drop")
 """The model settings that are chosen to suit the text if no hidden size is set."""
 

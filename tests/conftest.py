@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 from hypothesis import settings
 
 from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
-from charrnn.inference import locate
+from charrnn.inference import bundled as bundled_module
+from charrnn.inference.bundled import save_fingerprints
+from charrnn.inference.origin import Origin, digest
 from charrnn.text.overlap import fingerprints
 
 settings.register_profile("charrnn", deadline=None)  # tests must also pass on a slow machine
@@ -97,8 +98,9 @@ def small_english(make_text: Callable[..., str], tmp_path_factory: pytest.TempPa
                                                                                      learning_rate=0.02, threads=1))
     for _ in Trainer(run, Corpus.from_text(book)):
         pass
+    run.model.origin = Origin(("english",), digest(run.model.network.parameters.flat))
     run.model.save(folder / "english.h5", dtype="float16")
-    np.save(folder / "english-books.npy", fingerprints([book]))
+    save_fingerprints(folder / "english-books.h5", fingerprints([book]))
     return folder
 
 
@@ -107,7 +109,7 @@ def bundled(small_english: Path, tmp_path_factory: pytest.TempPathFactory, monke
     """Replace the folder of the bundled models by a copy of ``small_english``, and return it."""
     folder = tmp_path_factory.mktemp("bundled")
     shutil.copytree(small_english, folder, dirs_exist_ok=True)
-    monkeypatch.setattr(locate, "MODELS", folder)
+    monkeypatch.setattr(bundled_module, "MODELS", folder)
     return folder
 
 

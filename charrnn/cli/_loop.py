@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from charrnn.training.run import Run
     from charrnn.training.trainer import Step
 
-_COUNTED = 8_000_000
-"""Characters at the end of the training part that the n-gram baseline counts; more would take too long."""
-
 
 class Printer:
     """Prints the events of training on standard error. ``resumed`` is the checkpoint of a run that is resumed."""
@@ -52,7 +49,7 @@ class Printer:
         self._exit = contextlib.ExitStack()
         self._bar: Any = None
         self._on_bytes: Any = None
-        self._chosen = ""  # options
+        self._start, self._chosen = "--from none", ""  # options
 
     def __enter__(self) -> Printer:
         return self
@@ -76,7 +73,7 @@ class Printer:
             case TextRead(corpus):
                 self._say(describe_corpus(corpus))
             case StartChosen(message):
-                self._say(with_parameters(message, option))
+                self._say(printable(with_parameters(message, option)))
             case ModelChosen(config, names):
                 self._chosen = " ".join(f"{option(name)} {getattr(config, name):g}" for name in names)
                 self._say(f"Chosen for this text: {self._chosen}")
@@ -90,9 +87,9 @@ class Printer:
             case PlanFixed(minutes, steps, eval_every, epochs):
                 length = counted(minutes, "minute")
                 if epochs is not None:
-                    length = f"{counted(epochs, 'epoch')} are enough, which take less than {length}"
+                    length = f"Training ends after {counted(epochs, 'epoch')}, before {length} have passed"
                 interval = "" if eval_every is None else f" --eval-every {eval_every}"
-                self._say(f"{length}: the same as --steps {steps}{interval} {self._chosen}".rstrip())
+                self._say(f"{length}: the same as {self._start} --steps {steps}{interval} {self._chosen}".rstrip())
             case CompilationStarted():
                 self._say("Compiling the kernels for this machine (only the first time)")
             case Started(run):
@@ -116,8 +113,9 @@ class Printer:
         say(message, self.quiet)
 
     def _say_made(self, run: Run, batch_size: int) -> None:
-        if self.resumed is None:
-            self._say(_describe_model(run))
+        if run.model.origin is not None:
+            self._start = f"--from {shlex.quote(run.model.origin.names[0])}"
+        self._say(_describe_model(run))
         if STANDARD_INPUT in run.source.names:
             warn("a text from standard input cannot be read again; 'charrnn resume' will need --corpus FILE")
         if run.config.batch_size < batch_size:
@@ -128,9 +126,8 @@ class Printer:
         if self.resumed is None:
             self._say(_describe_plan(run))
         elif not run.finished:
-            start = f"Continuing after step {run.step:,}: " if run.step else "Starting from its weights: "
-            model = f": {_describe_model(run)}" if run.step else ""
-            self._say(f"{self.resumed}{model}\n{start}{_describe_plan(run)}")
+            start = f"Continuing after step {run.step:,}" if run.step else "Starting"
+            self._say(f"{self.resumed}: {_describe_model(run)}\n{start}: {_describe_plan(run)}")
         if not run.finished and find_spec("numba") is None and not os.environ.get("CHARRNN_KERNELS"):
             self._say("Training is about 1.5 times as fast with numba: pip install numba")
 
@@ -205,11 +202,10 @@ def carry_out(job: Job, printer: Printer) -> None:
 def _against_baseline(run: Run, loss: float, split: Split) -> str:
     """Return the loss of the n-gram baseline on the validation part, and how a model with ``loss`` (nats) compares."""
     from charrnn.config import BASELINE_ORDER
-    from charrnn.inference.ngram import witten_bell
+    from charrnn.inference.ngram import MOST_COUNTED, baseline
 
-    ids = split.train.ids[-_COUNTED:]
-    nats = witten_bell(ids, split.validation.ids, len(split.corpus.vocabulary), BASELINE_ORDER).nats
-    part = f", from the last {len(ids):,} characters of the training part" * (len(ids) < len(split.train))
+    nats = baseline(split.train.ids, split.validation.ids, len(split.corpus.vocabulary)).nats
+    part = f", from the last {MOST_COUNTED:,} characters of the training part" * (len(split.train) > MOST_COUNTED)
     verdict = "better" if loss <= nats else f"worse; {_advice(run, loss, len(split.corpus.vocabulary))}"
     return (f"The n-gram baseline (order {BASELINE_ORDER}{part}) reaches {nats:.4f} nats/{run.model.text_config.level}; "
             f"this model is {abs(loss - nats):.4f} {verdict}")
@@ -220,8 +216,9 @@ def _advice(run: Run, loss: float, vocabulary_size: int) -> str:
     if loss > 1.5 * math.log(vocabulary_size):  # far worse than a guess among all characters: training diverged
         return "lower --learning-rate"
     if _memorizes(run):
-        return "it memorizes its training text: raise --dropout and --weight-drop, or choose a smaller --hidden-size"
-    return "train longer, or choose a larger --hidden-size"
+        smaller = "or choose a smaller --hidden-size" if run.model.origin is None else "or lower --epochs"
+        return f"it memorizes its training text: raise --dropout and --weight-drop, {smaller}"
+    return "train longer, or " + ("choose a larger --hidden-size" if run.model.origin is None else "try --from none")
 
 
 def _memorizes(run: Run) -> bool:

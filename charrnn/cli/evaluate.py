@@ -23,16 +23,16 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     """Measure how well a model predicts a text; lower is better.
 
     Prints nats and bits per character, the perplexity, and how the text was read. RUN_OR_CHECKPOINT is a run folder (whose
-    best.h5 is used), the name of a run in checkpoints/, a checkpoint, a model file or 'english', the bundled model. The
-    last two need a TEXT_FILE. Without it, the text is the validation part of the corpus that the model was trained on, and
-    the test part if there is one.
+    best.h5 is used), the name of a run in checkpoints/, a checkpoint, a model file or 'english', the bundled model. With
+    the last two, pass a TEXT_FILE. Without TEXT_FILE, the text is the validation part of the corpus that the model was
+    trained on, and the test part if there is one.
     """
     from charrnn.cli._corpus import read_corpus, reading_progress, say_folded, say_warnings
+    from charrnn.inference.bundled import name_of, provenance
     from charrnn.inference.evaluation import evaluate
     from charrnn.inference.language_model import is_only_a_model, load
-    from charrnn.inference.locate import checkpoint_at, name_of
+    from charrnn.inference.locate import checkpoint_at
     from charrnn.training.prepare import changed, corpus_of
-    from charrnn.training.pretrained import provenance
     from charrnn.training.run import Run
 
     if streams is not None and window is not None:
@@ -50,7 +50,7 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
                               "choose a longer text")
         say_folded(text.folded, text.unknown_fraction())
         found = evaluate(model.network, text.ids, streams=streams, window=window, starts=text.starts)
-        click.echo(found.marked(provenance(model, name_of(path), text)).line("text", text_config.level))
+        click.echo(found.marked(provenance(model.origin, text)).line("text", text_config.level))
         return
     if is_only_a_model(path):
         raise RunError(f"{name_of(path)}: contains only a model and no text", "pass a TEXT_FILE")
@@ -64,5 +64,4 @@ def command(run_or_checkpoint: str, text_file: str | None, streams: int | None, 
     for name, part in (("test", split.test), ("validation", split.validation)):
         if len(part):
             found = evaluate(run.model.network, part.ids, streams=streams, window=window, starts=part.starts)
-            note = provenance(run.model, name_of(path), corpus)
-            click.echo(found.marked(note).line(name, run.model.text_config.level))
+            click.echo(found.marked(str(run.model.origin or "")).line(name, run.model.text_config.level))

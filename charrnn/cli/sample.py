@@ -53,14 +53,15 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
 
     RUN_OR_CHECKPOINT is a run folder (whose best.h5 is used), the name of a run in checkpoints/, a checkpoint, a model
     file, or 'english', the bundled model of English prose. Without it, the newest run in checkpoints/ is used, or 'english'
-    if there is none.
+    if there is no run.
 
     A model of lines (train --lines) writes --count whole lines. On a terminal, '  *' marks lines that occur in the
     training text, and control characters are escaped. A model of bytes (train --level byte) writes bytes.
     """
     from charrnn.cli._corpus import say_folded
+    from charrnn.inference.bundled import DEFAULT_MODEL, bundled_file
     from charrnn.inference.language_model import load
-    from charrnn.inference.locate import BUNDLED_MODELS, CHECKPOINTS, bundled_file, checkpoint_at, newest_run
+    from charrnn.inference.locate import CHECKPOINTS, checkpoint_at, newest_run
     from charrnn.text.decoding import normalize
 
     check_range("count", count, int, least=1)
@@ -69,8 +70,8 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
     elif (newest := newest_run()) is not None:
         path, which = checkpoint_at(newest), f"Sampling from {newest}, the newest run"
     else:
-        path = checkpoint_at(bundled_file(BUNDLED_MODELS[0]))
-        which = f"Sampling from the bundled model {BUNDLED_MODELS[0]}, because {CHECKPOINTS} contains no run"
+        path = checkpoint_at(bundled_file())
+        which = f"Sampling from the bundled model {DEFAULT_MODEL}, because {CHECKPOINTS}/ contains no run"
     model = load(path)
     if which:
         say(printable(which))

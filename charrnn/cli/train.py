@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from charrnn.cli._options import Command, Option, pick, quiet, settings
-from charrnn.config import CHOSEN, ModelConfig, TextConfig, TrainConfig
+from charrnn.config import AUTO, CHOSEN, ModelConfig, TextConfig, TrainConfig
 
 
 @click.command(name="train", cls=Command, main_options=("start_from", "minutes", "hidden_size", "lines", "name",
@@ -16,8 +16,9 @@ from charrnn.config import CHOSEN, ModelConfig, TextConfig, TrainConfig
 @settings(ModelConfig, chosen=CHOSEN)
 @settings(TrainConfig)
 @settings(TextConfig)
-@click.option("--from", "start_from", metavar="MODEL", default="auto", show_default=True, cls=Option, group="Model",
-              help="Start from the weights of a run, a file or 'english'; 'none' starts from scratch.")
+@click.option("--from", "start_from", metavar="MODEL", default=AUTO, cls=Option, group="Model",
+              help="Start from the weights of a run, a file or 'english'; none = from scratch.  [default: 'english' if it "
+                   "helps]")
 @click.option("--name", metavar="NAME", cls=Option, group="Saving",
               help="Name of the run's folder.  [default: CORPUS-CELL-SIZE or CORPUS-from-MODEL]")
 @click.option("--checkpoints", metavar="DIR", default="checkpoints", show_default=True, type=click.Path(), cls=Option,
@@ -30,9 +31,9 @@ def command(corpus: tuple[str, ...], start_from: str, name: str | None, checkpoi
 
     Without CORPUS, the text is the language reference that comes with Python; 'charrnn corpora' lists more texts.
 
-    If the text is English prose, training starts from the weights of the bundled model 'english', unless --from says
-    otherwise; it may then take less time than --minutes allows. From scratch and without --hidden-size, the size and the
-    dropout are chosen for the text, the length of training and the number of cores.
+    By default, training starts from the weights of the bundled model 'english' if that model predicts the text well, and
+    may then end before --minutes have passed. From scratch and without --hidden-size, the size and the dropout are chosen
+    for the text, the length of training and the number of cores.
 
     The run is saved in CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C saves and stops; 'charrnn resume'
     continues. SIGUSR1 saves, and training continues. The last line, on standard output, is the validation loss of best.h5.

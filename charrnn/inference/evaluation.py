@@ -40,7 +40,7 @@ class Evaluation(NamedTuple):
     how: str = ""
 
     def marked(self, note: str) -> Evaluation:
-        """Return a copy with a note in ``how``, such as "started from english"; "" is no note."""
+        """Return a copy with a note in ``how``, such as "started from english"; an empty note changes nothing."""
         return self._replace(how=", ".join(filter(None, (self.how, note))))
 
     @property

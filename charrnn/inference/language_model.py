@@ -6,6 +6,7 @@ import codecs
 import math
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from charrnn.config import SAMPLE_LENGTH, ModelConfig, TextConfig, from_dict, to_dict
 from charrnn.errors import CheckpointError, ConfigError, check_type
+from charrnn.inference.bundled import REINSTALL, is_bundled, provenance
 from charrnn.inference.evaluation import Evaluation, evaluate
-from charrnn.inference.locate import checkpoint_at, is_bundled
+from charrnn.inference.locate import checkpoint_at
 from charrnn.inference.origin import Origin
 from charrnn.inference.sampling import generate
 from charrnn.inference.scoring import Score, nats_of
@@ -163,7 +165,8 @@ class LanguageModel:
         A string is text, a ``pathlib.Path`` a file, and an array (N,) contains ids. By default all characters but the
         first are predicted, with the state carried through each of ``streams`` parallel streams. With ``window`` = W the
         text is read in windows of W characters, each from a zero state, and a remainder is left out. A model that was
-        trained on documents also starts each document from a zero state. See ``evaluation.evaluate``.
+        trained on documents also starts each document from a zero state. See ``evaluation.evaluate``. The result also says
+        from which model the training of this one started, and how much of a string or a file a bundled model has read.
 
         Raises VocabularyError if a character is unknown, CorpusError if the text is empty or the file cannot be read,
         ValueError if there is only one character or an id is invalid, ConfigError if ``streams`` or ``window`` is out of
@@ -172,13 +175,15 @@ class LanguageModel:
         if isinstance(text, np.ndarray):
             check_sequence("text", text, len(self.vocabulary))
             starts = np.flatnonzero(text == self.vocabulary.start) if self.text_config.lines else None
-            return evaluate(self.network, text, streams=streams, window=window, starts=starts)
+            found = evaluate(self.network, text, streams=streams, window=window, starts=starts)
+            return found.marked(str(self.origin or ""))
         if isinstance(text, Path):
             corpus = Corpus.read(text, text_config=self.text_config, vocabulary=self.vocabulary)
         else:
             check_type("text", text, str, Path, np.ndarray)
             corpus = Corpus.from_text(text, text_config=self.text_config, vocabulary=self.vocabulary)
-        return evaluate(self.network, corpus.ids, streams=streams, window=window, starts=corpus.starts)
+        found = evaluate(self.network, corpus.ids, streams=streams, window=window, starts=corpus.starts)
+        return found.marked(provenance(self.origin, corpus))
 
     def save(self, path: str | Path, dtype: str | None = None) -> None:
         """Write a file that contains only the model; ``dtype="float16"`` halves its size.
@@ -233,7 +238,7 @@ class LanguageModel:
 
 
 def load(path: str | Path) -> LanguageModel:
-    """Load the model from a run folder (its best state), a checkpoint or a model-only file.
+    """Load the model of a run (its best state), of a checkpoint or model-only file, or the bundled model "english".
 
     Raises RunError if no such file exists, CheckpointError if the file is invalid.
     """
@@ -244,18 +249,28 @@ def load(path: str | Path) -> LanguageModel:
             raise ValueError("the file contains no model")
         return expected_arrays(metadata["model"])
 
-    try:
+    with _advising(path):
         arrays, metadata = container.read(path, expected, partial=True)
         with container.reported(path):
             require_finite(arrays)
             return restore(arrays, metadata["model"])
-    except CheckpointError as error:
-        raise CheckpointError(error.message, "install charrnn again" if is_bundled(path) else error.hint) from error
 
 
 def file_metadata(path: str | Path) -> dict[str, Any]:
     """Return the metadata of a file, which may contain anything. Raises CheckpointError if the file format is invalid."""
-    return container.read_metadata(path, lambda metadata: {}, partial=True)
+    with _advising(Path(path)):
+        return container.read_metadata(path, lambda metadata: {}, partial=True)
+
+
+@contextmanager
+def _advising(path: Path) -> Iterator[None]:
+    """Add what to do to an error about a bundled model."""
+    try:
+        yield
+    except CheckpointError as error:
+        if not is_bundled(path):
+            raise
+        raise CheckpointError(error.message, REINSTALL) from error
 
 
 def is_only_a_model(path: str | Path) -> bool:

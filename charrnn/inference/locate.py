@@ -1,4 +1,4 @@
-"""Find the file of a model by its path, by the name of a run or by the name of a bundled model."""
+"""Find the file of a model by its path, by the name of a run, or by the name of a bundled model."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import os
 from pathlib import Path
 
 from charrnn.errors import RunError
+from charrnn.inference.bundled import BUNDLED_MODELS, REINSTALL, bundled_file, is_bundled
 
 BEST, LAST = "best.h5", "last.h5"
 """The checkpoints in a run folder: the state with the lowest validation loss, and the latest state."""
 
 CHECKPOINTS = "checkpoints"
 """The default folder of runs, in the current folder."""
-
-BUNDLED_MODELS = ("english",)
-"""The names of the models that come with charrnn; docs/english.md describes them."""
-
-MODELS = Path(__file__).parent.parent / "models"
-"""The folder of the bundled models."""
 
 
 def checkpoint_at(path: str | Path, prefer: str = BEST) -> Path:
@@ -31,7 +26,7 @@ def checkpoint_at(path: str | Path, prefer: str = BEST) -> Path:
     if not os.path.isdir(path):
         if not os.path.exists(path):
             if is_bundled(path):
-                raise RunError(f"{path}: the bundled model is missing", "install charrnn again")
+                raise RunError(f"{path}: the bundled model is missing", REINSTALL)
             raise RunError(f"{path}: no such run or checkpoint",
                            f"use a run folder, the name of a run in {CHECKPOINTS}, an .h5 file, or "
                            f"{' or '.join(BUNDLED_MODELS)}")
@@ -45,7 +40,7 @@ def checkpoint_at(path: str | Path, prefer: str = BEST) -> Path:
 def find(path: str | Path) -> Path:
     """Return ``path`` if it exists, else the folder or file of that name in ``CHECKPOINTS``, else the bundled model.
 
-    If there is none of them, return ``path``.
+    If none of these exists, return ``path``.
     """
     path = Path(path)
     in_checkpoints = Path(CHECKPOINTS, path)
@@ -54,21 +49,6 @@ def find(path: str | Path) -> Path:
     if ".." not in path.parts and os.path.exists(in_checkpoints):
         return in_checkpoints
     return bundled_file(str(path)) if str(path) in BUNDLED_MODELS else path
-
-
-def bundled_file(name: str, suffix: str = ".h5") -> Path:
-    """Return the path of a file of a bundled model."""
-    return MODELS / f"{name}{suffix}"
-
-
-def is_bundled(path: Path) -> bool:
-    """Return whether a file is that of a bundled model."""
-    return path.parent == MODELS
-
-
-def name_of(path: Path) -> str:
-    """Return the name of a model for people: that of a bundled model, otherwise its path."""
-    return path.stem if is_bundled(path) else str(path)
 
 
 def runs_in(folder: str | Path = CHECKPOINTS) -> list[Path]:

@@ -8,9 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
-from charrnn.config import check_range
+from charrnn.config import BASELINE_ORDER, check_range
 from charrnn.inference.evaluation import Evaluation
 from charrnn.nn.validation import check_sequence
+
+MOST_COUNTED = 8_000_000
+"""Characters at the end of the training part that ``baseline`` counts; more would take too long."""
 
 BLOCK = 2**18
 """Characters are read in blocks of this size."""
@@ -24,6 +27,11 @@ _NO_KEYS = np.empty(0, dtype=np.int64)
 def check_order(order: int) -> None:
     """Raise ConfigError unless ``order`` is an int from 0 to 32. Higher orders are slower and predict worse."""
     check_range("order", order, int, least=0, most=32)
+
+
+def baseline(training: np.ndarray, text: np.ndarray, vocabulary_size: int) -> Evaluation:
+    """Return the loss of the n-gram baseline with which models are compared: of order 4, from the end of a long text."""
+    return witten_bell(training[-MOST_COUNTED:], text, vocabulary_size, BASELINE_ORDER)
 
 
 def witten_bell(training: np.ndarray, text: np.ndarray, vocabulary_size: int, order: int,

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import ModelConfig, TextConfig, TrainConfig
+from charrnn.config import AUTO, ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.mpi import ranks
 from charrnn.nn.kernels import reporting_compilation
@@ -15,7 +15,6 @@ from charrnn.text.corpus import DEFAULT_CORPUS, Corpus
 from charrnn.training.events import CompilationStarted, OnEvent, Started, ignore
 from charrnn.training.keeper import Keeper, follow
 from charrnn.training.prepare import RESUMED_SETTINGS, Job, TextSource, prepare, prepare_resume
-from charrnn.training.pretrained import AUTO
 from charrnn.training.run import Run
 from charrnn.training.signals import StopSignals
 from charrnn.training.trainer import Trainer
@@ -29,13 +28,14 @@ def train(source: TextSource = DEFAULT_CORPUS, *, start_from: str | Path = AUTO,
     ``source`` is the name of a file (a string or a ``pathlib.Path``), several names, or a ``Corpus``; the default is the
     language reference that comes with Python. ``settings`` are the settings of ``TextConfig``, ``ModelConfig`` and
     ``TrainConfig``, by name. ``start_from`` is "none", or a model from whose weights training starts: a run, a file or the
-    name of a bundled model; "auto" is the bundled model if that pays for the text. From scratch and without a
-    ``hidden_size``, a size is chosen for the text and the length of training, which is two minutes by default. The folder
-    is ``checkpoints``/``name``. ``on_event`` is called with each event of ``charrnn.training.events``.
+    name of a bundled model; "auto" is the bundled model "english" if it helps. From scratch and without a ``hidden_size``,
+    a size is chosen for the text and the length of training, which is two minutes by default. The folder is
+    ``checkpoints``/``name``. ``on_event`` is called with each event of ``charrnn.training.events``.
 
     Returns the run: ``run.model`` is the model after the last step, ``run.best`` the one with the lowest validation loss.
     Ctrl-C stops training after a step and saves the run; then it is not ``finished``, and ``resume`` continues it. SIGTERM
-    and SIGHUP also save the run, and then end the program. Raises ConfigError, CorpusError, RunError or TrainingError.
+    and SIGHUP also save the run, and then end the program. Raises ConfigError, CorpusError, CheckpointError, RunError or
+    TrainingError.
     """
     _refuse_ranks()
     text, model, training = (_pick(kind, settings) for kind in (TextConfig, ModelConfig, TrainConfig))

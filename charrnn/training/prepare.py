@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charrnn.config import CHOSEN, ModelConfig, TextConfig, TrainConfig
+from charrnn.config import CHOSEN, NONE, ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import ConfigError, CorpusError, RunError, check_type
 from charrnn.inference.language_model import file_metadata
 from charrnn.inference.locate import LAST, checkpoint_at
@@ -27,12 +27,11 @@ from charrnn.training.events import (
     OnEvent,
     PlanFixed,
     RunMade,
-    StartChosen,
     TextRead,
     Warned,
 )
 from charrnn.training.metrics_table import MetricsTable
-from charrnn.training.pretrained import AUTO, NONE, find_pretrained, start_from_pretrained
+from charrnn.training.pretrained import find_pretrained, start_from_pretrained
 from charrnn.training.recipe import choose_model, fine_tuning_epochs
 from charrnn.training.run import Run, steps_of
 from charrnn.training.run_folder import Inherited, RunFolder, inherit
@@ -71,16 +70,16 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
     ConfigError, CorpusError, CheckpointError or RunError if the settings, the text, the folder or the model cannot be used.
     """
     model_config = ModelConfig(**model_settings)
-    found, reason = find_pretrained(start_from, model_settings, text_config)
+    choices: list[Any] = []  # events that are sent after the last check that can fail
+    found = find_pretrained(start_from, model_settings, source.text_config if isinstance(source, Corpus) else text_config,
+                            choices.append)
     with ExitStack() as stack:
         if name is not None:
             folder, lock = _claim(stack, RunFolder.at(checkpoints, name), overwrite, on_event,
                                   lambda old: _may_be(source, old))
         corpus = read(source, text_config, on_event)
         split = corpus.split(train_config.validation, train_config.test)
-        choices: list[Any] = [StartChosen(reason)] if reason else []  # reported when nothing can be rejected any more
-        run = None if found is None else start_from_pretrained(found, split, model_settings, train_config,
-                                                               str(start_from) == AUTO, choices.append)
+        run = None if found is None else start_from_pretrained(found, split, model_settings, train_config, choices.append)
         if run is None:
             cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
             model_config = choose_model(model_config, model_settings, train_config, len(split.train),
@@ -94,7 +93,8 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
         for event in (TextRead(corpus), *choices, RunMade(run, train_config.batch_size)):
             on_event(event)
         if run.config.steps is None:
-            fix_minutes(run, split, on_event, most_epochs=run.model.origin and fine_tuning_epochs(len(split.train)))
+            epochs = None if run.model.origin is None else fine_tuning_epochs(len(split.train))
+            fix_minutes(run, split, on_event, most_epochs=epochs)
         return _job(stack, run, split, folder, lock, Inherited())
 
 
@@ -158,7 +158,7 @@ def _text_of(run: Run, path: Path, source: TextSource | None, text_config: TextC
     if run.source.fingerprint != corpus.fingerprint:
         raise RunError(f"{join_names(corpus.sources) or 'the text'}: is not the text this run was trained on "
                        f"({run.source.characters:,} characters then, {len(corpus):,} now)",
-                       "pass the text of the run as `corpus`, or train a new run on this one with `start_from`")
+                       "pass the text of the run as `corpus`, or train a new run on this text that starts from it")
     run.source = source_of(corpus, run.source.windows)
     if not isinstance(source, Corpus):
         run.model.text_config = corpus.text_config
@@ -196,6 +196,7 @@ def fix_minutes(run: Run, split: Split, on_event: OnEvent, minutes: float | None
         fix_plan(run, split, minutes, spent)
     most = run.planned if most_epochs is None else steps_of(most_epochs, run.source.windows)
     if most < run.planned:
+        run.config = replace(run.config, eval_every=eval_every)  # that of the long plan is too long
         run.plan(most)
     else:
         most_epochs = None

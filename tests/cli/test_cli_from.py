@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import SMALL, Cli, refused
+
+from charrnn import Run
 
 STREAMS = ("--batch-size", 3, "--seq-len", 8, "--threads", 1)
 
@@ -37,11 +40,11 @@ def test_a_run_from_another_model_says_so_wherever_its_figures_are_shown(tuned: 
     read = "which has read 100 % of the text)\n"
     assert cli("evaluate", name, "book.txt").out.endswith(f"started from english, {read}")
     found = cli("evaluate", "english", "book.txt")
-    assert found.out.endswith("(carried, 2 streams, the model has read 100 % of the text)\n")
+    assert found.out.endswith("(carried, 2 streams, started from english, which has read 100 % of the text)\n")
     assert re.search(r"\norigin +started from english, weights sha256 [0-9a-f]{12}\n", cli("inspect", name).out)
     assert re.search(r"other-from-english .* lstm 24 from english  other.txt\n", cli("inspect").out)
     cli("train", "other.txt", "--from", name, *STREAMS, "--steps", 2, "--name", "again")
-    assert "origin              started from checkpoints/other-from-english/best.h5, from english," in cli(
+    assert "origin              started from checkpoints/other-from-english/best.h5, which started from english," in cli(
         "inspect", "again").out
 
 
@@ -59,19 +62,19 @@ def test_a_text_that_the_bundled_model_has_read_is_marked(empty: Path, bundled: 
 
 def test_an_option_that_does_not_fit_turns_auto_off_or_is_an_error(empty: Path, bundled: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", *SMALL, "--steps", 2)
-    assert ("\nTraining from scratch, because the bundled model english has --hidden-size 24, not 8\n") in answer.err
+    assert "\nTraining from scratch, because --hidden-size 8 does not fit the bundled model english (24)\n" in answer.err
     refused(cli("train", "notes.txt", *SMALL, "--steps", 2, "--name", "new", "--from", "english"),
-            "'--hidden-size': cannot be 8, because --from english selects a model with --hidden-size 24; leave out "
-            "--hidden-size, or choose another --from")
+            "'--hidden-size': cannot be 8, because --from english selects a model with --hidden-size 24; pass "
+            "--hidden-size 24, or choose another --from")
     refused(cli("train", "notes.txt", "--from", "nowhere"), "nowhere: no such run or checkpoint", "english")
     assert not Path("checkpoints/new").exists()
 
 
 def test_a_plan_that_is_shorter_than_the_minutes_says_so(tuned: str, cli: Cli) -> None:
-    answer = cli("train", "other.txt", *STREAMS, "--minutes", 5, "--name", "long")
+    answer = cli("train", "other.txt", *STREAMS, "--minutes", 0.5, "--name", "long")
     assert answer.code == 0
-    assert re.search(r"^[\d.]+ epochs are enough, which take less than 5 minutes: the same as --steps \d+ --dropout",
-                     answer.err, re.MULTILINE)
+    assert re.search(r"^Training ends after [\d.]+ epochs, before 0.5 minutes have passed: the same as --from english "
+                     r"--steps \d+ --dropout", answer.err, re.MULTILINE)
 
 
 def test_a_model_file_needs_a_text(empty: Path, bundled: Path, cli: Cli) -> None:
@@ -81,9 +84,18 @@ def test_a_model_file_needs_a_text(empty: Path, bundled: Path, cli: Cli) -> None
     assert "a model, " in cli("inspect", "english").out
 
 
-def test_sweep_starts_from_scratch(empty: Path, bundled: Path, cli: Cli) -> None:
-    answer = cli("sweep", "notes.txt", "--grid", "dropout=0,0.1", *SMALL, "--steps", 2)
+def test_sweep_starts_from_scratch(tuned: str, bundled: Path, cli: Cli) -> None:
+    answer = cli("sweep", "other.txt", "--grid", "dropout=0,0.1", "--hidden-size", 24, *STREAMS, "--steps", 2, "--name",
+                 "grid")
     assert answer.code == 0
-    assert "english" not in answer.err
-    assert "unrecognized" not in answer.err
-    assert cli("sweep", "notes.txt", "--grid", "dropout=0", "--from", "english").code == 2
+    assert [Run.load(path).model.origin for path in sorted(Path("checkpoints/grid").glob("*/last.h5"))] == [None, None]
+    assert cli("sweep", "other.txt", "--grid", "dropout=0", "--from", "english").code == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a name with control characters")
+def test_a_name_in_a_message_cannot_control_the_terminal(tuned: str, cli: Cli) -> None:
+    Path("checkpoints/other-from-english").rename("checkpoints/x\x1b[31m")
+    answer = cli("train", "other.txt", "--from", "x\x1b[31m", *STREAMS, "--steps", 2, "--name", "new")
+    assert answer.code == 0
+    assert "\x1b" not in answer.err + answer.out
+    assert "started from checkpoints/x\\x1b[31m/best.h5, which started from english" in answer.out

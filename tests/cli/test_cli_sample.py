@@ -185,7 +185,7 @@ def test_without_a_run_the_bundled_model_is_used_and_named(empty: Path, cli: Cli
     assert len(named.out) >= 1000
     for _ in range(2):
         assert cli("sample", "--seed", 1) == named._replace(
-            err="Sampling from the bundled model english, because checkpoints contains no run\n")
+            err="Sampling from the bundled model english, because checkpoints/ contains no run\n")
         Path("checkpoints").mkdir(exist_ok=True)
         Path("checkpoints", "README.md").touch()
     (bundled / "english.h5").unlink()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import CheckpointError, RunError
+from charrnn.inference.bundled import bundled_file, name_of
 from charrnn.inference.language_model import load
-from charrnn.inference.locate import BEST, LAST, bundled_file, checkpoint_at, find, name_of, newest_run, runs_in
+from charrnn.inference.locate import BEST, LAST, checkpoint_at, find, newest_run, runs_in
 
 
 @pytest.mark.parametrize("kind", [Path, str])

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.cli import _loop as cli_training
 from charrnn.errors import ConfigError
 from charrnn.inference import ngram
 from charrnn.inference.evaluation import Evaluation
@@ -333,7 +332,7 @@ def test_a_better_model_than_the_baseline_is_reported_as_better(cli: Callable, m
 
 def test_the_baseline_uses_only_the_end_of_a_long_text_and_the_line_says_so(
         cli: Callable, notes: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_training, "_COUNTED", 1200)
+    monkeypatch.setattr(ngram, "MOST_COUNTED", 1200)
     answer = cli("train", "notes.txt", *SMALL, "--steps", 1, "--validation", 0.2)
     nats, _, _ = said(answer, ", from the last 1,200 characters of the training part")
     characters = sorted(set(notes))
