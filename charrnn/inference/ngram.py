@@ -29,9 +29,9 @@ def check_order(order: int) -> None:
     check_range("order", order, int, least=0, most=32)
 
 
-def baseline(training: np.ndarray, text: np.ndarray, vocabulary_size: int) -> Evaluation:
-    """Return the loss of the n-gram baseline with which models are compared: of order 4, from the end of a long text."""
-    return witten_bell(training[-MOST_COUNTED:], text, vocabulary_size, BASELINE_ORDER)
+def baseline(training: np.ndarray, text: np.ndarray, vocabulary_size: int, order: int = BASELINE_ORDER) -> Evaluation:
+    """Return the loss of the n-gram model with which networks are compared, counted at the end of a long text."""
+    return witten_bell(training[-MOST_COUNTED:], text, vocabulary_size, order)
 
 
 def witten_bell(training: np.ndarray, text: np.ndarray, vocabulary_size: int, order: int,

@@ -26,7 +26,11 @@ _SHAPE = ("cell", "hidden_size", "layers", "embedding_size")
 """The settings that a run shares with the model from which it starts."""
 
 _EVALUATED = 100_000
-"""Characters of the validation part on which ``auto`` compares the bundled model with the n-gram baseline."""
+"""Characters of the validation part on which ``auto`` compares the bundled model with a bigram model."""
+
+_MARGIN = 0.2
+"""``auto`` uses the bundled model if its loss on a text before training is lower by this (nats) than that of a bigram
+model, which is counted from the text itself. docs/recipes.md shows the experiments."""
 
 _LEAST_KNOWN = 0.9
 """``auto`` refuses a text of which the bundled model knows a smaller fraction of the characters."""
@@ -141,20 +145,20 @@ def _helps(found: Pretrained, run: Run, split: Split, on_event: OnEvent) -> bool
     training, text, starts = _judged(split)
     with reporting_compilation(lambda: on_event(CompilationStarted())):
         loss = evaluate(model.network, text, starts=starts).nats
-    counted = baseline(training, text, len(model.vocabulary)).nats
+    bigrams = baseline(training, text, len(model.vocabulary), order=1).nats
     unit = model.text_config.level
-    if _is_close(loss, counted):
+    if loss < bigrams - _MARGIN:
         on_event(StartChosen(f"Starting from the bundled model {found.name}: {loss:.2f} nats/{unit} on this text before "
-                             f"training, n-gram baseline {counted:.2f}; `start_from='none'` trains from scratch"))
+                             f"training, bigram baseline {bigrams:.2f}; `start_from='none'` trains from scratch"))
         return True
     on_event(StartChosen(f"Training from scratch, because the bundled model {found.name} predicts this text badly: "
-                         f"{loss:.2f} nats/{unit}, n-gram baseline {counted:.2f}; `start_from={found.name!r}` starts "
+                         f"{loss:.2f} nats/{unit}, bigram baseline {bigrams:.2f}; `start_from={found.name!r}` starts "
                          f"from it"))
     return False
 
 
 def _judged(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the text from which the baseline counts, the text on which it is compared, and the starts of documents there.
+    """Return the text that the bigram model counts, the text on which it is compared, and the starts of documents there.
 
     The latter is the start of the validation part or, if there is none, the end of the training part.
     """
@@ -163,8 +167,3 @@ def _judged(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         cut = len(training) - max(2, min(_EVALUATED, len(training) // 10))
         training, text, starts = training[:cut], training[cut:], split.train.starts - cut
     return training, text, starts[(starts >= 0) & (starts < len(text))]
-
-
-def _is_close(loss: float, counted: float) -> bool:
-    """Return whether a loss before training is close enough to that of the n-gram baseline."""
-    return loss < counted
