@@ -32,7 +32,7 @@ from charrnn.training.events import (
 )
 from charrnn.training.metrics_table import MetricsTable
 from charrnn.training.pretrained import find_pretrained, start_from_pretrained
-from charrnn.training.recipe import choose_model, fine_tuning_epochs
+from charrnn.training.recipe import TUNING_EPOCHS, choose_model
 from charrnn.training.run import Run, steps_of
 from charrnn.training.run_folder import Inherited, RunFolder, inherit
 from charrnn.training.run_lock import RunLock
@@ -79,9 +79,11 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
                                   lambda old: _may_be(source, old))
         corpus = read(source, text_config, on_event)
         split = corpus.split(train_config.validation, train_config.test)
-        run = None if found is None else start_from_pretrained(found, split, model_settings, train_config, choices.append)
+        cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
+        run = None
+        if found is not None:
+            run = start_from_pretrained(found, split, model_settings, train_config, cores, choices.append)
         if run is None:
-            cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
             model_config = choose_model(model_config, model_settings, train_config, len(split.train),
                                         len(corpus.vocabulary), cores, kernels_name("float32"))
             run = Run.start(split, model_config, train_config)
@@ -93,8 +95,7 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
         for event in (TextRead(corpus), *choices, RunMade(run, train_config.batch_size)):
             on_event(event)
         if run.config.steps is None:
-            epochs = None if run.model.origin is None else fine_tuning_epochs(len(split.train))
-            fix_minutes(run, split, on_event, most_epochs=epochs)
+            fix_minutes(run, split, on_event, most_epochs=None if run.model.origin is None else TUNING_EPOCHS)
         return _job(stack, run, split, folder, lock, Inherited())
 
 

@@ -1,7 +1,8 @@
 """Recipe: chooses the size and the dropout of a model for a text, a length of training and a machine.
 
-The rules come from experiments on Tiny Shakespeare; docs/recipes.md shows the figures. Nothing is timed, so a command
-makes the same choice on every machine with the same number of cores and the same kernels.
+For a pretrained model, it chooses the learning rate, the dropout and the number of passes over the text. The rules come
+from experiments, mostly on Tiny Shakespeare; docs/recipes.md shows the figures. Nothing is timed, so a command makes the
+same choice on every machine with the same number of cores and the same kernels.
 """
 
 from __future__ import annotations
@@ -34,26 +35,14 @@ _DROPPED_PER_PASS = 0.03
 _MOST_DROPPED = 0.5
 """The largest fraction to drop."""
 
+_TUNING_RATE = 0.2
+"""The peak learning rate for a pretrained model, as a fraction of the default."""
 
-_FINE_TUNING_RATE = 0.3
-"""The learning rate of fine-tuning, as a fraction of the default."""
+TUNING_EPOCHS = 8.0
+"""The number of passes over a text after which training does not help a pretrained model any more."""
 
-
-def tune(model: ModelConfig, given: Mapping[str, Any], train: TrainConfig, characters: int
-         ) -> tuple[ModelConfig, TrainConfig]:
-    """Return the settings with which a pretrained ``model`` is trained on a text of ``characters``.
-
-    The dropout is chosen for the text, unless it is in ``given``; so is the learning rate, unless it is set.
-    """
-    fraction = 0.3
-    model = replace(model, dropout=given.get("dropout", fraction), weight_drop=given.get("weight_drop", fraction))
-    rate = _FINE_TUNING_RATE * LEARNING_RATES[train.optimizer] * CELLS[model.cell].LEARNING_RATE_FACTOR
-    return model, replace(train, learning_rate=train.learning_rate or rate)
-
-
-def fine_tuning_epochs(characters: int) -> float:
-    """Return the number of passes over a text of ``characters`` after which fine-tuning gains no more."""
-    return 16.0
+_TUNING_WEIGHT_DROP = 0.1
+"""The fraction of the recurrent weights to drop if a pretrained model reads a text several times. More slows it down."""
 
 
 def characters_read(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int,
@@ -95,3 +84,16 @@ def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig,
     fraction = round(20 * fraction) / 20
     return replace(chosen, dropout=model.dropout if "dropout" in given else fraction,
                    weight_drop=model.weight_drop if "weight_drop" in given else fraction)
+
+
+def tune(model: ModelConfig, given: Mapping[str, Any], train: TrainConfig, characters: int, vocabulary_size: int,
+         cores: int, kernels: str) -> tuple[ModelConfig, TrainConfig]:
+    """Return the settings with which a pretrained ``model`` is trained on a training part of ``characters``.
+
+    The dropout is chosen unless it is in ``given``, and the learning rate unless it is set.
+    """
+    passes = characters_read(model, train, characters, vocabulary_size, cores, kernels) / max(1, characters)
+    fraction = _TUNING_WEIGHT_DROP if passes > _PASSES_WITHOUT_DROPOUT else 0.0
+    model = replace(model, dropout=given.get("dropout", 0.0), weight_drop=given.get("weight_drop", fraction))
+    rate = _TUNING_RATE * LEARNING_RATES[train.optimizer] * CELLS[model.cell].LEARNING_RATE_FACTOR
+    return model, replace(train, learning_rate=train.learning_rate or rate)

@@ -33,7 +33,7 @@ def test_every_bundled_file_belongs_to_a_model() -> None:
     assert {path.name for path in MODELS.iterdir()} == names
 
 
-@pytest.mark.parametrize("prime", ["1970, I drank", "3", "%", "“", "\n\n\n", "@home #1", "ÉÄß", "zzzzz", "<b>"])
+@pytest.mark.parametrize("prime", ["1970, I drank", "3", "%", "“", "\n\n\n", "@home #1", "ÉÄü", "zzzzz", "<b>"])
 def test_any_start_gives_varied_text(prime: str) -> None:
     """A network whose cells have grown without limit repeats one character after some starts."""
     model = charrnn.load("english")

@@ -4,7 +4,7 @@ import pytest
 
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.nn.model import CharRNN
-from charrnn.training.recipe import characters_read, choose_model, weight_count
+from charrnn.training.recipe import characters_read, choose_model, tune, weight_count
 
 SHAKESPEARE = 1_003_854
 
@@ -81,3 +81,27 @@ def test_the_number_of_characters_read_follows_from_the_plan():
 @pytest.mark.parametrize("characters", [0, 1, 2])
 def test_a_tiny_text_gets_the_smallest_model(characters):
     assert choose_model(ModelConfig(), set(), TrainConfig(minutes=1.0), characters, 1, 2, "compiled").hidden_size == 32
+
+
+def tuned(characters=100_000, given=None, model=None, **train):
+    config = TrainConfig(**train)
+    return tune(model or ModelConfig(hidden_size=512, dropout=0.3, weight_drop=0.4), given or {}, config, characters, 80, 2,
+                "compiled")
+
+
+def test_a_pretrained_model_gets_a_low_learning_rate_and_little_dropout():
+    model, train = tuned()
+    assert (model.hidden_size, model.dropout, model.weight_drop) == (512, 0.0, 0.1)
+    assert train.learning_rate == pytest.approx(0.003)
+    _, train = tuned(model=ModelConfig("gru", hidden_size=512))
+    assert train.learning_rate == pytest.approx(0.0015)
+
+
+def test_a_pretrained_model_that_reads_a_text_only_a_few_times_gets_no_dropout():
+    assert tuned(10**7)[0].weight_drop == 0
+    assert [tuned(epochs=epochs)[0].weight_drop for epochs in (4, 5)] == [0, 0.1]
+
+
+def test_settings_for_a_pretrained_model_can_be_given():
+    model, train = tuned(given={"dropout": 0.25, "weight_drop": 0.0}, learning_rate=0.5)
+    assert (model.dropout, model.weight_drop, train.learning_rate) == (0.25, 0.0, 0.5)
