@@ -107,7 +107,7 @@ def test_a_run_that_was_trained_under_mpi_can_be_resumed_without_it(tmp_path):
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("validation ")
     assert first.stdout.count("\n") == 1, "only rank 0 prints"
-    assert first.stderr.count("the same as --steps") == 1
+    assert first.stderr.count("the same as --from none --steps") == 1
     steps = Run.load(tmp_path / "checkpoints" / "a" / "last.h5").step + 5
     again = subprocess.run([sys.executable, "-m", "charrnn", "resume", "checkpoints/a", "--steps", str(steps)],
                            capture_output=True, text=True, cwd=tmp_path)

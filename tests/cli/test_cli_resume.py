@@ -109,7 +109,7 @@ def test_another_text_needs_a_new_run(here: Path, cli: Cli) -> None:
     before = files(here / RUN)
     refused(cli("resume", RUN, "--corpus", "other.txt"), "UTF-16", "--encoding utf-16")
     refused(cli("resume", RUN, "--corpus", "other.txt", "--encoding", "utf-16", "--steps", 13),
-            "pass the text of the run as --corpus, or train a new run on this one with --from")
+            "pass the text of the run as --corpus, or train a new run on this text that starts from it")
     answer = cli("train", "other.txt", "--from", "notes-lstm-8", "--encoding", "utf-16", "--name", "fine", "--steps", 3)
     assert answer.code == 0
     assert re.fullmatch(r"validation .*\(carried, 1 stream, started from checkpoints/notes-lstm-8/best.h5\)\n", answer.out)

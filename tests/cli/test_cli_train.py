@@ -70,7 +70,7 @@ def test_the_length_can_be_set_in_epochs_or_minutes(empty: Path, cli: Cli, lengt
     if "--epochs" in length:
         assert run.planned == 11
     else:
-        assert f"the same as --steps {run.planned}" in answer.err
+        assert f"the same as --from none --steps {run.planned}" in answer.err
 
 
 def test_quiet_prints_nothing_on_standard_error(empty: Path, cli: Cli) -> None:

@@ -123,7 +123,7 @@ def test_without_validation_the_best_state_is_the_last_one(notes: Path) -> None:
 
 
 def test_a_size_is_chosen_and_minutes_become_steps(notes: Path) -> None:
-    run, events = events_of(charrnn.train, notes, minutes=0.001, threads=1)
+    run, events = events_of(charrnn.train, notes, start_from="none", minutes=0.001, threads=1)
     assert kinds(events) == ["BytesRead", "TextRead", "ModelChosen", "RunMade", "PlanFixed", "Started", "StepTaken"]
     (chosen,) = (event for event in events if isinstance(event, ModelChosen))
     assert chosen.names == ("hidden_size", "dropout", "weight_drop")
@@ -137,7 +137,7 @@ def test_a_size_is_chosen_and_minutes_become_steps(notes: Path) -> None:
 
 def test_events_come_in_order(notes: Path) -> None:
     run, events = events_of(charrnn.train, notes, steps=5, eval_every=2, **SMALL)
-    assert kinds(events) == ["BytesRead", "TextRead", "RunMade", "Started", "StepTaken"]
+    assert kinds(events) == ["BytesRead", "TextRead", "StartChosen", "RunMade", "Started", "StepTaken"]
     read = [event for event in events if isinstance(event, BytesRead)]
     assert sum(event.number for event in read) == notes.stat().st_size == read[0].size
     for event in events:

@@ -144,7 +144,7 @@ def test_a_request_to_save_is_answered(notes: Path, python: Cli) -> None:
 
 
 @pytest.mark.parametrize(("quiet", "lines"), [
-    (False, ["Compiling the kernels for this machine (only the first time)", "1 minute: the same as --steps 5",
+    (False, ["Compiling the kernels for this machine (only the first time)", "1 minute: the same as --from none --steps 5",
              "Saved after step 5", "Warning: lower --clip-norm, or pass --overwrite"]),
     (True, ["Warning: lower --clip-norm, or pass --overwrite"])])
 def test_events_are_lines(capsys: pytest.CaptureFixture[str], quiet: bool, lines: list[str]) -> None:
@@ -196,6 +196,6 @@ def test_a_model_memorizes_if_its_validation_loss_has_risen_above_the_best(
 
 
 def test_minutes_name_all_options_of_the_same_run(notes: Path, cli: Cli) -> None:
-    answer = cli("train", "notes.txt", "--batch-size", 2, "--seq-len", 8, "--minutes", 0.01)
+    answer = cli("train", "notes.txt", "--from", "none", "--batch-size", 2, "--seq-len", 8, "--minutes", 0.01)
     (chosen,) = re.findall(r"Chosen for this text: (.*)", answer.err)
-    assert re.search(rf"the same as --steps \d+.* {chosen}\n", answer.err)
+    assert re.search(rf"the same as --from none --steps \d+.* {chosen}\n", answer.err)
