@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,17 @@ def is_bundled(path: Path) -> bool:
     return path.parent == MODELS
 
 
+@contextmanager
+def advising(path: str | Path) -> Iterator[None]:
+    """Add what to do to an error about a bundled file."""
+    try:
+        yield
+    except CheckpointError as error:
+        if not is_bundled(Path(path)):
+            raise
+        raise CheckpointError(error.message, REINSTALL) from error
+
+
 def name_of(path: Path) -> str:
     """Return the name of a model for messages: that of a bundled model, otherwise its path.
 
@@ -60,10 +73,8 @@ def overlap_with(name: str, corpus: Corpus) -> float:
     path = MODELS / f"{name}-books.h5"
     if not path.exists():
         raise CheckpointError(f"{path}: is missing", REINSTALL)
-    try:
+    with advising(path):
         arrays, _ = container.read(path, _expected)
-    except CheckpointError as error:
-        raise CheckpointError(error.message, REINSTALL) from error
     return overlap(corpus, arrays["fingerprints"])
 
 

@@ -6,15 +6,14 @@ import codecs
 import math
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from charrnn.config import SAMPLE_LENGTH, ModelConfig, TextConfig, from_dict, to_dict
-from charrnn.errors import CheckpointError, ConfigError, check_type
-from charrnn.inference.bundled import REINSTALL, is_bundled, provenance
+from charrnn.errors import ConfigError, check_type
+from charrnn.inference.bundled import advising, provenance
 from charrnn.inference.evaluation import Evaluation, evaluate
 from charrnn.inference.locate import checkpoint_at
 from charrnn.inference.origin import Origin
@@ -249,7 +248,7 @@ def load(path: str | Path) -> LanguageModel:
             raise ValueError("the file contains no model")
         return expected_arrays(metadata["model"])
 
-    with _advising(path):
+    with advising(path):
         arrays, metadata = container.read(path, expected, partial=True)
         with container.reported(path):
             require_finite(arrays)
@@ -258,19 +257,8 @@ def load(path: str | Path) -> LanguageModel:
 
 def file_metadata(path: str | Path) -> dict[str, Any]:
     """Return the metadata of a file, which may contain anything. Raises CheckpointError if the file format is invalid."""
-    with _advising(Path(path)):
+    with advising(path):
         return container.read_metadata(path, lambda metadata: {}, partial=True)
-
-
-@contextmanager
-def _advising(path: Path) -> Iterator[None]:
-    """Add what to do to an error about a bundled model."""
-    try:
-        yield
-    except CheckpointError as error:
-        if not is_bundled(path):
-            raise
-        raise CheckpointError(error.message, REINSTALL) from error
 
 
 def is_only_a_model(path: str | Path) -> bool:

@@ -162,7 +162,8 @@ def _helps(found: Pretrained, run: Run, split: Split, on_event: OnEvent) -> bool
 def _judged(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the text that the bigram model counts, the text on which it is compared, and the starts of documents there.
 
-    The latter is the start of the validation part or, if there is none, the end of the training part.
+    The text for the comparison is the start of the validation part. Without a validation part, it is the end of the
+    training part.
     """
     training, text, starts = split.train.ids, split.validation.ids[:_EVALUATED], split.validation.starts
     if len(text) < 2:

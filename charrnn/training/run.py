@@ -114,9 +114,8 @@ class Run:
                    train_config: TrainConfig | None = None) -> tuple[Run, list[str]]:
         """Return a run on a text, before its first step, that starts from the weights of ``old``.
 
-        The vocabulary is that of the text. The weights of characters in both vocabularies are copied; new characters get
-        initial weights. ``model_config`` is by default that of ``old``. Returns the run and the new characters. Raises
-        ValueError if the cell or the sizes are not those of ``old``.
+        Characters that ``old`` does not know get initial weights; they are returned with the run. ``model_config`` is by
+        default that of ``old``. Raises ValueError if the cell or the sizes are not those of ``old``.
         """
         check_type("old", old, LanguageModel)
         run = cls.start(text, model_config or old.network.config, train_config, old.network.dtype)
