@@ -114,8 +114,8 @@ class Run:
                    train_config: TrainConfig | None = None) -> tuple[Run, list[str]]:
         """Return a run on a text, before its first step, that starts from the weights of ``old``.
 
-        Characters that ``old`` does not know get initial weights; they are returned with the run. ``model_config`` is by
-        default that of ``old``. Raises ValueError if the cell or the sizes are not those of ``old``.
+        Characters that ``old`` does not know get initial weights, and are returned with the run. Raises ValueError if the
+        cell or the sizes in ``model_config`` (by default that of ``old``) are not those of ``old``.
         """
         check_type("old", old, LanguageModel)
         run = cls.start(text, model_config or old.network.config, train_config, old.network.dtype)
