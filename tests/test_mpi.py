@@ -99,6 +99,24 @@ def test_the_same_number_of_ranks_gives_the_same_bits_even_after_resuming(tmp_pa
 
 
 @needs_mpi
+def test_ranks_start_from_the_weights_of_another_model(tmp_path):
+    """In float64, two ranks end at the same weights as one process."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    older, _ = a_run()
+    older.save(tmp_path / "older.h5")
+    setting = ["train", "text.txt", "--from", "older.h5", "--batch-size", "5", "--seq-len", "8", "--steps", "9", "--quiet"]
+    both = under_mpi(2, "-m", "charrnn", *setting, "--name", "both", cwd=tmp_path)
+    assert both.returncode == 0, both.stderr
+    one = subprocess.run([sys.executable, "-m", "charrnn", *setting, "--name", "one"], cwd=tmp_path, capture_output=True,
+                         text=True, timeout=120)
+    assert one.returncode == 0, one.stderr
+    runs = [Run.load(tmp_path / "checkpoints" / name / "last.h5") for name in ("both", "one")]
+    assert [run.model.origin.names for run in runs] == [("older.h5",)] * 2
+    assert [run.environment["ranks"] for run in runs] == ["2", "1"]
+    np.testing.assert_allclose(*[run.model.network.parameters.flat for run in runs], atol=1e-9)
+
+
+@needs_mpi
 def test_a_run_that_was_trained_under_mpi_can_be_resumed_without_it(tmp_path):
     setting = ["-m", "charrnn", "train", "text.txt", "--hidden-size", "8", "--batch-size", "4", "--seq-len", "8",
                "--threads", "1", "--name", "a"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from charrnn.cli._options import Command, Option, pick, quiet, settings
 from charrnn.config import AUTO, CHOSEN, ModelConfig, TextConfig, TrainConfig
@@ -25,8 +26,9 @@ from charrnn.config import AUTO, CHOSEN, ModelConfig, TextConfig, TrainConfig
               group="Saving", help="Folder for runs.")
 @click.option("--overwrite", is_flag=True, cls=Option, group="Saving", help="Replace a run of the same name.")
 @quiet
-def command(corpus: tuple[str, ...], start_from: str, name: str | None, checkpoints: str, overwrite: bool, quiet: bool,
-            **values: Any) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, corpus: tuple[str, ...], start_from: str, name: str | None, checkpoints: str,
+            overwrite: bool, quiet: bool, **values: Any) -> None:
     """Train a model on CORPUS: text files and folders, one after the other; '-' is standard input.
 
     Without CORPUS, the text is the language reference that comes with Python; 'charrnn corpora' lists more texts.
@@ -38,7 +40,8 @@ def command(corpus: tuple[str, ...], start_from: str, name: str | None, checkpoi
     The run is saved in CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C saves and stops; 'charrnn resume'
     continues. SIGUSR1 saves, and training continues. The last line, on standard output, is the validation loss of best.h5.
     """
-    model = {name: value for name, value in pick(ModelConfig, values).items() if value is not None}
+    model = {name: value for name, value in pick(ModelConfig, values).items()
+             if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
     ModelConfig(**model)
     train_config, text_config = TrainConfig(**pick(TrainConfig, values)), TextConfig(**values)
 

@@ -194,6 +194,12 @@ _IMPOSSIBLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a version of text": lambda before: before.__setitem__("format_version", "2"),
     "a list": lambda before: list(before.items()),
     "metadata of metadata": lambda before: before.__setitem__("metadata", {"metadata": before["metadata"]}),
+    **{f"an origin: {kind}": _set("model", "origin", {"names": ["english"], "weights": "0" * 64, "overlap": 0.0, **change})
+       for kind, change in {"more": {"more": 1}, "no names": {"names": []}, "an empty name": {"names": [""]},
+                            "names of text": {"names": "english"}, "a number as a name": {"names": [1]},
+                            "a short digest": {"weights": "0"}, "an overlap of 2": {"overlap": 2.0},
+                            "an overlap of text": {"overlap": "0"}}.items()},
+    "an origin of text": _set("model", "origin", "english"),
     "a control sequence in a name": _set("model.config", "\x1b[2J\n\r\x00", 1),
     "a name of a megabyte": _set("model.config", "x" * 10**6, 1),
     "a value of a megabyte": _set("model.config", "cell", "\n" * 10**6),

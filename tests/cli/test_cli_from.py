@@ -70,6 +70,17 @@ def test_an_option_that_does_not_fit_turns_auto_off_or_is_an_error(empty: Path, 
     assert not Path("checkpoints/new").exists()
 
 
+def test_a_run_has_the_shape_of_the_model_that_it_starts_from(empty: Path, cli: Cli,
+                                                              make_text: Callable[..., str]) -> None:
+    Path("other.txt").write_text(make_text(1500, seed=5), encoding="utf-8")
+    cli("train", "other.txt", "--cell", "gru", "--layers", 2, "--embedding-size", 3, "--hidden-size", 8, *STREAMS,
+        "--steps", 2, "--name", "gru", "--from", "none")
+    assert cli("train", "other.txt", "--from", "gru", *STREAMS, "--steps", 2, "--name", "tuned").code == 0
+    config = Run.load("checkpoints/tuned/last.h5").model.network.config
+    assert (config.cell, config.layers, config.embedding_size, config.hidden_size) == ("gru", 2, 3, 8)
+    refused(cli("train", "other.txt", "--from", "gru", "--cell", "lstm"), "--cell", "cannot be lstm", "--from gru")
+
+
 def test_a_plan_that_is_shorter_than_the_minutes_says_so(tuned: str, cli: Cli) -> None:
     answer = cli("train", "other.txt", *STREAMS, "--minutes", 0.5, "--name", "long")
     assert answer.code == 0
