@@ -216,8 +216,12 @@ class TrainConfig:
                                       unset="a twentieth of the plan", least=1)
     patience: int | None = _setting(int, None, "Evaluation", "Stop after this many evaluations without a new best loss.",
                                     unset="off", least=1)
+    samples: bool = _setting(bool, True, "Evaluation", "Write samples while training, and keep them in samples.jsonl.")
+    sample_every: int | None = _setting(int, None, "Evaluation", "Steps between samples.",
+                                        unset="after 1, 2, 4, 8, ... steps", least=1)
     checkpoint_every: int | None = _setting(int, None, "Saving", "Steps between additional saves.", unset="off", least=1)
     checkpoint_minutes: float = _setting(float, 5.0, "Saving", "Maximum minutes between saves.", above=0)
+    keep: int = _setting(int, 0, "Saving", "Keep the checkpoints of the last N evaluations, as step-N.h5.", least=0)
     recover: bool = _setting(bool, True, "Optimization", "Roll back and halve the learning rate after a non-finite loss.")
     seed: int = _setting(int, 1, "Other", "Random seed for initial weights and dropout masks.", least=0)
     threads: int | None = _setting(int, None, "Other", "Threads on each MPI rank.",

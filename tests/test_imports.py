@@ -26,8 +26,8 @@ PACKAGES = {
     "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
            "model", "parallel", "gradient_check"),
     "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model"),
-    "training": ("optimizers", "schema", "run", "recipe", "trainer", "metrics_table", "run_folder", "run_lock", "signals",
-                 "events", "keeper", "pretrained", "prepare", "api", "sweep"),
+    "training": ("optimizers", "schema", "run", "recipe", "trainer", "row_file", "metrics_table", "samples", "run_folder",
+                 "run_lock", "signals", "events", "keeper", "pretrained", "prepare", "api", "sweep"),
 }
 """The modules of each package; a module imports only from the modules before it."""
 

@@ -54,17 +54,29 @@ def warn(message: str) -> None:
     say(printable(f"Warning: {message}"))
 
 
-def progress_bar(quiet: bool, **settings: Any) -> tqdm[NoReturn]:
+def progress_bar(quiet: bool, units_per_step: int | None = None, **settings: Any) -> tqdm[NoReturn]:
     """Return a progress bar on standard error.
 
-    In a file, in a pipe and on a terminal that cannot move its cursor, it prints a line every half minute instead.
+    In a file, in a pipe and on a terminal that cannot move its cursor, it prints a line every half minute instead. With
+    ``units_per_step``, the bar counts steps, and shows the speed in units per second.
     """
     from tqdm import tqdm
 
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return tqdm(**settings, disable=quiet, file=standard_error, dynamic_ncols=True)
+    class Bar(tqdm):  # type: ignore[misc]
+        @property
+        def format_dict(self) -> Any:
+            values = super().format_dict
+            rate = values["rate"] or (values["n"] - values["initial"]) / max(values["elapsed"], 1e-9)
+            return {**values, "speed": f"{rate * (units_per_step or 1):,.0f} {self.unit}/s"}
+
+    is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if units_per_step is not None:
+        settings["bar_format"] = ("{percentage:3.0f}%" + "|{bar}|" * is_terminal
+                                  + " {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {speed}{postfix}]")
+    if is_terminal:
+        return Bar(**settings, disable=quiet, file=standard_error, dynamic_ncols=True)
     settings |= {"delay": _SECONDS_BETWEEN_LINES, "mininterval": _SECONDS_BETWEEN_LINES, "miniters": 1, "ncols": 0}
-    return tqdm(**settings, disable=quiet, file=cast(TextIO, _LineStream()))
+    return Bar(**settings, disable=quiet, file=cast(TextIO, _LineStream()))
 
 
 @contextlib.contextmanager

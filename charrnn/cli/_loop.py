@@ -23,6 +23,7 @@ from charrnn.training.events import (
     ModelChosen,
     PlanFixed,
     RunMade,
+    Sampled,
     Saved,
     StartChosen,
     Started,
@@ -37,7 +38,12 @@ if TYPE_CHECKING:
     from charrnn.text.corpus import Split
     from charrnn.training.prepare import Job
     from charrnn.training.run import Run
+    from charrnn.training.samples import Sample
     from charrnn.training.trainer import Step
+
+
+_SHOWN = 120
+"""Characters of a sample that are shown while training."""
 
 
 class Printer:
@@ -96,6 +102,8 @@ class Printer:
                 self._say_started(run)
             case StepTaken(run, step):
                 self._show_step(run, step)
+            case Sampled(run, sample):
+                self._show_sample(run, sample)
             case Saved(step):
                 if not self.quiet:
                     self._write(f"Saved after step {step:,}")
@@ -132,16 +140,30 @@ class Printer:
             self._say("Training is about 1.5 times as fast with numba: pip install numba")
 
     def _show_step(self, run: Run, step: Step) -> None:
-        if self._bar is None:  # made after the first step, so that its time does not include the compilation of kernels
-            bar = progress_bar(self.quiet, total=run.planned, initial=step.number - 1, unit="step")
-            self._bar = self._exit.enter_context(contextlib.closing(bar))
         unit = run.model.text_config.level
-        self._bar.set_postfix_str(f"{run.smoothed_loss:.3f} nats/{unit}", refresh=False)
+        if self._bar is None:  # made after the first step, so that its time does not include the compilation of kernels
+            bar = progress_bar(self.quiet, total=run.planned, initial=step.number - 1, unit=unit,
+                               units_per_step=run.config.batch_size * run.config.seq_len)
+            self._bar = self._exit.enter_context(contextlib.closing(bar))
+        losses = f"train {run.smoothed_loss:.3f}"
+        if run.history:
+            losses += f", validation {run.history[-1].validation_loss:.3f}"
+        self._bar.set_postfix_str(f"{losses} nats/{unit}", refresh=False)
         self._bar.update()
         if step.validation_loss is not None and not self.quiet:
             mark = "  best" if step.is_best else ""
             self._bar.write(f"step {step.number:>7,}  epoch {step.epoch:6.2f}  train {run.smoothed_loss:.4f}  "
                             f"validation {step.validation_loss:.4f} nats/{unit}{mark}", file=standard_error)
+
+    def _show_sample(self, run: Run, sample: Sample) -> None:
+        """Print the start of a sample, without empty lines."""
+        if self.quiet:
+            return
+        loss = "" if sample.loss is None else f"  train {sample.loss:.4f}"
+        self._write(f"step {sample.step:>7,}  epoch {run.epoch:6.2f}{loss}  writes:")
+        for line in sample.text[:_SHOWN].split("\n"):
+            if line.strip():
+                self._write(f"  | {line}")
 
 
 def _describe_model(run: Run) -> str:

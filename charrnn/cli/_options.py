@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable
-from typing import Any, TypeVar
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from charrnn.cli._console import option
-from charrnn.config import ModelConfig, TextConfig, TrainConfig
+from charrnn.config import CHOSEN, NONE, ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import with_parameters
+
+if TYPE_CHECKING:
+    from charrnn.training.run import Run
 
 Config = type[TextConfig] | type[ModelConfig] | type[TrainConfig]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -102,3 +107,23 @@ def settings(config: Config, chosen: tuple[str, ...] = ()) -> Callable[[Function
 def pick(config: type[Any], values: dict[str, Any]) -> dict[str, Any]:
     """Remove the settings of ``config`` from ``values`` and return them."""
     return {item.name: values.pop(item.name) for item in dataclasses.fields(config)}
+
+
+def train_command(run: Run) -> str:
+    """Return the command that trains a run again, from the start to its planned end.
+
+    Settings that have their default value are left out, unless the default depends on the text or the machine.
+    """
+    origin = run.model.origin
+    values: dict[str, Any] = {"start_from": NONE if origin is None else origin.names[0]}
+    for config in (run.model.text_config, run.model.network.config, run.config):
+        values |= {item.name: getattr(config, item.name) for item in dataclasses.fields(config)
+                   if item.name in CHOSEN or getattr(config, item.name) != item.default}
+    return " ".join(["charrnn train", *map(shlex.quote, run.source.names), *starmap(_with_value, values.items())])
+
+
+def _with_value(name: str, value: Any) -> str:
+    """Return an option with a value that sets exactly this value."""
+    if isinstance(value, bool):
+        return option(f"{name}={value}")
+    return f"{option(name)} {shlex.quote(str(value).removesuffix('.0') if isinstance(value, float) else str(value))}"

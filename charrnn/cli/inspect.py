@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charrnn.cli._options import train_command
 from charrnn.config import ModelConfig, TextConfig, TrainConfig, from_dict
 from charrnn.errors import CheckpointError, RunError, printable
 
@@ -93,6 +94,7 @@ def _show_model(path: Path) -> None:
     _show_network(model, file_metadata(path)["model"]["dtype"])
     _show_settings(model.text_config, changed_only=True)
     _show_settings(model.network.config)
+    _show_parameters(model)
 
 
 def _show_run(path: Path, run: Run) -> None:
@@ -113,6 +115,9 @@ def _show_run(path: Path, run: Run) -> None:
         _line("rate factor", f"{run.rate_factor:g}, after steps with a non-finite loss or gradient")
     unit = model.text_config.level
     _line("training loss", f"{run.smoothed_loss:.4f} nats/{unit}, smoothed")
+    if model.network.dtype == "float32":
+        _line("repeat it with", train_command(run))
+    _show_parameters(model)
     if run.history:
         click.echo(f"\n{'step':>10}  {'train':>8}  {'validation':>10}  nats/{unit}")
     best = run.best_record
@@ -127,6 +132,17 @@ def _show_network(model: LanguageModel, dtype: str) -> None:
     _line("parameters", f"{model.network.parameters.flat.size:,} of {dtype}")
     if model.origin is not None:
         _line("origin", f"{model.origin}, weights sha256 {model.origin.weights[:12]}")
+
+
+def _show_parameters(model: LanguageModel) -> None:
+    """Print a table of the parameters of the network, layer by layer."""
+    parameters = model.network.parameters
+    rows = [(name, " x ".join(f"{size:,}" for size in array.shape), f"{array.size:,}") for name, array in parameters.items()]
+    rows = [("layer", "shape", "parameters"), *rows, ("all", "", f"{parameters.flat.size:,}")]
+    widths = [max(len(row[k]) for row in rows) for k in range(3)]
+    click.echo()
+    for name, shape, size in rows:
+        click.echo(f"{name:<{widths[0]}}  {shape:>{widths[1]}}  {size:>{widths[2]}}")
 
 
 def _show_settings(config: Any, changed_only: bool = False) -> None:

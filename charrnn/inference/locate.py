@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from charrnn.errors import RunError
@@ -11,8 +12,16 @@ from charrnn.inference.bundled import BUNDLED_MODELS, REINSTALL, bundled_file, i
 BEST, LAST = "best.h5", "last.h5"
 """The checkpoints in a run folder: the state with the lowest validation loss, and the latest state."""
 
+STEP = re.compile(r"step-([1-9][0-9]*)\.h5")
+"""The names of other checkpoints in a run folder; the number is their step."""
+
 CHECKPOINTS = "checkpoints"
 """The default folder of runs, in the current folder."""
+
+
+def is_checkpoint_of_run(path: Path) -> bool:
+    """Return whether the name of a file is that of a checkpoint in a run folder."""
+    return path.name in (BEST, LAST) or STEP.fullmatch(path.name) is not None
 
 
 def checkpoint_at(path: str | Path, prefer: str = BEST) -> Path:

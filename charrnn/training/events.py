@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from charrnn.config import ModelConfig
     from charrnn.text.corpus import Corpus
     from charrnn.training.run import Run
+    from charrnn.training.samples import Sample
     from charrnn.training.trainer import Step
 
 
@@ -79,6 +80,13 @@ class StepTaken(NamedTuple):
 
     run: Run
     step: Step
+
+
+class Sampled(NamedTuple):
+    """The model wrote a sample."""
+
+    run: Run
+    sample: Sample
 
 
 class Saved(NamedTuple):

@@ -12,10 +12,11 @@ from charrnn.errors import RunError
 from charrnn.mpi import Ranks
 from charrnn.storage.atomic import remove_leftovers, replace_file
 from charrnn.text.corpus import Corpus
-from charrnn.training.events import OnEvent, Saved, StepTaken, Warned
+from charrnn.training.events import OnEvent, Sampled, Saved, StepTaken, Warned
 from charrnn.training.metrics_table import MetricsTable
 from charrnn.training.run import Run
 from charrnn.training.run_folder import Inherited, RunFolder
+from charrnn.training.samples import SampleFile
 from charrnn.training.signals import StopSignals
 from charrnn.training.trainer import Trainer
 
@@ -38,7 +39,9 @@ class Keeper:
         self.on_event = on_event
         for path in (folder.best, folder.last):
             remove_leftovers(path)
-        self.metrics = MetricsTable(folder.metrics, run.step, folder.metrics if new is None else new.metrics)
+        old = folder if new is None else new.folder  # the folder that contains the history up to this step
+        self.metrics = MetricsTable(folder.metrics, run.step, None if old is None else old.metrics)
+        self.samples = SampleFile(folder.samples, run.step, None if old is None else old.samples)
         self.unsaved: str | None = None
         """The reason why the last save failed; None if it succeeded."""
         self.elsewhere: Path | None = None
@@ -59,6 +62,7 @@ class Keeper:
         Raises RunError if the first save fails, before the first step.
         """
         run = self.run
+        self._sample()
         if not self._try():
             raise RunError(f"{self.folder.path}: cannot be saved ({self.unsaved})",
                            "free some space, or choose another folder")
@@ -68,6 +72,7 @@ class Keeper:
             self.metrics.add(step, run, time.perf_counter() - started)
             if step.fault is not None:
                 self.on_event(Warned(step.fault))
+            self._sample()
             is_requested = stop.save_requested()
             if step.validation_loss is not None or is_requested or self._is_due():
                 is_saved = self.save(best=step.is_best)
@@ -78,6 +83,12 @@ class Keeper:
             self.save()
         if self.unsaved is not None:
             self._rescue(stop)
+
+    def _sample(self) -> None:
+        """Add a sample to the file if one belongs to the current step."""
+        sample = self.samples.add(self.run)
+        if sample is not None:
+            self.on_event(Sampled(self.run, sample))
 
     def _is_due(self) -> bool:
         """Return whether it is time for a save between two evaluations."""
@@ -112,24 +123,30 @@ class Keeper:
         return self.unsaved is None
 
     def _write(self) -> None:
-        """Write the metrics, then ``best.h5`` if it is to change, then ``last.h5``. Raises OSError.
+        """Write metrics and samples, then ``best.h5`` if it is to change, then ``last.h5``. Raises OSError.
 
         In this order, a resumed run finds the rows of all its steps, and its best state. The first save of a new run writes
         ``last.h5`` first, because it may replace another run, which stays complete until then.
         """
-        run, folder = self.run, self.folder
+        run, folder, data = self.run, self.folder, self.run.to_bytes()
         if self._replaces:
-            replace_file(folder.last, [run.to_bytes()])
-            folder.best.unlink(missing_ok=True)
+            replace_file(folder.last, [data])
+            for path in (folder.best, *folder.kept()):
+                path.unlink(missing_ok=True)
         self.metrics.flush()
+        self.samples.flush()
         if self._pending_best is not None:
             replace_file(folder.best, [self._pending_best])
             self._pending_best = None
             self._best_step = run.best_record and run.best_record.step
+        if run.config.keep and run.at_evaluation and run.step:
+            replace_file(folder.at_step(run.step), [data])
         if not self._replaces:
-            replace_file(folder.last, [run.to_bytes()])
+            replace_file(folder.last, [data])
         self._replaces = False
         self._last_step = run.step
+        for path in folder.kept()[:-run.config.keep] if run.config.keep else ():
+            path.unlink(missing_ok=True)
 
     def _kept(self) -> str:
         """Return a description of the checkpoints in the folder."""
@@ -158,6 +175,7 @@ class Keeper:
         try:
             replace_file(place.last, [self.run.to_bytes()])
             self.metrics.save_copy(place.metrics)
+            self.samples.save_copy(place.samples)
             if self._pending_best is not None:
                 replace_file(place.best, [self._pending_best])
             elif self.folder.best.exists():

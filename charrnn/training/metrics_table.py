@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from charrnn.training.row_file import RowFile, lines_of
 from charrnn.training.run import Run
 from charrnn.training.trainer import Step
 
@@ -41,27 +41,25 @@ def rows_every(eval_every: int) -> int:
     return math.ceil(eval_every / _ROWS)
 
 
-class MetricsTable:
+class MetricsTable(RowFile):
     """The table at ``path``, with the rows of ``old`` up to ``step``, because later steps are taken again.
 
     ``old`` is ``path`` if a table is continued, another table to copy rows from, or None for an empty table. If ``old`` has
     other columns, its rows are converted, and missing cells stay empty. ``seconds`` is the time of all steps and
-    evaluations so far. New rows are kept in memory until ``flush``.
+    evaluations so far.
     """
 
     def __init__(self, path: Path, step: int, old: Path | None) -> None:
-        self.path = path
+        super().__init__(path, _line(COLUMNS))
         self.seconds = 0.0
-        self._size = 0
-        self._pending = _line(COLUMNS)
         for row, size in _rows(old) if old is not None else ():
             if int(row["step"]) > step:
                 break
             self.seconds = float(row["seconds"])
             if list(row) == list(COLUMNS) and old == path:
-                self._size, self._pending = size, ""
+                self.keep(size)
             else:  # the rows are written again, with the current columns
-                self._pending += _line(row.get(name, "") for name in COLUMNS)
+                self.write(_line(row.get(name, "") for name in COLUMNS))
         self._characters = 0
         self._training_seconds = 0.0
 
@@ -73,27 +71,8 @@ class MetricsTable:
         if step.validation_loss is None and step.number % rows_every(run.eval_every):
             return
         row = Row(run, step, self.seconds, self._characters / self._training_seconds)
-        self._pending += _line(text(row) for text in COLUMNS.values())
+        self.write(_line(text(row) for text in COLUMNS.values()))
         self._characters, self._training_seconds = 0, 0.0
-
-    def flush(self) -> None:
-        """Write the pending rows to disk. Raises OSError if that fails; the rows stay pending."""
-        with open(self.path, "ab") as file:
-            if file.tell() < self._size:  # the table was removed
-                self._size, self._pending = 0, _line(COLUMNS) + self._pending
-            data = self._pending.encode()
-            file.truncate(self._size)  # removes rows of steps that will be repeated, and an incomplete row
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        self._size += len(data)
-        self._pending = ""
-
-    def save_copy(self, path: Path) -> None:
-        """Write all rows that can be read, and the pending rows, to ``path``. Raises OSError."""
-        written = b"".join(_lines(self.path))[:self._size] or _line(COLUMNS).encode()
-        pending = self._pending.removeprefix(_line(COLUMNS)).encode()
-        path.write_bytes(written + pending)
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -104,7 +83,7 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, str], int]]:
     """Yield the valid rows of a table up to the first invalid one, each with its end position in the file."""
     size = 0
     names: list[str] = []
-    for line in _lines(path):
+    for line in lines_of(path):
         size += len(line)
         cells = line.decode("ascii", "replace").rstrip("\r\n").split(",")
         if not names:
@@ -115,14 +94,6 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, str], int]]:
                 and _is_number(row.get("seconds", ""))):
             return
         yield row, size
-
-
-def _lines(path: Path) -> list[bytes]:
-    """Return the lines of a file with their line ends, or no lines if it cannot be read."""
-    try:
-        return path.read_bytes().splitlines(keepends=True)
-    except OSError:
-        return []
 
 
 def _is_number(text: str) -> bool:

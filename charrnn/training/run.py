@@ -15,7 +15,7 @@ from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_dict
 from charrnn.errors import CheckpointError, ConfigError, check_type
 from charrnn.inference import language_model
 from charrnn.inference.language_model import LanguageModel
-from charrnn.inference.locate import BEST, LAST, checkpoint_at
+from charrnn.inference.locate import BEST, LAST, checkpoint_at, is_checkpoint_of_run
 from charrnn.nn.cells import CELLS
 from charrnn.nn.model import CharRNN
 from charrnn.nn.parallel import default_threads, environment
@@ -288,7 +288,7 @@ class Run:
         arrays, metadata = container.read(file, expected)
         with container.reported(file):
             run = cls._restore(arrays, metadata)
-        run.folder = file.parent if file.name in (BEST, LAST) else None
+        run.folder = file.parent if is_checkpoint_of_run(file) else None
         return run
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""RunFolder: best.h5, last.h5 and metrics.csv of a run."""
+"""RunFolder: the files of a run."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charrnn.errors import CheckpointError, ConfigError, RunError
-from charrnn.inference.locate import BEST, LAST
+from charrnn.inference.locate import BEST, LAST, STEP, is_checkpoint_of_run
 from charrnn.training.run import Run
 from charrnn.training.schema import Source, read_source
 
 
 class RunFolder:
-    """The folder of one run: ``best`` and ``last`` are checkpoints, ``metrics`` a table."""
+    """The folder of one run: ``best`` and ``last`` are checkpoints, ``metrics`` a table, ``samples`` a list of samples.
+
+    It may also contain checkpoints of earlier steps, ``step-N.h5``.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.best = self.path / BEST
         self.last = self.path / LAST
         self.metrics = self.path / "metrics.csv"
+        self.samples = self.path / "samples.jsonl"
 
     @classmethod
     def at(cls, parent: str | Path, name: str) -> RunFolder:
@@ -44,16 +48,25 @@ class RunFolder:
 
     @classmethod
     def of(cls, path: str | Path) -> RunFolder | None:
-        """Return the folder ``path``, or the folder of a ``best.h5`` or ``last.h5`` at ``path``; None otherwise."""
+        """Return the folder ``path``, or the folder of a run's checkpoint at ``path``; None otherwise."""
         path = Path(path)
         if path.is_dir():
             return cls(path)
-        return cls(path.parent) if path.name in (BEST, LAST) else None
+        return cls(path.parent) if is_checkpoint_of_run(path) else None
 
     @property
-    def files(self) -> tuple[Path, Path, Path]:
-        """The files of a run."""
-        return self.best, self.last, self.metrics
+    def files(self) -> tuple[Path, ...]:
+        """The files of a run, without checkpoints of earlier steps."""
+        return self.best, self.last, self.metrics, self.samples
+
+    def at_step(self, step: int) -> Path:
+        """Return the path of the checkpoint that is kept of ``step``."""
+        return self.path / f"step-{step}.h5"
+
+    def kept(self) -> list[Path]:
+        """Return the checkpoints of earlier steps, in the order of their steps."""
+        found = {path: STEP.fullmatch(path.name) for path in self.path.glob("step-*.h5")}
+        return sorted((path for path, match in found.items() if match), key=lambda path: int(path.stem[5:]))
 
     def exists(self) -> bool:
         """Return whether the folder contains a run."""
@@ -83,10 +96,10 @@ class RunFolder:
 
 
 class Inherited(NamedTuple):
-    """The data that a new run takes from an older run: the checkpoint of its best state, and the path of its metrics."""
+    """The data that a new run takes from an older run: the checkpoint of its best state, and its folder."""
 
     best: bytes | None = None
-    metrics: Path | None = None
+    folder: RunFolder | None = None
 
 
 def inherit(run: Run, old: RunFolder | None) -> Inherited:
@@ -95,11 +108,10 @@ def inherit(run: Run, old: RunFolder | None) -> Inherited:
     If the best state of ``run`` is neither ``run`` itself nor in ``old``, only later evaluations can be the best.
     """
     record = run.best_record
-    metrics = None if old is None else old.metrics
     if record is None or record.step == run.step:
-        return Inherited(None, metrics)
+        return Inherited(None, old)
     best = Run.load(old.best) if old is not None and old.best.exists() else None
     if best is None or best.history != [other for other in run.history if other.step <= record.step]:
         run.since = run.step
-        return Inherited(None, metrics)
-    return Inherited(best.to_bytes(), metrics)
+        return Inherited(None, old)
+    return Inherited(best.to_bytes(), old)

@@ -272,6 +272,7 @@ class Attempt:
             self.fail(f"the run folder contains {', '.join(found)}")
         self.compare_file("last.h5")
         self.compare_file("best.h5")
+        self.compare_file("samples.jsonl")
         rows, others = rows_of(self.run.metrics), rows_of(self.torture.reference.metrics)
         if rows != others:
             steps = {row.get("step") for row in rows}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import RUN, SMALL, Cli, refused
@@ -102,3 +104,34 @@ def test_one_character_is_singular(empty: Path, cli: Cli) -> None:
     Path("a.txt").write_text("a" * 600)
     assert cli("train", "a.txt", *SMALL, "--steps", 1, "--name", "a").code == 0
     assert "vocabulary          1 character: a" in cli("inspect", "a").out.splitlines()
+
+
+@pytest.mark.parametrize("options", [
+    (), ("--layers", 2, "--cell", "rnn", "--level", "byte", "--validation", 0), ("--lines", "--no-stateful", "--seed", 7),
+    ("--learning-rate", 0.1 + 0.2, "--dropout", 0.25, "--no-samples", "--test", 0.1, "--embedding-size", 3)])
+def test_the_command_that_inspect_shows_repeats_the_run(empty: Path, cli: Cli, options: tuple[Any, ...]) -> None:
+    Path("my 'notes'.txt").write_text("one\ntwo\nthree\nfour and five\n" * 40)
+    assert cli("train", "my 'notes'.txt", *SMALL, *options, "--steps", 9, "--eval-every", 4, "--name", "a").code == 0
+    (line,) = (line for line in cli("inspect", "a").out.splitlines() if line.startswith("repeat it with"))
+    program, *arguments = shlex.split(line.removeprefix("repeat it with"))
+    assert program == "charrnn"
+    assert cli(*arguments, "--name", "b").code == 0
+    assert Path("checkpoints/b/last.h5").read_bytes() == Path("checkpoints/a/last.h5").read_bytes()
+
+
+def test_the_command_of_a_run_that_started_from_another_model_names_it(empty: Path, cli: Cli) -> None:
+    assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--name", "a", "--from", "none").code == 0
+    start = ("--from", "a", "--batch-size", 4, "--steps", 2)
+    assert cli("train", "notes.txt", *start, "--name", "b").code == 0
+    (line,) = (line for line in cli("inspect", "b").out.splitlines() if line.startswith("repeat it with"))
+    assert cli(*shlex.split(line.removeprefix("repeat it with"))[1:], "--name", "c").code == 0
+    assert Path("checkpoints/c/last.h5").read_bytes() == Path("checkpoints/b/last.h5").read_bytes()
+
+
+def test_inspect_shows_a_table_of_layers(here: Path, cli: Cli) -> None:
+    lines = [line.split() for line in cli("inspect", RUN).out.split("\nlayer ")[1].split("\n\n")[0].splitlines()[1:]]
+    parameters = load(RUN).network.parameters
+    assert {line[0]: "".join(line[1:-1]) for line in lines[:-1]} == {
+        name: "x".join(map(str, array.shape)) for name, array in parameters.items()}
+    assert [line[-1] for line in lines] == [*(f"{array.size:,}" for array in parameters.values()),
+                                            f"{parameters.flat.size:,}"]

@@ -75,8 +75,9 @@ def rows(folder: RunFolder) -> list[tuple[str, ...]]:
                 for row in csv.DictReader(file)]
 
 
-def state(folder: RunFolder) -> tuple[bytes, bytes | None, list]:
-    return folder.last.read_bytes(), folder.best.read_bytes() if folder.best.exists() else None, rows(folder)
+def state(folder: RunFolder) -> tuple[bytes, bytes | None, list, bytes, dict[str, bytes]]:
+    return (folder.last.read_bytes(), folder.best.read_bytes() if folder.best.exists() else None, rows(folder),
+            folder.samples.read_bytes(), {path.name: path.read_bytes() for path in folder.kept()})
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_any_name_of_one_folder_is_accepted_and_nothing_is_created(tmp_path: Pat
         assert not folder.exists()
 
 
-@pytest.mark.parametrize("file", ["best.h5", "last.h5", "metrics.csv"])
+@pytest.mark.parametrize("file", ["best.h5", "last.h5", "metrics.csv", "samples.jsonl"])
 def test_a_folder_with_a_run_is_refused_and_not_changed(tmp_path: Path, file: str) -> None:
     path = tmp_path / "run"
     path.mkdir()
@@ -180,7 +181,9 @@ def test_the_folder_of_a_checkpoint_is_found_by_the_name_of_the_file(tmp_path: P
     assert RunFolder.of(tmp_path).path == tmp_path
     assert RunFolder.of(tmp_path / "best.h5").path == tmp_path
     assert RunFolder.of(tmp_path / "last.h5").path == tmp_path
-    assert RunFolder.of(tmp_path / "state.h5") is None
+    assert RunFolder.of(tmp_path / "step-120.h5").path == tmp_path
+    for name in ("state.h5", "step-.h5", "step-1x.h5", "step-01.h5"):
+        assert RunFolder.of(tmp_path / name) is None
 
 
 # Training in a folder
@@ -188,7 +191,7 @@ def test_the_folder_of_a_checkpoint_is_found_by_the_name_of_the_file(tmp_path: P
 def test_training_writes_best_last_and_a_row_for_each_step(start: Start, corpus: Corpus, folder: RunFolder) -> None:
     run = start(steps=7, eval_every=3)
     keep(run, corpus, folder)
-    assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv"]
+    assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv", "samples.jsonl"]
     assert Run.load(folder.last).step == 7
     assert Run.load(folder.best).step == run.best_record.step
     assert [int(row[0]) for row in rows(folder)] == [1, 2, 3, 4, 5, 6, 7]
@@ -206,7 +209,21 @@ def test_best_is_the_state_at_the_best_evaluation(start: Start, corpus: Corpus, 
 
 def test_without_validation_there_is_no_best_state(start: Start, corpus: Corpus, folder: RunFolder) -> None:
     keep(start(validation=0), corpus, folder)
-    assert sorted(os.listdir(folder.path)) == ["last.h5", "metrics.csv"]
+    assert sorted(os.listdir(folder.path)) == ["last.h5", "metrics.csv", "samples.jsonl"]
+
+
+def test_the_checkpoints_of_the_last_evaluations_are_kept(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+    keep(start(steps=7, eval_every=2, keep=2), corpus, folder)
+    assert [path.name for path in folder.kept()] == ["step-6.h5", "step-7.h5"]
+    assert folder.at_step(7).read_bytes() == folder.last.read_bytes()
+    run = Run.load(folder.at_step(6))
+    assert (run.step, run.folder) == (6, folder.path)
+    other = RunFolder(folder.path.parent / "other")
+    other.path.mkdir()
+    keep(run, corpus, other, new=inherit(run, folder))
+    assert state(other)[:4] == state(folder)[:4]
+    keep(start(steps=3, eval_every=2), corpus, folder)
+    assert folder.kept() == []
 
 
 def killed_at(patch: pytest.MonkeyPatch, moment: int) -> None:
@@ -226,12 +243,13 @@ STOPS = st.lists(st.tuples(st.sampled_from(["signal", "killed"]), st.integers(0,
 
 @hypothesis_settings(max_examples=30)
 @given(stops=STOPS, steps=st.integers(1, 12), eval_every=st.integers(1, 6), validation=st.sampled_from([0.0, 0.2]),
-       minutes=st.sampled_from([5, 1e-9]), rate=st.sampled_from([0.01, 2.0]))
+       minutes=st.sampled_from([5, 1e-9]), rate=st.sampled_from([0.01, 2.0]), kept=st.sampled_from([0, 2]),
+       sample_every=st.sampled_from([None, 3]))
 def test_a_run_that_is_stopped_at_any_moment_and_resumed_ends_in_the_same_files(
         start: Start, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory, stops: list, steps: int, eval_every: int,
-        validation: float, minutes: float, rate: float) -> None:
+        validation: float, minutes: float, rate: float, kept: int, sample_every: int | None) -> None:
     values = {"steps": steps, "eval_every": eval_every, "validation": validation, "learning_rate": rate, "warmup": 0,
-              "checkpoint_minutes": minutes}
+              "checkpoint_minutes": minutes, "keep": kept, "sample_every": sample_every}
     whole, cut = (RunFolder(tmp_path_factory.mktemp("run")) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
         killed_at(patch, NEVER)
@@ -267,7 +285,8 @@ def test_a_run_that_is_killed_at_any_write_and_resumed_ends_in_the_same_files(
         killed_at(monkeypatch, NEVER)
         keep(Run.load(cut.last) if cut.last.exists() else start(steps=6, eval_every=2), corpus, cut)
         assert state(cut) == state(whole)
-    assert moment == 18  # each save: metrics.csv, last.h5 and best.h5 with their folder; the first has no best.h5
+    # each save: metrics.csv, samples.jsonl, last.h5 and best.h5 with their folder; the first has no best.h5
+    assert moment == 22
 
 
 def test_a_signal_ends_training_after_the_current_step_without_an_evaluation(
@@ -301,7 +320,7 @@ def test_temporary_files_of_killed_writers_are_removed(start: Start, corpus: Cor
     for name in ("best.h5", "last.h5"):
         (folder.path / f".{name}.{HOST}-999999999-0123abcd.tmp").touch()
     keep(start(validation=0), corpus, folder)
-    assert sorted(os.listdir(folder.path)) == ["last.h5", "metrics.csv"]
+    assert sorted(os.listdir(folder.path)) == ["last.h5", "metrics.csv", "samples.jsonl"]
 
 
 # When the disk is full
@@ -348,7 +367,7 @@ def test_a_run_that_cannot_be_saved_at_its_end_is_an_error(
     with pytest.raises(RunError, match=r"step 4 could not be saved \(No space left on device\), not even in another"):
         keeper.require_saved()
     assert Run.load(folder.last).step == 2
-    assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv"]
+    assert sorted(os.listdir(folder.path)) == ["best.h5", "last.h5", "metrics.csv", "samples.jsonl"]
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -480,9 +499,9 @@ def test_a_new_run_inherits_the_table_and_the_best_state(start: Start, corpus: C
     keep(start(steps=9, eval_every=2), corpus, old, stop_at=3)
     before, run = state(old), Run.load(old.last)
     inherited = inherit(run, old)
-    assert (inherited, run.since) == ((old.best.read_bytes(), old.metrics), 0)
+    assert (inherited, run.since) == ((old.best.read_bytes(), old), 0)
     new.path.mkdir()
-    MetricsTable(new.metrics, 1, inherited.metrics).flush()
+    MetricsTable(new.metrics, 1, inherited.folder.metrics).flush()
     assert rows(new) == rows(old)[:1]
     assert state(old) == before
     keep(run, corpus, new, stop_at=3, new=inherited)
