@@ -216,8 +216,8 @@ class TrainConfig:
                                       unset="a twentieth of the plan", least=1)
     patience: int | None = _setting(int, None, "Evaluation", "Stop after this many evaluations without a new best loss.",
                                     unset="off", least=1)
-    samples: bool = _setting(bool, True, "Evaluation", "Write samples while training, and keep them in samples.jsonl.")
-    sample_every: int | None = _setting(int, None, "Evaluation", "Steps between samples.",
+    samples: bool = _setting(bool, True, "Saving", "Write samples while training, and keep them in samples.jsonl.")
+    sample_every: int | None = _setting(int, None, "Saving", "Steps between samples.",
                                         unset="after 1, 2, 4, 8, ... steps", least=1)
     checkpoint_every: int | None = _setting(int, None, "Saving", "Steps between additional saves.", unset="off", least=1)
     checkpoint_minutes: float = _setting(float, 5.0, "Saving", "Maximum minutes between saves.", above=0)

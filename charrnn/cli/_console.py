@@ -72,7 +72,7 @@ def progress_bar(quiet: bool, units_per_step: int | None = None, **settings: Any
     is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     if units_per_step is not None:
         settings["bar_format"] = ("{percentage:3.0f}%" + "|{bar}|" * is_terminal
-                                  + " {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {speed}{postfix}]")
+                                  + " {n_fmt}/{total_fmt}{postfix}, {speed}, {remaining} left")
     if is_terminal:
         return Bar(**settings, disable=quiet, file=standard_error, dynamic_ncols=True)
     settings |= {"delay": _SECONDS_BETWEEN_LINES, "mininterval": _SECONDS_BETWEEN_LINES, "miniters": 1, "ncols": 0}

@@ -148,7 +148,7 @@ class Printer:
         losses = f"train {run.smoothed_loss:.3f}"
         if run.history:
             losses += f", validation {run.history[-1].validation_loss:.3f}"
-        self._bar.set_postfix_str(f"{losses} nats/{unit}", refresh=False)
+        self._bar.set_postfix_str(losses, refresh=False)
         self._bar.update()
         if step.validation_loss is not None and not self.quiet:
             mark = "  best" if step.is_best else ""

@@ -137,7 +137,8 @@ def _show_network(model: LanguageModel, dtype: str) -> None:
 def _show_parameters(model: LanguageModel) -> None:
     """Print a table of the parameters of the network, layer by layer."""
     parameters = model.network.parameters
-    rows = [(name, " x ".join(f"{size:,}" for size in array.shape), f"{array.size:,}") for name, array in parameters.items()]
+    rows = [(name, " x ".join(f"{size:,}" for size in array.shape), f"{array.size:,}")
+            for name, array in parameters.items()]
     rows = [("layer", "shape", "parameters"), *rows, ("all", "", f"{parameters.flat.size:,}")]
     widths = [max(len(row[k]) for row in rows) for k in range(3)]
     click.echo()

@@ -37,8 +37,9 @@ def command(ctx: click.Context, /, corpus: tuple[str, ...], start_from: str, nam
     may then end before --minutes have passed. From scratch and without --hidden-size, the size and the dropout are chosen
     for the text, the length of training and the number of cores.
 
-    The run is saved in CHECKPOINTS/NAME: best.h5, last.h5 and metrics.csv. Ctrl-C saves and stops; 'charrnn resume'
-    continues. SIGUSR1 saves, and training continues. The last line, on standard output, is the validation loss of best.h5.
+    The run is saved in CHECKPOINTS/NAME: best.h5, last.h5, metrics.csv and samples.jsonl. Ctrl-C saves and stops; 'charrnn
+    resume' continues. SIGUSR1 saves, and training continues. The last line, on standard output, is the validation loss of
+    best.h5.
     """
     model = {name: value for name, value in pick(ModelConfig, values).items()
              if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}

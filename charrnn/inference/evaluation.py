@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from charrnn.cpu import cores, one_blas_thread
 from charrnn.errors import ConfigError
 from charrnn.nn.model import CharRNN
 from charrnn.nn.parallel import Workers
-from charrnn.nn.state import map_state
+from charrnn.nn.state import State, map_state
 from charrnn.nn.validation import check_sequence, check_starts
 from charrnn.text.windows import resets_in
 
@@ -53,14 +55,21 @@ class Evaluation(NamedTuple):
         """The exponential of ``nats``; at most exp(700), so that it does not overflow."""
         return math.exp(min(self.nats, 700))
 
-    def line(self, name: str, unit: str = "char") -> str:
+    @property
+    def compressed_bytes(self) -> int:
+        """The size to which an arithmetic coder with this model compresses the predicted characters, in bytes."""
+        return math.ceil(self.bits * self.characters / 8)
+
+    def line(self, name: str, unit: str = "char", size: bool = False) -> str:
         """Return one line: ``validation 1.5108 nats/char  2.180 bits/char  perplexity 4.53  (carried, 27 streams)``.
 
-        ``name`` is the name of the text, and ``unit`` is "char" or "byte".
+        ``name`` is the name of the text, and ``unit`` is "char" or "byte". With ``size``, the line also contains the
+        compressed size.
         """
         perplexity = f"{self.perplexity:.2f}" if self.perplexity < 1e6 else f"{self.perplexity:.3g}"
+        compressed = f"  compressed {self.compressed_bytes:,} bytes" if size else ""
         how = f"  ({self.how})" if self.how else ""
-        return f"{name} {self.nats:.4f} nats/{unit}  {self.bits:.3f} bits/{unit}  perplexity {perplexity}{how}"
+        return f"{name} {self.nats:.4f} nats/{unit}  {self.bits:.3f} bits/{unit}  perplexity {perplexity}{compressed}{how}"
 
 
 def stream_count(characters: int) -> int:
@@ -80,7 +89,8 @@ def how_read(characters: int, streams: int | None = None, window: int | None = N
 
 
 def evaluate(network: CharRNN, ids: np.ndarray, *, streams: int | None = None, window: int | None = None,
-             team: Workers | None = None, starts: np.ndarray | None = None) -> Evaluation:
+             team: Workers | None = None, starts: np.ndarray | None = None, progress: Callable[[int], None] | None = None
+             ) -> Evaluation:
     """Return the mean loss over the characters of ``ids`` (N,), each predicted from the characters before it.
 
     By default every character but the first is predicted, with the state carried on. The text is read in ``streams``
@@ -90,9 +100,43 @@ def evaluate(network: CharRNN, ids: np.ndarray, *, streams: int | None = None, w
     With ``window`` = W the text is read in consecutive windows, each from a zero state: window k reads characters kW to
     kW + W - 1 and predicts characters kW + 1 to kW + W. A remainder that does not fill a window is left out.
 
-    In both cases the state is also reset at ``starts``, the sorted indices at which documents start. Raises ValueError if
-    ``ids`` or ``starts`` are invalid or there are fewer than two ids, ConfigError if ``streams`` or ``window`` is below 1,
-    if both are passed, or if the text does not fill a window.
+    In both cases the state is also reset at ``starts``, the sorted indices at which documents start. ``progress`` is called
+    with the number of characters of each block that was read. Raises ValueError if ``ids`` or ``starts`` are invalid or
+    there are fewer than two ids, ConfigError if ``streams`` or ``window`` is below 1, if both are passed, or if the text
+    does not fill a window.
+    """
+    def add_up(targets: np.ndarray, nats: np.ndarray) -> float:
+        return float(nats.sum(dtype=np.float64))
+
+    total, characters, how = _read(network, ids, streams, window, team, starts, progress, add_up)
+    return Evaluation(total / characters, characters, how)
+
+
+class ByCharacter(NamedTuple):
+    """The loss of each character of a vocabulary in a text: ``counts`` (V,) and the sums of the losses, ``nats`` (V,)."""
+
+    counts: np.ndarray
+    nats: np.ndarray
+
+
+def evaluate_by_character(network: CharRNN, ids: np.ndarray, *, streams: int | None = None, window: int | None = None,
+                          starts: np.ndarray | None = None, progress: Callable[[int], None] | None = None
+                          ) -> tuple[Evaluation, ByCharacter]:
+    """Return an evaluation and its loss for each character. For the arguments and errors see ``evaluate``."""
+    def add_up(targets: np.ndarray, nats: np.ndarray) -> np.ndarray:
+        return np.array([np.bincount(targets.ravel(), weights, network.vocabulary_size)
+                         for weights in (None, nats.ravel())])
+
+    sums, characters, how = _read(network, ids, streams, window, None, starts, progress, add_up)
+    return Evaluation(float(sums[1].sum()) / characters, characters, how), ByCharacter(sums[0].astype(np.int64), sums[1])
+
+
+def _read(network: CharRNN, ids: np.ndarray, streams: int | None, window: int | None, team: Workers | None,
+          starts: np.ndarray | None, progress: Callable[[int], None] | None,
+          add_up: Callable[[np.ndarray, np.ndarray], Any]) -> tuple[Any, int, str]:
+    """Return the sum of ``add_up(targets, nats)`` over all blocks of a text, the predicted characters, and how it was read.
+
+    ``targets`` and ``nats`` are the ids and the losses of a block, of equal shape. See ``evaluate``.
     """
     check_sequence("ids", ids, network.vocabulary_size)
     check_starts(starts, len(ids))
@@ -122,28 +166,38 @@ def evaluate(network: CharRNN, ids: np.ndarray, *, streams: int | None = None, w
     bounds = [count * k // groups for k in range(groups + 1)]
     team = team or Workers(min(cores(), groups))
 
-    def read(group: int) -> float:
+    lock = Lock()
+
+    def read(group: int) -> Any:
         with np.errstate(all="ignore"):  # the caller checks whether the loss is finite
             return read_streams(bounds[group], bounds[group + 1])
 
-    def read_streams(first: int, last: int) -> float:
+    def read_block(reader: CharRNN, block: np.ndarray, following: np.ndarray, state: State, reset: np.ndarray | None
+                   ) -> tuple[Any, State]:
+        nats, state = reader.losses(block, following, state, reset)
+        if progress is not None:
+            with lock:
+                progress(nats.size)
+        return add_up(following, nats), state
+
+    def read_streams(first: int, last: int) -> Any:
         reader = network.replica()
-        state, total = reader.initial_state(last - first), 0.0
+        state: State = reader.initial_state(last - first)
+        total: Any = 0.0
         for start in range(0, length, _SEQ_LEN):
             if team.is_aborted:
                 break
             part = slice(start, min(start + _SEQ_LEN, length))
             reset = resets_in(starts, length * np.arange(first, last) + start, part.stop - start)
-            nats, state = reader.losses(inputs[part, first:last], targets[part, first:last], state, reset)
-            total += float(nats.sum(dtype=np.float64))
+            sums, state = read_block(reader, inputs[part, first:last], targets[part, first:last], state, reset)
+            total = total + sums
         if last == count and len(rest) > 1:
             ending = map_state(lambda array: array[-1:], state)
             reset = resets_in(starts, np.array([count * length]), len(rest) - 1)
-            nats, _ = reader.losses(rest[:-1, None], rest[1:, None], ending, reset)
-            total += float(nats.sum(dtype=np.float64))
+            sums, _ = read_block(reader, rest[:-1, None], rest[1:, None], ending, reset)
+            total = total + sums
         return total
 
     with one_blas_thread():
         total = sum(team.map(read, list(range(groups))))
-    predicted = characters if window is None else count * length
-    return Evaluation(total / predicted, predicted, how_read(characters, streams, window))
+    return total, characters if window is None else count * length, how_read(characters, streams, window)

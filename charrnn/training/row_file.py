@@ -29,7 +29,13 @@ class RowFile:
         self._pending += line
 
     def flush(self) -> None:
-        """Write the pending lines to disk. Raises OSError if that fails; the lines stay pending."""
+        """Write the pending lines to disk. Raises OSError if that fails; the lines stay pending.
+
+        A file without lines is removed.
+        """
+        if not (self._size or self._pending):
+            self.path.unlink(missing_ok=True)
+            return
         with open(self.path, "ab") as file:
             if file.tell() < self._size:  # the file was removed
                 self._size, self._pending = 0, self.header + self._pending

@@ -53,7 +53,17 @@ def test_a_training_log_contains_no_carriage_returns(empty: Path, python: Cli) -
     answer = python("-m", "charrnn", "train", "notes.txt", *SMALL, "--steps", 4, "--eval-every", 1, cwd=empty)
     assert answer.code == 0
     assert "\r" not in answer.err
-    assert len(re.findall("^step ", answer.err, re.MULTILINE)) == 4
+    assert len(re.findall("^step .* validation ", answer.err, re.MULTILINE)) == 4
+
+
+def test_the_bar_of_training_shows_losses_speed_and_the_time_left(empty: Path, environment: dict[str, str]) -> None:
+    text = on_terminal("-m", "charrnn", "train", "notes.txt", *SMALL, "--steps", 400, "--eval-every", 100, "--no-samples",
+                       environment=environment, both=True).decode().replace("\n", "\r")
+    bars = re.findall(r"\d+%\|[^|]+\| (\d+)/400, train \d\.\d{3}(, validation \d\.\d{3})?, [\d,]+ char/s, "
+                      r"(?:\d\d:\d\d|\?) left\r", text)
+    assert bars[-1][0] == "400"
+    assert bars[-1][1]
+    assert "step/s" not in text
 
 
 @pytest.mark.parametrize(("parameter", "shown"), [

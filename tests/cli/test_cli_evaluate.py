@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import FIGURES, RUN, SMALL, Cli, refused
 
@@ -13,17 +15,22 @@ from charrnn import Corpus, Run
 from charrnn.inference.evaluation import evaluate
 
 
+def without_size(line: str) -> str:
+    """Remove the compressed size, which only ``evaluate`` prints."""
+    return re.sub(r"  compressed [\d,]+ bytes", "", line)
+
+
 def test_evaluate_prints_the_same_line_as_train(here: Path, cli: Cli, trained: tuple[Path, Any]) -> None:
     for path in (RUN, RUN / "best.h5"):
         answer = cli("evaluate", path)
-        assert (answer.code, answer.out, answer.err) == (0, trained[1].out, "")
+        assert (answer.code, without_size(answer.out), answer.err) == (0, trained[1].out, "")
 
 
 def test_evaluate_also_measures_the_test_part_if_there_is_one(empty: Path, cli: Cli) -> None:
     trained = cli("train", "notes.txt", *SMALL, "--steps", 2, "--test", 0.2)
     test, validation = cli("evaluate", RUN).out.splitlines(keepends=True)
-    assert re.fullmatch("test " + FIGURES, test)
-    assert validation == trained.out
+    assert re.fullmatch("test " + FIGURES, without_size(test))
+    assert without_size(validation) == trained.out
 
 
 def test_evaluate_reads_a_text_file(here: Path, cli: Cli) -> None:
@@ -31,7 +38,7 @@ def test_evaluate_reads_a_text_file(here: Path, cli: Cli) -> None:
     Path("other.txt").write_text(text[540:], encoding="utf-8")
     answer = cli("evaluate", RUN, "other.txt")
     assert (answer.code, answer.err) == (0, "")
-    assert re.fullmatch("text " + FIGURES, answer.out)
+    assert re.fullmatch("text " + FIGURES, without_size(answer.out))
     assert answer.out.split(" ", 1)[1] == cli("evaluate", RUN).out.split(" ", 1)[1]  # it is the validation part
     assert cli("evaluate", RUN, "other.txt", "--streams", 1).out == answer.out
     figures, _, how = cli("evaluate", RUN, "other.txt", "--streams", 7).out.partition("  (")
@@ -45,7 +52,7 @@ def test_evaluate_reads_a_text_in_cold_windows(here: Path, cli: Cli) -> None:
     run = Run.load(RUN / "best.h5")
     expected = evaluate(run.model.network, run.split(Corpus.read("notes.txt")).validation.ids, window=8)
     answer = cli("evaluate", RUN, "--window", 8)
-    assert answer == (0, expected.line("validation") + "\n", "")
+    assert answer == (0, expected.line("validation", size=True) + "\n", "")
     assert answer.out.endswith("  (cold windows of 8)\n")
     Path("other.txt").write_text(Path("notes.txt").read_text(encoding="utf-8")[540:], encoding="utf-8")
     assert cli("evaluate", RUN, "other.txt", "--window", 8).out.split(" ", 1)[1] == answer.out.split(" ", 1)[1]
@@ -84,3 +91,63 @@ def test_settings_of_reading_need_a_text_file(here: Path, cli: Cli, setting: tup
     refused(cli("evaluate", RUN, *setting), setting[0], "pass a TEXT_FILE too")
     Path("plain.txt").write_text("the text " * 9)
     assert cli("evaluate", RUN, "plain.txt", *setting).code == 0
+
+
+def test_the_compressed_size_corresponds_to_the_loss(here: Path, cli: Cli) -> None:
+    nats, size = re.fullmatch(r"validation (\S+) nats/char .* perplexity \S+  compressed ([\d,]+) bytes  \(.*\)\n",
+                              cli("evaluate", RUN).out).groups()
+    assert float(size.replace(",", "")) == pytest.approx(float(nats) / math.log(2) * 59 / 8, abs=1)
+
+
+def test_evaluate_measures_each_of_several_texts(here: Path, cli: Cli) -> None:
+    text = Path("notes.txt").read_text(encoding="utf-8")
+    for name, part in (("a.txt", text[:300]), ("b\x1b[31m.txt", text[300:])):
+        Path(name).write_text(part, encoding="utf-8")
+    answer = cli("evaluate", RUN, "a.txt", "b\x1b[31m.txt")
+    first, second = answer.out.splitlines(keepends=True)
+    assert first == cli("evaluate", RUN, "a.txt").out.replace("text", "a.txt", 1)
+    assert second == cli("evaluate", RUN, "b\x1b[31m.txt").out.replace("text", r"b\x1b[31m.txt", 1)
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_evaluate_measures_a_part_of_the_corpus(empty: Path, cli: Cli, part: str) -> None:
+    assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--test", 0.2).code == 0
+    run = Run.load(RUN / "best.h5")
+    ids = getattr(run.split(Corpus.read("notes.txt")), part).ids
+    assert cli("evaluate", RUN, "--split", part).out == evaluate(run.model.network, ids).line(part, size=True) + "\n"
+    refused(cli("evaluate", RUN, "notes.txt", "--split", part), "--split", "not to a TEXT_FILE")
+
+
+def test_a_part_that_the_corpus_does_not_have_is_an_error(here: Path, cli: Cli) -> None:
+    refused(cli("evaluate", RUN, "--split", "test"), "was trained without a test part", "--split")
+
+
+def test_a_table_shows_which_characters_are_hard(here: Path, cli: Cli) -> None:
+    """The sums of the rows are the figures of the line above them."""
+    line, head, *rows = cli("evaluate", RUN, "--by", "character").out.splitlines()
+    assert f"{line}\n" == cli("evaluate", RUN).out
+    assert head.split() == ["character", "count", "nats", "bits", "of", "text", "of", "loss"]
+    run = Run.load(RUN / "best.h5")
+    ids = run.split(Corpus.read("notes.txt")).validation.ids
+    expected = {}
+    losses, _ = run.model.network.losses(ids[:-1, None], ids[1:, None], run.model.network.initial_state(1))
+    for k, loss in zip(ids[1:].tolist(), losses[:, 0].tolist()):
+        character = run.model.vocabulary.characters[k]
+        expected.setdefault("'\\n'" if character == "\n" else "' '" if character == " " else character, []).append(loss)
+    shown = {row[:10].strip(): row[10:].split() for row in rows}
+    assert shown.keys() == expected.keys()
+    for name, (count, nats, _, of_text, of_loss) in shown.items():
+        assert int(count) == len(expected[name])
+        assert float(nats) == pytest.approx(np.mean(expected[name]), abs=1e-4)
+        assert float(of_text.rstrip("%")) == pytest.approx(100 * len(expected[name]) / 59, abs=0.01)
+        assert float(of_loss.rstrip("%")) == pytest.approx(
+            100 * sum(expected[name]) / sum(map(sum, expected.values())), abs=0.01)
+    parts = [float(row.split()[-1].rstrip("%")) for row in rows]
+    assert parts == sorted(parts, reverse=True)
+
+
+def test_a_table_of_bytes_shows_bytes_that_are_not_ascii_as_escapes(empty: Path, cli: Cli) -> None:
+    Path("bytes.txt").write_text("é\t" * 300, encoding="utf-8")
+    assert cli("train", "bytes.txt", *SMALL, "--steps", 2, "--level", "byte", "--name", "a").code == 0
+    names = {line[:10].strip() for line in cli("evaluate", "a", "--by", "character").out.splitlines()[2:]}
+    assert names == {r"'\xc3'", r"'\xa9'", r"'\t'"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def test_there_are_at_most_twenty_samples_by_default(planned: int) -> None:
     assert 19 <= len(found) <= 20
     assert found[0] == 0
     powers = [step for step in found[1:-1] if step & (step - 1) == 0]
-    assert all(second == 2 * first for first, second in zip(powers, powers[1:]))
+    assert all(second == 2 * first for first, second in pairwise(powers))
     assert 2 * powers[-1] >= planned
 
 
