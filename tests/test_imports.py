@@ -103,7 +103,7 @@ def test_only_the_command_line_imports_click_and_tqdm(module: str) -> None:
 @pytest.mark.parametrize("arguments", [
     ("-c", "import charrnn"), ("-c", "import charrnn.config"), ("-c", "import charrnn.cli"), ("-m", "charrnn", "--help"),
     ("-m", "charrnn", "--version"), ("-m", "charrnn", "train", "--help"), ("-m", "charrnn", "sample", "--help"),
-    ("-m", "charrnn", "corpora"),
+    ("-m", "charrnn", "corpora"), ("-m", "charrnn", "export", "--help"),
     ("-m", "charrnn", "train", "--hidden-size", "0"),
 ], ids=" ".join)
 def test_heavy_packages_are_not_loaded_before_they_are_needed(python: Callable, arguments: tuple[str, ...]) -> None:
@@ -153,8 +153,8 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_in_the_documented_order() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "inspect", "baseline", "gradcheck",
-                                "corpora", "prepare", "cache"]
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "export", "inspect", "baseline",
+                                "gradcheck", "corpora", "prepare", "cache"]
 
 
 @pytest.mark.parametrize("name", commands())
