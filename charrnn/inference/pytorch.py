@@ -76,9 +76,8 @@ def metadata(model: LanguageModel) -> dict[str, Any]:
 def export(model: LanguageModel, path: str | Path, overwrite: bool = False) -> None:
     """Write a model as a safetensors file. The same model gives the same bytes.
 
-    Raises CharRNNError if safetensors is not installed, if PyTorch has no such cell, or if ``path`` exists and
-    ``overwrite`` is false or it is not a regular file; OSError if the file cannot be written. Then an existing file is
-    unchanged.
+    Missing folders are created. Raises CharRNNError if safetensors is not installed, if PyTorch has no such cell, if
+    ``path`` exists and ``overwrite`` is false, or if the file cannot be written. Then an existing file is unchanged.
     """
     try:
         from safetensors.numpy import save
@@ -91,7 +90,11 @@ def export(model: LanguageModel, path: str | Path, overwrite: bool = False) -> N
     if os.path.exists(path) and not overwrite:
         raise CharRNNError(f"{path}: already exists", "choose another file, or replace it with `overwrite=True`")
     text = json.dumps(metadata(model), ensure_ascii=False, sort_keys=True)
-    replace_file(path, [save(arrays, {METADATA_KEY: text})], create_folder=True)
+    try:
+        replace_file(path, [save(arrays, {METADATA_KEY: text})], create_folder=True)
+    except OSError as error:
+        raise CharRNNError(f"{path}: cannot be written ({error.strerror or error})",
+                           "check the folder, its permissions and the free disk space, or choose another file") from error
 
 
 def _reordered(array: np.ndarray, before: str, after: str) -> np.ndarray:
