@@ -25,7 +25,8 @@ PACKAGES = {
              "tokens", "reader", "token_file", "corpus", "overlap", "windows"),
     "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
            "model", "parallel", "gradient_check"),
-    "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model"),
+    "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model",
+                  "pytorch"),
     "training": ("optimizers", "schema", "run", "recipe", "trainer", "row_file", "metrics_table", "samples", "run_folder",
                  "run_lock", "signals", "events", "keeper", "pretrained", "prepare", "api", "sweep"),
 }
@@ -102,7 +103,7 @@ def test_only_the_command_line_imports_click_and_tqdm(module: str) -> None:
 @pytest.mark.parametrize("arguments", [
     ("-c", "import charrnn"), ("-c", "import charrnn.config"), ("-c", "import charrnn.cli"), ("-m", "charrnn", "--help"),
     ("-m", "charrnn", "--version"), ("-m", "charrnn", "train", "--help"), ("-m", "charrnn", "sample", "--help"),
-    ("-m", "charrnn", "corpora"),
+    ("-m", "charrnn", "corpora"), ("-m", "charrnn", "export", "--help"),
     ("-m", "charrnn", "train", "--hidden-size", "0"),
 ], ids=" ".join)
 def test_heavy_packages_are_not_loaded_before_they_are_needed(python: Callable, arguments: tuple[str, ...]) -> None:
@@ -152,8 +153,8 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_in_the_documented_order() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "inspect", "baseline", "gradcheck",
-                                "corpora", "prepare", "cache"]
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "export", "inspect", "baseline",
+                                "gradcheck", "corpora", "prepare", "cache"]
 
 
 @pytest.mark.parametrize("name", commands())

@@ -30,6 +30,7 @@ _COMMANDS = {
     "Use": {
         "sample": "Generate text from a model.",
         "evaluate": "Measure how well a model predicts a text.",
+        "export": "Write the weights of a model for PyTorch.",
     },
     "Examine": {
         "inspect": "List runs, or show a run, a checkpoint or a model.",
