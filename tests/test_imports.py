@@ -25,7 +25,8 @@ PACKAGES = {
              "tokens", "reader", "token_file", "corpus", "overlap", "windows"),
     "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
            "model", "parallel", "gradient_check"),
-    "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model"),
+    "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model",
+                  "passages", "novelty"),
     "training": ("optimizers", "schema", "run", "recipe", "trainer", "metrics_table", "run_folder", "run_lock", "signals",
                  "events", "keeper", "pretrained", "prepare", "api", "sweep"),
 }
