@@ -78,6 +78,7 @@ def _table(found: Comparison, split: Split, model: LanguageModel) -> Iterator[st
         rows[f"{size}-{unit} passages"] = [percent(text.fraction(size)) for text in texts.values()]
     if model.text_config.lines:
         rows["whole lines"] = [percent(_whole_lines(text, split)) for text in texts.values()]
+    rows[f"passages of {found.size} or more"] = [f"{text.separate(found.size):,}" for text in texts.values()]
     rows["longest passage"] = [f"{text.longest:,}" if text.longest else f"below {LEAST}" for text in texts.values()]
     for name, cells in rows.items():
         yield f"{name:<22}" + "".join(f"{cell:>12}" for cell in cells)

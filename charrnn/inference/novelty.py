@@ -22,7 +22,7 @@ PIECE = 1000
 _TOGETHER = 64
 """Maximum number of samples that are generated together."""
 
-_TIMES, _FRACTION = 2, 0.02
+_FRACTION, _PASSAGES = 0.02, 10
 """Limits of ``Comparison.copies``."""
 
 _ENOUGH = 0.1
@@ -70,6 +70,15 @@ class Novelty(NamedTuple):
         found = sum(int(np.count_nonzero(lengths >= size)) for lengths in self.lengths)
         return found / self.count(size) if self.count(size) else math.nan
 
+    def separate(self, size: int) -> int:
+        """Return the number of separate passages of at least ``size`` characters that occur in the training text.
+
+        Passages that overlap by ``size`` - 1 characters or more count once.
+        """
+        check_range("size", size, int, least=LEAST)
+        return sum(int(np.count_nonzero(np.diff(lengths >= size, prepend=False) & (lengths >= size)))
+                   for lengths in self.lengths)
+
     def passages(self, count: int) -> list[Passage]:
         """Return the ``count`` longest passages that occur in the training text, the longest first.
 
@@ -100,24 +109,31 @@ class Comparison(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The length of the n-grams that decide: 32, or less for a model of lines if most lines are shorter."""
-        enough = _ENOUGH * self.generated.characters
-        return max((size for size in SIZES if self.generated.count(size) >= enough), default=LEAST)
+        """The length of the n-grams that decide: 16, or 8 for a model of lines if most lines are shorter."""
+        return 16 if self.generated.count(16) >= _ENOUGH * self.generated.characters else LEAST
 
     @property
     def copies(self) -> bool | None:
         """Whether the model copies its training text; None without held-out text.
 
-        The model copies if the number of its n-grams of ``size`` characters that occur in the training text exceeds twice
-        that of the held-out text by 2 % of all n-grams and 2 ``size``: a few long passages may occur there by chance.
+        It does if the generated text has more than twice as many n-grams of ``size`` characters in common with the
+        training text as the held-out text has, and 2 % of all and 2 ``size`` more; or if it has more than twice as many
+        separate passages of at least ``size`` characters, and 10 more. Passages must be counted too, because in many texts
+        a few long ones are repeated word for word, such as a licence or a table.
+
+        Measured at a temperature of 1, in percent of the 16-grams, and separate passages in 10,000 characters: 52 % and 200
+        (held-out text: 1.8 % and 57) after 71 epochs on 27 KB, 31 % and 263 (23 % and 85) after 25 epochs on 108 KB; both
+        training losses were below 0.2 nats. Models that did not memorize: 1.5 % and 33 (1.8 % and 57), 21 % and 53 (23 %
+        and 85), 7 % and 49 (23 % and 85), 4 % and 49 (25 % and 158).
         """
         if self.held_out is None:
             return None
-        count, size = self.generated.count(self.size), self.size
+        size, count = self.size, self.generated.count(self.size)
         if not count:
             return False
         usual = self.held_out.fraction(size) if self.held_out.count(size) else 0.0
-        return count * self.generated.fraction(size) > count * (_TIMES * usual + _FRACTION) + _TIMES * size
+        return (count * self.generated.fraction(size) > count * (2 * usual + _FRACTION) + 2 * size
+                or self.generated.separate(size) > 2 * self.held_out.separate(size) + _PASSAGES)
 
     @property
     def verdict(self) -> str:
@@ -130,10 +146,13 @@ class Comparison(NamedTuple):
 
     def line(self, name: str, unit: str = "char") -> str:
         """Return the result on one line. ``name`` is the name of the training text, and ``unit`` is "char" or "byte"."""
-        passages = f"{self.size}-{'byte' if unit == 'byte' else 'character'} passages"
-        usual = "" if self.held_out is None else f", {percent(self.held_out.fraction(self.size))} for validation text"
-        generated = percent(self.generated.fraction(self.size))
-        return f"{generated} of the {passages} of generated text occur in {name}{usual}; {self.verdict}"
+        size = self.size
+        found = self.generated.separate(size)
+        passages = f"{found:,} passage{'s'[:found != 1]} of at least {size} {'byte' if unit == 'byte' else 'character'}s"
+        usual = ("" if self.held_out is None else
+                 f", validation text {self.held_out.separate(size):,} ({percent(self.held_out.fraction(size))})")
+        part = percent(self.generated.fraction(size))
+        return f"Generated text shares {passages} with {name} ({part} of its {size}-grams){usual}; {self.verdict}"
 
 
 def percent(fraction: float) -> str:

@@ -17,8 +17,8 @@ from charrnn.inference import novelty
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.novelty import compare, percent
 
-LINE = (r"^(\S+ %|-) of the \d+-character passages of generated text occur in the training text(.*?), (\S+ %|-) for "
-        r"validation text; this model (copies its training text|does not copy: .*)$")
+LINE = (r"^Generated text shares \d+ passages? of at least \d+ characters with the training text(.*?) \(\S+(?: %)? of its "
+        r"\d+-grams\), validation text \d+ \(\S+(?: %)?\); this model (copies its training text|does not copy: .*)$")
 
 
 def parrot(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,6 +41,7 @@ def test_novelty_prints_a_table_the_longest_passages_and_the_verdict(here: Path,
         f"{name:<22}{cells[0]:>12}{cells[1]:>12}" for name, cells in [
             ("characters", ["60", "60"]),
             *((f"{size}-character passages", [percent(text.fraction(size)) for text in both]) for size in (8, 16, 32)),
+            ("passages of 16 or more", [str(text.separate(16)) for text in both]),
             ("longest passage", [str(text.longest or "below 8") for text in both])])]
     assert table.splitlines() == expected
     assert bool(passages) == bool(found.generated.longest)
@@ -129,16 +130,16 @@ def test_a_long_training_says_the_novelty_before_its_result(
     monkeypatch.setattr(_loop, "_LONG", 0)
     answer = cli(*options)
     (found,) = re.findall(LINE, answer.err, re.MULTILINE)
-    assert found[1] == ""
+    assert found[0] == ""
     assert answer.out.startswith("validation ")
     assert len(answer.out.splitlines()) == 1
     monkeypatch.setattr(_loop, "_NOVELTY_CHARACTERS", 500)
     (found,) = re.findall(LINE, cli(*options).err, re.MULTILINE)
-    assert found[1] == ", in its last 500 characters"
+    assert found[0] == ", in its last 500 characters"
     assert cli(*options, "--quiet").err == ""
     answer = cli(*options, "--validation", 0)
     assert answer.code == 0
-    assert "of generated text" not in answer.err
+    assert "Generated text" not in answer.err
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), CheckpointError("best.h5: damaged"), OSError("gone")], ids=repr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -34,8 +35,8 @@ def novelty_of(lengths: list[list[int]]) -> Novelty:
 
 
 def comparison_of(generated: int, held_out: int, characters: int = 10_000) -> Comparison:
-    """Return a comparison of texts of which this number of 32-grams occur in the training text."""
-    return Comparison(*(novelty_of([[32] * number + [0] * (characters - number)]) for number in (generated, held_out)))
+    """Return a comparison of texts of which this number of 16-grams occur in the training text."""
+    return Comparison(*(novelty_of([[16] * number + [0] * (characters - number)]) for number in (generated, held_out)))
 
 
 # The figures
@@ -54,6 +55,8 @@ def test_the_fraction_of_the_ngrams_agrees_with_a_search_in_strings(make_text: C
     if ngrams:
         assert 0 < result.fraction(size) < 1
         assert result.fraction(size) == sum(ngram in text for ngram in ngrams) / len(ngrams)
+        found = [[piece[start:start + size] in text for start in range(len(piece) - size + 1)] for piece in pieces]
+        assert result.separate(size) == sum(len("".join(" x"[hit] for hit in hits).split()) for hits in found)
     else:
         assert math.isnan(result.fraction(size))
 
@@ -122,8 +125,8 @@ def test_without_held_out_text_there_is_no_verdict() -> None:
     found = compare(make_model(), split_of(random_text(2000), 0.0), 100)
     assert found.generated.characters == 100
     assert (found.held_out, found.copies) == (None, None)
-    assert found.line("notes.txt").endswith("of generated text occur in notes.txt; there is no validation text to compare "
-                                            "this with")
+    assert re.fullmatch(r"Generated text shares \d+ passages? of at least 16 characters with it \(.* % of its 16-grams\); "
+                        r"there is no validation text to compare this with", found.line("it"))
 
 
 def test_a_model_of_lines_generates_lines_that_are_compared_with_lines() -> None:
@@ -152,7 +155,7 @@ def test_a_model_of_bytes_is_compared_with_bytes() -> None:
     found = compare(model, corpus.split(0.2), 50)
     assert found.generated.characters == 50
     assert found.held_out.fraction(32) == 1
-    assert "of the 32-byte passages" in found.line("it", "byte")
+    assert "of at least 16 bytes with it" in found.line("it", "byte")
 
 
 def test_only_the_last_characters_are_read_if_a_limit_is_given() -> None:
@@ -168,7 +171,7 @@ def test_generating_ends_when_the_time_is_over() -> None:
     assert [len(piece) for piece in found.generated.pieces] == [1] * 3
     assert [len(piece) for piece in found.held_out.pieces] == [1] * 3
     assert found.copies is False
-    assert found.line("it").startswith("- of the 8-character passages of generated text")
+    assert found.line("it").startswith("Generated text shares 0 passages of at least 8 characters with it (- of its 8-g")
 
 
 @pytest.mark.parametrize("values", [{"length": 0}, {"length": 1.5}, {"temperature": -1}, {"seed": -1}], ids=repr)
@@ -180,14 +183,34 @@ def test_rejects_settings_out_of_range(values: dict) -> None:
 # The verdict
 
 @pytest.mark.parametrize(("generated", "held_out", "copies"), [
-    (0, 0, False), (200, 100, False), (2600, 1200, False), (463, 100, False), (464, 100, True), (264, 0, True),
-    (263, 0, False), (6000, 5000, False), (10_000, 4000, True)])
+    (0, 0, False), (200, 100, False), (2600, 1200, False), (431, 100, False), (432, 100, True), (232, 0, True),
+    (231, 0, False), (6000, 5000, False), (10_000, 4000, True)])
 def test_a_model_copies_if_it_has_far_more_ngrams_in_common_with_the_text(
         generated: int, held_out: int, copies: bool) -> None:
     found = comparison_of(generated, held_out)
     assert found.copies is copies
     assert ("copies its training text" in found.verdict) is copies
     assert ("does not copy" in found.verdict) is not copies
+
+
+@pytest.mark.parametrize(("generated", "held_out", "copies"), [
+    (10, 0, False), (11, 0, True), (30, 10, False), (31, 10, True)])
+def test_a_model_copies_if_it_has_far_more_separate_passages_in_common_with_the_text(
+        generated: int, held_out: int, copies: bool) -> None:
+    many, few = ([[17, 16, 15, 14] * number + [0] * (100_000 - 4 * number)] for number in (generated, held_out))
+    found = Comparison(novelty_of(many), novelty_of(few))
+    assert (found.generated.separate(16), found.held_out.separate(16)) == (generated, held_out)
+    assert found.copies is copies
+
+
+def test_lines_too_short_for_long_ngrams_are_compared_by_short_ones() -> None:
+    lines = novelty_of([[12, 11, 10, 9, 8, *[0] * 7]] * 100)
+    others = novelty_of([[0] * 12] * 100)
+    assert Comparison(lines, others).size == 8
+    assert Comparison(lines, others).copies is True
+    assert Comparison(others, lines).copies is False
+    assert Comparison(novelty_of([[0] * 16] * 9), others).size == 8
+    assert Comparison(novelty_of([[0] * 20] * 9), others).size == 16
 
 
 def test_a_run_that_memorized_its_text_is_told_apart(start: Callable[..., Run], take: Callable[..., list]) -> None:
@@ -207,7 +230,7 @@ def test_a_run_that_memorized_its_text_is_told_apart(start: Callable[..., Run], 
 
 def test_a_line_gives_the_figures_and_the_verdict() -> None:
     assert comparison_of(900, 100).line("the text") == (
-        "9.0 % of the 32-character passages of generated text occur in the text, 1.0 % for validation text; this model "
-        "copies its training text")
+        "Generated text shares 1 passage of at least 16 characters with the text (9.0 % of its 16-grams), validation text "
+        "1 (1.0 %); this model copies its training text")
     assert percent(math.nan) == "-"
     assert percent(1.0) == "100.0 %"

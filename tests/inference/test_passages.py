@@ -51,7 +51,8 @@ def related(text: np.ndarray, count: int, length: int, seed: int) -> list[list[i
 
 @settings(max_examples=150)
 @given(text=IDS, rest=st.lists(IDS, max_size=4),
-       cuts=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40)), max_size=3), block=st.integers(1, 70), unknown=st.sampled_from([None, 2]))
+       cuts=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40)), max_size=3), block=st.integers(1, 70),
+       unknown=st.sampled_from([None, 2]))
 @example(text=[], rest=[[0] * 9], cuts=[], block=5, unknown=None)
 @example(text=[0] * 60, rest=[[0] * 60, [0] * 8, [0] * 7, []], cuts=[], block=1, unknown=None)
 @example(text=[0] * 20, rest=[[0] * 9 + [1] * 9], cuts=[], block=5, unknown=None)  # after the end of the text
