@@ -19,6 +19,9 @@ SIZES = (8, 16, 32)
 PIECE = 1000
 """Maximum number of characters of a sample, and of a piece of the validation text."""
 
+_MOST_LENGTH = 1_000_000
+"""Maximum number of characters to generate; the index takes about 700 bytes of memory for each of them."""
+
 _TOGETHER = 64
 """Maximum number of samples that are generated together."""
 
@@ -167,13 +170,13 @@ def compare(model: LanguageModel, split: Split, length: int = NOVELTY_LENGTH, *,
     The text is generated in samples of at most 1,000 characters; a model of lines generates lines. The yardstick is as
     much text of the validation part, or of the test part if there is no validation part, in pieces of the same length,
     because a longer text contains longer passages of the training text by chance. If that part is shorter than ``length``,
-    less text is generated; if it is empty, there is no yardstick.
+    which is at most 1,000,000, less text is generated; if it is empty, there is no yardstick.
 
     Only the last ``most`` characters of the training part are read. After ``seconds`` no more text is generated.
     ``progress`` is called with the number of characters that were generated or read. Raises ConfigError if a setting is out
     of range, ValueError if the model and the text do not match.
     """
-    check_range("length", length, int, least=1)
+    check_range("length", length, int, least=1, most=_MOST_LENGTH)
     held_out = split.validation if len(split.validation) else split.test
     if model.text_config.lines:
         size, starts = PIECE, held_out.starts
