@@ -44,6 +44,9 @@ BASELINE_ORDER = 4
 SAMPLE_LENGTH = 1000
 """Number of characters to generate by default."""
 
+NOVELTY_LENGTH = 50_000
+"""Number of characters to generate by default for a comparison with the training text."""
+
 Config = TypeVar("Config", "TextConfig", "ModelConfig", "TrainConfig")
 
 

@@ -26,7 +26,7 @@ PACKAGES = {
     "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
            "model", "parallel", "gradient_check"),
     "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model",
-                  "pytorch"),
+                  "pytorch", "passages", "novelty"),
     "training": ("optimizers", "schema", "run", "recipe", "trainer", "row_file", "metrics_table", "samples", "run_folder",
                  "run_lock", "signals", "events", "keeper", "pretrained", "prepare", "api", "sweep"),
 }
@@ -153,7 +153,7 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_in_the_documented_order() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "export", "inspect", "baseline",
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "export", "inspect", "novelty", "baseline",
                                 "gradcheck", "corpora", "prepare", "cache"]
 
 

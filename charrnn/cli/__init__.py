@@ -34,6 +34,7 @@ _COMMANDS = {
     },
     "Examine": {
         "inspect": "List runs, or show a run, a checkpoint or a model.",
+        "novelty": "Measure how much a model copies its training text.",
         "baseline": "Measure how well n-grams predict a text.",
         "gradcheck": "Check the gradients of a cell numerically.",
     },

@@ -7,6 +7,7 @@ import math
 import os
 import shlex
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import click
 
 from charrnn.cli._console import option, progress_bar, say, standard_error, warn
 from charrnn.cli._corpus import describe_corpus, reading_progress
-from charrnn.errors import printable, with_parameters
+from charrnn.errors import CharRNNError, printable, with_parameters
 from charrnn.text.files import STANDARD_INPUT
 from charrnn.training.events import (
     BytesRead,
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
     from charrnn.training.run import Run
     from charrnn.training.samples import Sample
     from charrnn.training.trainer import Step
+
+_LONG = 60
+"""The novelty of generated text is measured only after a training of at least this number of seconds."""
+
+_NOVELTY_SECONDS, _NOVELTY_CHARACTERS = 0.7, 1_000_000
+"""Seconds for generating this text, and maximum number of characters of the training part to compare it with."""
 
 
 _SHOWN = 120
@@ -195,7 +202,9 @@ def carry_out(job: Job, printer: Printer) -> None:
     from charrnn.training import api
 
     run, was_finished = job.run, job.run.finished and job.new is None
+    start = time.monotonic()
     received = api.carry_out(job, printer)
+    seconds = time.monotonic() - start
     printer.close()
     place = shlex.quote(str(job.folder.path))
     resume = f"charrnn resume {place}{' --corpus FILE' if STANDARD_INPUT in run.source.names else ''}"
@@ -213,8 +222,11 @@ def carry_out(job: Job, printer: Printer) -> None:
         say(f"{end or f'Already finished, at step {run.step:,}'}. Train longer: {longer}", quiet)
         return _print_result(run, job.split)
     if best is not None and received is None and not quiet:
-        with contextlib.suppress(KeyboardInterrupt):  # the run is saved, and its result must still be printed
+        # the run is saved, and its result must still be printed
+        with contextlib.suppress(KeyboardInterrupt, CharRNNError, OSError):
             say(_against_baseline(run, best.validation_loss, job.split))
+            if seconds >= _LONG:
+                say(_novelty(run, job.split))
     if end:
         say(end, quiet)
     say(f"Sample from it: charrnn sample {place}" + ('' if _memorizes(run) else f"\nTrain longer:   {longer}"), quiet)
@@ -231,6 +243,15 @@ def _against_baseline(run: Run, loss: float, split: Split) -> str:
     verdict = "better" if loss <= nats else f"worse; {_advice(run, loss, len(split.corpus.vocabulary))}"
     return (f"The n-gram baseline (order {BASELINE_ORDER}{part}) reaches {nats:.4f} nats/{run.model.text_config.level}; "
             f"this model is {abs(loss - nats):.4f} {verdict}")
+
+
+def _novelty(run: Run, split: Split) -> str:
+    """Return how much of a generated text occurs in the training part. It takes less than two seconds."""
+    from charrnn.inference.novelty import compare
+
+    found = compare(run.best, split, most=_NOVELTY_CHARACTERS, seconds=_NOVELTY_SECONDS)
+    part = f", in its last {_NOVELTY_CHARACTERS:,} characters" * (len(split.train) > _NOVELTY_CHARACTERS)
+    return found.line(f"the training text{part}", run.model.text_config.level)
 
 
 def _advice(run: Run, loss: float, vocabulary_size: int) -> str:

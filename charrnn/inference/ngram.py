@@ -60,19 +60,19 @@ def witten_bell(training: np.ndarray, text: np.ndarray, vocabulary_size: int, or
     if len(text) < 2:
         raise ValueError(f"text: an evaluation needs at least 2 characters, not {len(text)}")
     levels = _levels(text, order)
-    for overlap, characters in _blocks(training, order):
+    for overlap, characters in blocks(training, order):
         check_sequence("training", characters, vocabulary_size)
         for level, (places, starts, keys, numbers) in zip(levels, _find(levels, characters)):
             counts = np.add.reduceat(places >= overlap, starts, dtype=np.int64)
             np.add.at(level.counts, numbers, counts)
             np.add.at(level.totals, keys % _CONTEXTS, counts)
             _add(level.seen, keys)
-        _forget(training)
+        forget(training)
         if progress is not None:
             progress(len(characters) - overlap)
     nats = 0.0
     first = 1  # the first character is not predicted, as in evaluate()
-    for overlap, characters in _blocks(text, order):
+    for overlap, characters in blocks(text, order):
         probability = np.full(len(characters), 1 / vocabulary_size)
         for level, (places, starts, keys, numbers) in zip(levels, _find(levels, characters)):
             totals = level.totals[keys % _CONTEXTS]
@@ -95,7 +95,7 @@ def _levels(text: np.ndarray, order: int) -> list[_Level]:
     for _ in range(order + 1):
         empty = _Level(_NO_KEYS, contexts)
         parts = [_NO_KEYS]
-        for _, characters in _blocks(text, order):
+        for _, characters in blocks(text, order):
             *_, keys = (keys for _, _, keys, _ in _find([*levels, empty], characters))
             _add(parts, keys)
         levels.append(_Level(_union(parts), contexts))
@@ -125,10 +125,10 @@ class _Level:
         return np.bincount(_union(self.seen) % _CONTEXTS, minlength=len(self.totals))
 
 
-def _blocks(ids: np.ndarray, order: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (overlap, characters): a block of ``ids``, with the ``overlap`` characters before it (at most ``order``)."""
+def blocks(ids: np.ndarray, most: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (overlap, characters): a block of ``ids``, with the ``overlap`` characters before it (at most ``most``)."""
     for start in range(0, len(ids), BLOCK):
-        overlap = min(order, start)
+        overlap = min(most, start)
         yield overlap, np.array(ids[start - overlap:start + BLOCK])
 
 
@@ -175,7 +175,7 @@ def _union(parts: list[np.ndarray]) -> np.ndarray:
     return keys[np.diff(keys, prepend=-1) != 0]
 
 
-def _forget(ids: np.ndarray) -> None:
+def forget(ids: np.ndarray) -> None:
     """Release the pages of a memory map that were read; the operating system may keep them in its cache."""
     if isinstance(ids, np.memmap) and ids.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
         ids._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

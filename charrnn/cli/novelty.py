@@ -1,0 +1,99 @@
+"""``charrnn novelty``"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from charrnn.config import NOVELTY_LENGTH
+from charrnn.errors import RunError, printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from charrnn.inference.language_model import LanguageModel
+    from charrnn.inference.novelty import Comparison, Novelty
+    from charrnn.text.corpus import Split
+
+_PASSAGES, _SHOWN = 5, 200
+"""Number of passages to print, and of characters to print of each."""
+
+
+@click.command(name="novelty")
+@click.argument("run_or_checkpoint", type=click.Path())
+@click.option("--length", type=int, default=NOVELTY_LENGTH, show_default=True, metavar="N",
+              help="Characters to generate; at most as many as the validation text has.")
+@click.option("--temperature", type=float, default=1.0, show_default=True, metavar="X",
+              help="Below 1 favours likely characters, above 1 unlikely ones; 0 is greedy.")
+@click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Random seed.")
+def command(run_or_checkpoint: str, length: int, temperature: float, seed: int) -> None:
+    """Measure how much generated text occurs word for word in the training text.
+
+    Generates text from a model and looks for all its passages of 8, 16 and 32 characters in the training text. The same
+    figures for validation text, of which the model has seen nothing, show how much is usual. Prints the longest passages
+    that occur in the training text, with control characters escaped. RUN_OR_CHECKPOINT is a run folder (whose best.h5 is
+    used), the name of a run in checkpoints/, or a checkpoint; its training text must still exist.
+    """
+    from charrnn.cli._console import progress_bar
+    from charrnn.cli._corpus import reading_progress, say_warnings
+    from charrnn.inference.bundled import name_of
+    from charrnn.inference.language_model import is_only_a_model
+    from charrnn.inference.locate import checkpoint_at
+    from charrnn.inference.novelty import compare
+    from charrnn.training.prepare import corpus_of
+    from charrnn.training.run import Run
+
+    path = checkpoint_at(run_or_checkpoint)
+    if is_only_a_model(path):
+        raise RunError(f"{name_of(path)}: contains only a model, and no record of its training text", "pass a run")
+    run = Run.load(path)
+    with reading_progress(False) as on_bytes:
+        corpus = corpus_of(run.source, run.model.text_config, run_or_checkpoint, "put it back to measure the novelty",
+                           on_bytes)
+    say_warnings(corpus)
+    split = run.split(corpus)
+    total = length + len(split.train)
+    with progress_bar(False, total=total, unit="char", unit_scale=True, delay=1, leave=False) as progress:
+        found = compare(run.model, split, length, temperature=temperature, seed=seed, progress=progress.update)
+    click.echo("\n".join(_table(found, split, run.model)))
+    if passages := found.generated.passages(_PASSAGES):
+        click.echo("\nThe longest passages of the generated text that occur in the training text:")
+    for passage in passages:
+        click.echo(f"{passage.length:>7,}  {_shown(found.generated.ids(passage), run.model)}")
+    click.echo(f"\n{found.verdict[0].upper()}{found.verdict[1:]}.")
+
+
+def _table(found: Comparison, split: Split, model: LanguageModel) -> Iterator[str]:
+    """Yield the lines of the table: how much of each text occurs in the training text."""
+    from charrnn.inference.novelty import SIZES, percent
+    from charrnn.inference.passages import LEAST
+
+    names = {"generated": found.generated, "validation" if len(split.validation) else "test": found.held_out}
+    texts = {name: text for name, text in names.items() if text is not None}
+    unit = "byte" if model.text_config.level == "byte" else "character"
+    rows = {"": list(texts), f"{unit}s": [f"{text.characters:,}" for text in texts.values()]}
+    for size in SIZES:
+        rows[f"{size}-{unit} passages"] = [percent(text.fraction(size)) for text in texts.values()]
+    if model.text_config.lines:
+        rows["whole lines"] = [percent(_whole_lines(text, split)) for text in texts.values()]
+    rows[f"passages of {found.size} or more"] = [f"{text.separate(found.size):,}" for text in texts.values()]
+    rows["longest passage"] = [f"{text.longest:,}" if text.longest else f"below {LEAST}" for text in texts.values()]
+    for name, cells in rows.items():
+        yield f"{name:<22}" + "".join(f"{cell:>12}" for cell in cells)
+
+
+def _whole_lines(text: Novelty, split: Split) -> float:
+    """Return the fraction of the lines of ``text`` that are lines of the training part."""
+    lines = [split.corpus.vocabulary.decode(piece).strip("\n") for piece in text.pieces]
+    copied = split.training_lines(set(lines))
+    return sum(line in copied for line in lines) / len(lines)
+
+
+def _shown(ids: np.ndarray, model: LanguageModel) -> str:
+    """Return a passage on one line, shortened, with control characters and invalid bytes escaped."""
+    text = model.vocabulary.decode(ids)
+    if model.text_config.level == "byte":
+        text = text.encode("latin-1").decode("utf-8", "backslashreplace")
+    return printable(text[:_SHOWN]) + (" ..." if len(text) > _SHOWN else "")
