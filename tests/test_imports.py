@@ -26,8 +26,8 @@ PACKAGES = {
     "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
            "model", "parallel", "gradient_check"),
     "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model"),
-    "training": ("optimizers", "schema", "run", "recipe", "trainer", "metrics_table", "run_folder", "run_lock", "signals",
-                 "events", "keeper", "pretrained", "prepare", "api", "sweep"),
+    "training": ("optimizers", "schema", "metrics_rows", "curves", "plot", "run", "recipe", "trainer", "metrics_table",
+                 "run_folder", "run_lock", "signals", "events", "keeper", "pretrained", "prepare", "api", "sweep"),
 }
 """The modules of each package; a module imports only from the modules before it."""
 
@@ -41,7 +41,7 @@ MODULES = ["charrnn", *sorted(item.name for item in pkgutil.walk_packages(charrn
 if importlib.util.find_spec("numba") is None:
     MODULES = [name for name in MODULES if name.rpartition(".")[2] not in ("compiled", "packed")]
 TERMINAL = {"click", "tqdm"}
-HEAVY = {"numpy", "h5py", "numba"}
+HEAVY = {"numpy", "h5py", "numba", "matplotlib"}
 
 
 def place(module: str) -> tuple[str, str]:
@@ -152,8 +152,8 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_in_the_documented_order() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "inspect", "baseline", "gradcheck",
-                                "corpora", "prepare", "cache"]
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "inspect", "plot", "baseline",
+                                "gradcheck", "corpora", "prepare", "cache"]
 
 
 @pytest.mark.parametrize("name", commands())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from charrnn.training.metrics_rows import lines, rows
 from charrnn.training.run import Run
 from charrnn.training.trainer import Step
 
@@ -54,7 +55,7 @@ class MetricsTable:
         self.seconds = 0.0
         self._size = 0
         self._pending = _line(COLUMNS)
-        for row, size in _rows(old) if old is not None else ():
+        for row, size in rows(old) if old is not None else ():
             if int(row["step"]) > step:
                 break
             self.seconds = float(row["seconds"])
@@ -91,42 +92,10 @@ class MetricsTable:
 
     def save_copy(self, path: Path) -> None:
         """Write all rows that can be read, and the pending rows, to ``path``. Raises OSError."""
-        written = b"".join(_lines(self.path))[:self._size] or _line(COLUMNS).encode()
+        written = b"".join(lines(self.path))[:self._size] or _line(COLUMNS).encode()
         pending = self._pending.removeprefix(_line(COLUMNS)).encode()
         path.write_bytes(written + pending)
 
 
 def _line(cells: Iterable[str]) -> str:
     return ",".join(cells) + "\n"
-
-
-def _rows(path: Path) -> Iterator[tuple[dict[str, str], int]]:
-    """Yield the valid rows of a table up to the first invalid one, each with its end position in the file."""
-    size = 0
-    names: list[str] = []
-    for line in _lines(path):
-        size += len(line)
-        cells = line.decode("ascii", "replace").rstrip("\r\n").split(",")
-        if not names:
-            names = cells
-            continue
-        row = dict(zip(names, cells))
-        if not (line.endswith(b"\n") and len(cells) == len(names) and row.get("step", "").isdecimal()
-                and _is_number(row.get("seconds", ""))):
-            return
-        yield row, size
-
-
-def _lines(path: Path) -> list[bytes]:
-    """Return the lines of a file with their line ends, or no lines if it cannot be read."""
-    try:
-        return path.read_bytes().splitlines(keepends=True)
-    except OSError:
-        return []
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
