@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +49,7 @@ def draw(runs: Sequence[Curves]) -> Figure:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-        figure = Figure((_WIDTH, max(_HEIGHT, _HEIGHT / 2 + len(runs) * _LINE / 72)), layout="constrained")
+        figure: Any = Figure((_WIDTH, max(_HEIGHT, _HEIGHT / 2 + len(runs) * _LINE / 72)), layout="constrained")
         baselines = [curves.baseline for curves in runs if curves.baseline is not None]
         has_rates = any(len(curves.learning_rate.steps) for curves in runs)
         ratios = [2.8, 1] if has_rates else [1]
@@ -61,7 +63,7 @@ def draw(runs: Sequence[Curves]) -> Figure:
                 axes.plot(*curves.learning_rate, color=_GREY if len(runs) == 1 else colour, linewidth=1.2)
             axes.set_ylabel("learning rate")
             axes.set_ylim(bottom=0)
-            axes.yaxis.set_major_locator(MaxNLocator(3, steps=_TICKS))
+            axes.yaxis.set_major_locator(MaxNLocator(4, steps=_TICKS))
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         bottom = figure.axes[-1]
         bottom.set_xlabel("step")
@@ -70,7 +72,15 @@ def draw(runs: Sequence[Curves]) -> Figure:
         bottom.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         figure.align_ylabels()
         _write_labels(losses, labels)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # another layout in each drawing would move everything by rounding errors
+        figure._repr_svg_ = partial(to_svg, figure)  # for notebooks, which know only the figures of pyplot
         return figure
+
+
+def to_svg(figure: Figure) -> str:
+    """Return a figure as SVG."""
+    return to_bytes(figure, "svg").decode()
 
 
 def to_bytes(figure: Figure, kind: str) -> bytes:
@@ -89,7 +99,8 @@ def _style() -> Iterator[None]:
         from matplotlib import style
     except ImportError as error:
         raise CharRNNError("drawing a figure needs matplotlib, which is not installed", "pip install matplotlib") from error
-    with style.context(["default", _STYLE]):
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+")  # the font lacks a character of a name, and draws a box
         yield
 
 

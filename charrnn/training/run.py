@@ -30,7 +30,7 @@ from charrnn.text.windows import Windows
 from charrnn.training import schema
 from charrnn.training.curves import curves_of
 from charrnn.training.optimizers import Optimizer, make_optimizer
-from charrnn.training.plot import draw, to_bytes
+from charrnn.training.plot import draw, to_svg
 from charrnn.training.schema import Record, Source, source_of
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ class Run:
     def _repr_svg_(self) -> str | None:
         """Return the picture that a notebook shows, None if there is none, so that it shows ``repr``."""
         try:
-            return to_bytes(self.plot(), "svg").decode()
+            return to_svg(self.plot())
         except CharRNNError:
             return None
 
