@@ -159,7 +159,7 @@ def _colours(count: int) -> Sequence[str]:
 
     if count <= len(_COLOURS):
         return _COLOURS
-    return [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 0.9, count))]
+    return [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 0.8, count))]
 
 
 def _write_labels(axes: Axes, labels: Sequence[_Label]) -> None:
