@@ -130,7 +130,7 @@ def _chart(runs: Sequence[Curves], width: int) -> list[str]:
 def _can_show_dots() -> bool:
     """Return whether standard output can show Braille characters. The font of the Linux console does not contain them."""
     try:
-        "\u28ff".encode(sys.stdout.encoding)
+        "\u28ff".encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return os.environ.get("TERM") not in ("dumb", "linux")

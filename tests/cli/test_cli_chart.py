@@ -15,16 +15,16 @@ FLAT = Curve("flat", np.array([0.0, 100.0]), np.array([1.5, 1.5]))
 
 def test_a_chart_with_characters() -> None:
     assert chart([FALLING, FLAT], (1.0, 2.0), 32, dots=False) == [
-        "  2 +ooo",
-        "    |   oooooo",
-        "1.5 +.........ooooo..............",
-        "    |              ooooo",
-        "    |                   oooooo",
-        "  1 +                        ooo",
-        "    ++-------------------------+",
-        "     0                       100",
-        "     oooo falling",
-        "     .... flat"]
+        "2 +ooo",
+        "  |   oooooo",
+        "  |.........oooooo..............",
+        "  |               ooooo",
+        "  |                    oooooo",
+        "1 +                          ooo",
+        "  ++---------------------------+",
+        "   0                         100",
+        "   oooo falling",
+        "   .... flat"]
 
 
 def test_a_chart_with_dots_has_the_same_axes_and_finer_curves() -> None:

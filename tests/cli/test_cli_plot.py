@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -17,9 +18,9 @@ def is_braille(character: str) -> bool:
 
 
 def legend(out: str) -> list[str]:
-    return [line.split(" ", 1)[1] if "n-gram" not in line else line[line.index("n-gram"):]
-            for line in map(str.strip, out.splitlines()[1:]) if "0" in line and any(
-                word in line for word in ("validation", "training", "n-gram"))]
+    """Return the names of the curves."""
+    lines = [re.sub("^[\u2800-\u28ff ]+", "", line) for line in out.splitlines()[1:]]
+    return [line for line in lines if re.match("[a-z]", line)]
 
 
 def test_plot_draws_the_losses_of_a_run(here: Path, cli: Cli) -> None:
@@ -49,9 +50,8 @@ def test_several_runs_are_drawn_in_one_chart(here: Path, cli: Cli) -> None:
     shutil.copytree(RUN, "checkpoints/second")
     answer = cli("plot", RUN, "second")
     assert (answer.code, answer.err) == (0, "")
-    names = [line.partition(",")[0] for line in legend(answer.out)]
-    assert names[:2] == ["notes-lstm-8", "second"]
-    assert names[2].startswith("n-gram")
+    assert [re.split(r", | \d", line)[0] for line in legend(answer.out)] == [
+        "notes-lstm-8", "second", "n-gram baseline"]
     assert f"{RUN}, validation" in cli("plot", RUN, "notes-lstm-8").out  # one name for two
 
 
