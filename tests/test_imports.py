@@ -27,8 +27,9 @@ PACKAGES = {
            "model", "parallel", "gradient_check"),
     "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model",
                   "pytorch", "passages", "novelty"),
-    "training": ("optimizers", "schema", "run", "recipe", "trainer", "row_file", "metrics_table", "samples", "run_folder",
-                 "run_lock", "signals", "events", "keeper", "pretrained", "prepare", "api", "sweep"),
+    "training": ("optimizers", "schema", "row_file", "metrics_rows", "curves", "plot", "run", "recipe", "trainer",
+                 "metrics_table", "samples", "run_folder", "run_lock", "signals", "events", "keeper", "pretrained",
+                 "prepare", "api", "sweep"),
 }
 """The modules of each package; a module imports only from the modules before it."""
 
@@ -42,7 +43,7 @@ MODULES = ["charrnn", *sorted(item.name for item in pkgutil.walk_packages(charrn
 if importlib.util.find_spec("numba") is None:
     MODULES = [name for name in MODULES if name.rpartition(".")[2] not in ("compiled", "packed")]
 TERMINAL = {"click", "tqdm"}
-HEAVY = {"numpy", "h5py", "numba"}
+HEAVY = {"numpy", "h5py", "numba", "matplotlib"}
 
 
 def place(module: str) -> tuple[str, str]:
@@ -153,8 +154,8 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_in_the_documented_order() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "export", "inspect", "novelty", "baseline",
-                                "gradcheck", "corpora", "prepare", "cache"]
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "export", "inspect", "novelty", "plot",
+                                "baseline", "gradcheck", "corpora", "prepare", "cache"]
 
 
 @pytest.mark.parametrize("name", commands())

@@ -35,6 +35,7 @@ _COMMANDS = {
     "Examine": {
         "inspect": "List runs, or show a run, a checkpoint or a model.",
         "novelty": "Measure how much a model copies its training text.",
+        "plot": "Draw the loss curves of runs.",
         "baseline": "Measure how well n-grams predict a text.",
         "gradcheck": "Check the gradients of a cell numerically.",
     },

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from charrnn.training.row_file import RowFile, lines_of
+from charrnn.training.metrics_rows import rows
+from charrnn.training.row_file import RowFile
 from charrnn.training.run import Run
 from charrnn.training.trainer import Step
 
@@ -52,7 +53,7 @@ class MetricsTable(RowFile):
     def __init__(self, path: Path, step: int, old: Path | None) -> None:
         super().__init__(path, _line(COLUMNS))
         self.seconds = 0.0
-        for row, size in _rows(old) if old is not None else ():
+        for row, size in rows(old) if old is not None else ():
             if int(row["step"]) > step:
                 break
             self.seconds = float(row["seconds"])
@@ -77,27 +78,3 @@ class MetricsTable(RowFile):
 
 def _line(cells: Iterable[str]) -> str:
     return ",".join(cells) + "\n"
-
-
-def _rows(path: Path) -> Iterator[tuple[dict[str, str], int]]:
-    """Yield the valid rows of a table up to the first invalid one, each with its end position in the file."""
-    size = 0
-    names: list[str] = []
-    for line in lines_of(path):
-        size += len(line)
-        cells = line.decode("ascii", "replace").rstrip("\r\n").split(",")
-        if not names:
-            names = cells
-            continue
-        row = dict(zip(names, cells))
-        if not (line.endswith(b"\n") and len(cells) == len(names) and row.get("step", "").isdecimal()
-                and _is_number(row.get("seconds", ""))):
-            return
-        yield row, size
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig, from_dict
-from charrnn.errors import CheckpointError, ConfigError, check_type
+from charrnn.errors import CharRNNError, CheckpointError, ConfigError, check_type
 from charrnn.inference import language_model
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.locate import BEST, LAST, checkpoint_at, is_checkpoint_of_run
@@ -28,8 +28,13 @@ from charrnn.storage.container import Manifest
 from charrnn.text.corpus import Corpus, Split
 from charrnn.text.windows import Windows
 from charrnn.training import schema
+from charrnn.training.curves import curves_of
 from charrnn.training.optimizers import Optimizer, make_optimizer
+from charrnn.training.plot import draw, to_svg
 from charrnn.training.schema import Record, Source, source_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EVALUATIONS = 20
 """Number of evaluations in a plan if no ``eval_every`` is set."""
@@ -260,6 +265,19 @@ class Run:
             twin.blocks[name].flat[...] = block.flat
         twin.keep_rollback()
         return twin
+
+    def plot(self, text: Corpus | Split | None = None) -> Figure:
+        """Return a matplotlib figure of the losses and the learning rates; with the text of the run, also of the n-gram
+        baseline. Raises CharRNNError if matplotlib is not installed, or as ``curves_of`` does.
+        """
+        return draw([curves_of(self, text)])
+
+    def _repr_svg_(self) -> str | None:
+        """Return the picture that a notebook shows, None if there is none, so that it shows ``repr``."""
+        try:
+            return to_svg(self.plot())
+        except CharRNNError:
+            return None
 
     def save(self, path: str | Path) -> None:
         """Write the run as a checkpoint, and create a missing folder. Raises OSError, or ValueError before ``plan``."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.config import ModelConfig, TextConfig, TrainConfig, from_dict, to_dict
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, CorpusError
 from charrnn.inference import language_model
 from charrnn.nn.cells import CELLS
 from charrnn.nn.model import parameter_shapes
@@ -22,6 +22,7 @@ from charrnn.storage import container
 from charrnn.storage.container import Manifest
 from charrnn.storage.metadata import require, require_finite, require_types
 from charrnn.text.corpus import Corpus, split_bounds
+from charrnn.text.files import join_names
 from charrnn.text.record import digest_of_sizes
 from charrnn.training.optimizers import OPTIMIZERS
 
@@ -62,6 +63,13 @@ def source_of(corpus: Corpus, windows: int) -> Source:
     """Return the record of a corpus that a run keeps."""
     return Source(corpus.sources, corpus.fingerprint, len(corpus), windows, len(corpus.sizes), sum(corpus.sizes),
                   digest_of_sizes(corpus.sizes))
+
+
+def check_text(source: Source, corpus: Corpus) -> None:
+    """Raise CorpusError unless ``corpus`` is the text of a run."""
+    if corpus.fingerprint != source.fingerprint:
+        raise CorpusError(f"{join_names(corpus.sources) or 'the text'}: is not the text this run was trained on "
+                          f"({source.characters:,} characters then, {len(corpus):,} now)")
 
 
 def block_names(config: TrainConfig) -> tuple[str, ...]:

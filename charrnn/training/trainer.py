@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.cpu import one_blas_thread
-from charrnn.errors import ConfigError, CorpusError, TrainingError, check_type
+from charrnn.errors import ConfigError, TrainingError, check_type
 from charrnn.inference.evaluation import Evaluation, evaluate
 from charrnn.mpi import Ranks
 from charrnn.mpi import ranks as all_ranks
@@ -23,11 +23,10 @@ from charrnn.nn.model import CharRNN
 from charrnn.nn.parallel import Team
 from charrnn.nn.state import next_epoch
 from charrnn.text.corpus import Corpus, Split
-from charrnn.text.files import join_names
 from charrnn.text.windows import Windows
 from charrnn.training.optimizers import clip, learning_rate, make_optimizer
 from charrnn.training.run import EVALUATIONS, Run
-from charrnn.training.schema import Record
+from charrnn.training.schema import Record, check_text
 
 _TRIES = 5
 """Number of rollbacks to the same weights after which training gives up."""
@@ -75,9 +74,7 @@ class Trainer:
         check_type("run", run, Run)
         check_type("text", text, Corpus, Split)
         corpus = text.corpus if isinstance(text, Split) else text
-        if corpus.fingerprint != run.source.fingerprint:
-            raise CorpusError(f"{join_names(corpus.sources) or 'the text'}: is not the text this run was trained on "
-                              f"({run.source.characters:,} characters then, {len(corpus):,} now)")
+        check_text(run.source, corpus)
         self.run = run
         self.split = text if isinstance(text, Split) else run.split(corpus)
         self.split.require(run.config.validation, run.config.test)

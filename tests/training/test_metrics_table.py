@@ -139,7 +139,9 @@ def test_opening_a_table_does_not_change_it(tmp_path: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize("torn", ["9", "9,0.6429", "9,0.6429,9.000\n", "9,0.6429,9.000,2.250000,,0.01,0.1235,48", "\n",
-                                  "9,,,,,,,\n", "x,1,2,3,4,5,6,7\n", "9,0.6,nan,2.2,,0.01,0.1,48\n", "\0" * 99])
+                                  "9,,,,,,,\n", "x,1,2,3,4,5,6,7\n", "9,0.6,nan,2.2,,0.01,0.1,48\n",
+                                  f"{'9' * 5000},0.6,9.0,2.2,,0.01,0.1,48\n",
+                                  "\0" * 99])
 def test_an_incomplete_last_line_is_removed(tmp_path: Path, run: Run, torn: str) -> None:
     path = tmp_path / "metrics.csv"
     metrics = MetricsTable(path, 0, path)
