@@ -22,10 +22,11 @@ PACKAGES = {
     "": ("errors", "config", "randomness", "cpu", "mpi"),
     "storage": ("atomic", "metadata", "layout", "container"),
     "text": ("vocabulary", "download", "builtin", "catalog", "formats", "files", "record", "decoding", "documents",
-             "tokens", "reader", "token_file", "corpus", "overlap", "windows"),
+             "tokens", "reader", "token_file", "spool", "known_text", "corpus", "overlap", "windows"),
     "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
            "model", "parallel", "gradient_check"),
-    "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model"),
+    "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model",
+                  "blockwise", "rows"),
     "training": ("optimizers", "schema", "run", "recipe", "trainer", "metrics_table", "run_folder", "run_lock", "signals",
                  "events", "keeper", "pretrained", "prepare", "api", "sweep"),
 }
@@ -152,7 +153,7 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_in_the_documented_order() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "inspect", "baseline", "gradcheck",
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "score", "inspect", "baseline", "gradcheck",
                                 "corpora", "prepare", "cache"]
 
 
