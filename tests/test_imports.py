@@ -153,8 +153,8 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_in_the_documented_order() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "score", "inspect", "baseline", "gradcheck",
-                                "corpora", "prepare", "cache"]
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "score", "inspect", "baseline",
+                                "gradcheck", "corpora", "prepare", "cache"]
 
 
 @pytest.mark.parametrize("name", commands())

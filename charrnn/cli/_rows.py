@@ -65,11 +65,14 @@ class JsonLines(Output):
 
 
 class Csv(Output):
-    """Comma-separated values with a header. On a terminal, control characters are escaped."""
+    """Comma-separated values with a header. On a terminal, control characters are escaped.
+
+    All texts are quoted, because the module ``csv`` would not quote one that contains only a carriage return.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._write = csv.writer(sys.stdout, lineterminator="\n").writerow
+        self._write = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerow
 
     def head(self) -> None:
         self._write(FIELDS)
