@@ -20,6 +20,8 @@ from collections.abc import Callable
 
 def printable(text: str) -> str:
     """Return ``text`` with unprintable characters escaped, because it may quote arbitrary input."""
+    if text.isprintable():  # much faster
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -22,11 +22,11 @@ PACKAGES = {
     "": ("errors", "config", "randomness", "cpu", "mpi"),
     "storage": ("atomic", "metadata", "layout", "container"),
     "text": ("vocabulary", "download", "builtin", "catalog", "formats", "files", "record", "decoding", "documents",
-             "tokens", "reader", "token_file", "corpus", "overlap", "windows"),
+             "tokens", "reader", "token_file", "spool", "known_text", "corpus", "overlap", "windows"),
     "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
            "model", "parallel", "gradient_check"),
     "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model",
-                  "pytorch", "passages", "novelty"),
+                  "pytorch", "passages", "novelty", "blockwise", "rows"),
     "training": ("optimizers", "schema", "row_file", "metrics_rows", "curves", "plot", "run", "recipe", "trainer",
                  "metrics_table", "samples", "run_folder", "run_lock", "signals", "events", "keeper", "pretrained",
                  "prepare", "api", "sweep"),
@@ -154,8 +154,8 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_are_in_the_documented_order() -> None:
-    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "export", "inspect", "novelty", "plot",
-                                "baseline", "gradcheck", "corpora", "prepare", "cache"]
+    assert list(commands()) == ["train", "resume", "sweep", "sample", "evaluate", "score", "export", "inspect", "novelty",
+                                "plot", "baseline", "gradcheck", "corpora", "prepare", "cache"]
 
 
 @pytest.mark.parametrize("name", commands())

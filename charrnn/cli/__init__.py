@@ -30,6 +30,7 @@ _COMMANDS = {
     "Use": {
         "sample": "Generate text from a model.",
         "evaluate": "Measure how well a model predicts a text.",
+        "score": "Print how surprising lines or characters are to a model.",
         "export": "Write the weights of a model for PyTorch.",
     },
     "Examine": {

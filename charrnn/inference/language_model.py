@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import math
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from charrnn.inference.evaluation import Evaluation, evaluate
 from charrnn.inference.locate import checkpoint_at
 from charrnn.inference.origin import Origin
 from charrnn.inference.sampling import generate
-from charrnn.inference.scoring import Score, nats_of
+from charrnn.inference.scoring import Score, nats_of, spread
 from charrnn.nn.model import CharRNN, parameter_shapes
 from charrnn.nn.validation import check_sequence
 from charrnn.storage import container
@@ -26,6 +25,8 @@ from charrnn.storage.container import Manifest
 from charrnn.storage.metadata import require, require_finite, require_types
 from charrnn.text.corpus import Corpus
 from charrnn.text.decoding import normalize
+from charrnn.text.reader import text_blocks
+from charrnn.text.record import TextFile
 from charrnn.text.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary
 
 DTYPES = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
@@ -68,6 +69,11 @@ class LanguageModel:
         unit = "byte" if self.text_config.level == "byte" else "character"
         return (f"LanguageModel({config.cell}, {layers}{config.hidden_size:,} hidden units, "
                 f"{len(self.vocabulary):,} {unit}s, {self.network.parameters.flat.size:,} parameters)")
+
+    @property
+    def separator(self) -> int | None:
+        """The id before which the state is reset: that of the newline in a model of lines, otherwise None."""
+        return self.vocabulary.start if self.text_config.lines else None
 
     def sample(self, prime: str = "", length: int = SAMPLE_LENGTH, *, temperature: float = 1.0, top_k: int | None = None,
                top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None) -> str:
@@ -117,45 +123,46 @@ class LanguageModel:
         return _without_first(turns) if lines else turns
 
     @overload
-    def score(self, text: str | np.ndarray, streams: int | None = None) -> Score: ...
+    def score(self, text: str | Path | np.ndarray, streams: int | None = None) -> Score: ...
 
     @overload
-    def score(self, text: list[str] | list[np.ndarray], streams: int | None = None) -> list[Score]: ...
+    def score(self, text: list[str] | list[Path] | list[np.ndarray], streams: int | None = None) -> list[Score]: ...
 
     def score(self, text: Any, streams: int | None = None) -> Any:
         """Return a ``Score``: how surprising each character of a text is. For a list of texts, return a list of scores.
 
-        A text is a string, or an array of ids (N,). Before the first character, the network reads ``vocabulary.start``
-        from a zero state, as in sampling without a prime. A text of more than 100,000 characters is divided into parallel
-        streams, each of which reads 1,000 characters of context first; ``streams=1`` is exact. The score of an unknown
-        character is NaN, and a model whose vocabulary has no unknown character does not read it. Raises ValueError if ids
-        are not in the vocabulary, TypeError if ``text`` is neither a text nor a list of texts, ConfigError if ``streams``
-        is below 1.
+        A string is text, a ``pathlib.Path`` a file, and an array (N,) contains ids. Before the first character, the network
+        reads ``vocabulary.start`` from a zero state, as in sampling without a prime. A text of more than 100,000 characters
+        is divided into parallel streams, each of which reads 1,000 characters of context first; ``streams=1`` is exact. The
+        score of an unknown character is NaN, and a model whose vocabulary has no unknown character does not read it.
+        ``inference/blockwise.py`` scores a file without keeping its text in memory.
+
+        Raises ValueError if ids are not in the vocabulary, CorpusError if a file cannot be read, TypeError if ``text`` is
+        neither a text nor a list of texts, ConfigError if ``streams`` is below 1.
         """
-        if isinstance(text, (str, np.ndarray)):
+        if isinstance(text, (str, Path, np.ndarray)):
             return self._score([text], streams)[0]
-        check_type("text", text, str, np.ndarray, list, tuple)
+        check_type("text", text, str, Path, np.ndarray, list, tuple)
         return self._score(list(text), streams)
 
     def _score(self, texts: list[Any], streams: int | None) -> list[Score]:
-        unknown, start = self.vocabulary.unknown, self.vocabulary.start
-        scores, known, read = [], [], []
+        unknown = self.vocabulary.unknown
+        characters, known, read = [], [], []
         for text in texts:
-            if isinstance(text, str):
-                text = normalize(text, self.text_config)
+            if isinstance(text, (str, Path)):
+                text = (normalize(text, self.text_config) if isinstance(text, str)
+                        else "".join(text_blocks(TextFile.of(text), self.text_config)))
                 ids, is_known = self.vocabulary.encode_known(text)
             else:
                 ids = text
                 check_sequence("text", ids, len(self.vocabulary))
                 is_known = ids != (len(self.vocabulary) if unknown is None else unknown)
                 text = self.vocabulary.decode(ids)
-            scores.append(Score(text, np.full(len(ids), math.nan)))
+            characters.append(text)
             known.append(is_known)
             read.append(ids[is_known] if unknown is None else ids)
-        separator = start if self.text_config.lines else None
-        for score, is_known, nats in zip(scores, known, nats_of(self.network, read, start, separator, streams)):
-            score.nats[is_known] = nats if unknown is None else nats[is_known]
-        return scores
+        nats = nats_of(self.network, read, self.vocabulary.start, self.separator, streams)
+        return [Score(text, spread(of_text, is_known)) for text, of_text, is_known in zip(characters, nats, known)]
 
     def evaluate(self, text: str | np.ndarray | Path, streams: int | None = None, *, window: int | None = None
                  ) -> Evaluation:

@@ -68,6 +68,49 @@ class Score:
         return f"Score({len(self):,} characters, {self.mean:.4f} nats/char, {self.unknown:,} unknown)"
 
 
+def streams_of(characters: int) -> int:
+    """Return the number of streams in which a text is scored by default."""
+    return 1 if characters <= ONE_STREAM else stream_count(characters)
+
+
+def spread(nats: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the nats of all characters of a text (N,), NaN where ``known`` (N,) is false.
+
+    ``nats`` are those of all characters or, if the model has not read the unknown ones, of the known characters.
+    """
+    result = np.full(len(known), math.nan)
+    result[known] = nats[known] if len(nats) == len(known) else nats
+    return result
+
+
+class Stream:
+    """Scores one text that comes piece by piece: the state is carried from piece to piece.
+
+    ``start`` and ``separator`` are those of ``nats_of``.
+    """
+
+    def __init__(self, network: CharRNN, start: int, separator: int | None = None) -> None:
+        self._network = network.replica()
+        self._separator = separator
+        self._last = start
+        self._state = network.initial_state(1)
+
+    def nats(self, ids: np.ndarray) -> np.ndarray:
+        """Return the negative log-probability of each of the next ids (N,) in nats, (N,) of float64."""
+        nats = np.empty(len(ids))
+        targets = ids.astype(np.int64)
+        inputs = np.append(self._last, targets)
+        with one_blas_thread(), np.errstate(all="ignore"):
+            for first in range(0, len(ids), _SEQ_LEN):
+                part = slice(first, min(first + _SEQ_LEN, len(ids)))
+                read = inputs[part, None]
+                reset = None if self._separator is None else read == self._separator
+                losses, self._state = self._network.losses(read, targets[part, None], self._state, reset)
+                nats[part] = losses[:, 0]
+        self._last = int(inputs[-1])
+        return nats
+
+
 class _Segment(NamedTuple):
     """The part of a text that one stream reads: characters ``first`` to ``last`` - 1, scored from ``scored`` on."""
 
@@ -78,13 +121,14 @@ class _Segment(NamedTuple):
 
 
 def nats_of(network: CharRNN, texts: Sequence[np.ndarray], start: int, separator: int | None = None,
-            streams: int | None = None) -> list[np.ndarray]:
+            streams: int | None = None, into: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
     """Return the negative log-probability of each character of several texts, in nats, (N,) of float64 each.
 
     ``texts`` are ids (N,). Before each text, the network reads the character ``start`` from a zero state. The state is
     reset before every ``separator``. Each text is divided among ``streams``, each of which first reads the ``CONTEXT``
     characters before its own. By default, a text of at most ``ONE_STREAM`` characters is read in one stream, and a longer
-    one in ``stream_count`` streams. Raises ValueError if ids are invalid, ConfigError if ``streams`` is below 1.
+    one in ``stream_count`` streams. The results are written into the arrays ``into`` if these are passed. Raises ValueError
+    if ids are invalid, ConfigError if ``streams`` is below 1.
     """
     for number, ids in enumerate(texts):
         check_sequence(f"text {number}", ids, network.vocabulary_size)
@@ -95,34 +139,33 @@ def nats_of(network: CharRNN, texts: Sequence[np.ndarray], start: int, separator
         check_range("streams", streams, int, least=1)
     segments: list[_Segment] = []
     for number, ids in enumerate(texts):
-        count = max(1, min(streams or (1 if len(ids) <= ONE_STREAM else stream_count(len(ids))), len(ids)))
+        count = max(1, min(streams or streams_of(len(ids)), len(ids)))
         cuts = [len(ids) * k // count for k in range(count + 1)]
         segments += [_Segment(number, max(0, first - CONTEXT), first, last)
                      for first, last in pairwise(cuts) if first < last]
     segments.sort(key=lambda segment: segment.first - segment.last)  # longest first, so that the last rows end first
     groups = [segments[first:first + _ROWS] for first in range(0, len(segments), _ROWS)]
-    nats = [np.empty(len(ids)) for ids in texts]
+    nats = [np.empty(len(ids)) for ids in texts] if into is None else list(into)
     workers = Workers(max(1, min(cores(), len(groups))))
 
-    def read(group: list[_Segment]) -> list[np.ndarray]:
+    def read(group: list[_Segment]) -> None:
         with np.errstate(all="ignore"):
-            return _read(network.replica(), [texts[segment.text] for segment in group], group, start, separator)
+            _read(network.replica(), [texts[segment.text] for segment in group], [nats[segment.text] for segment in group],
+                  group, start, separator, workers)
 
     with one_blas_thread():
-        results = workers.map(read, groups)
-    for group, rows in zip(groups, results):
-        for segment, row in zip(group, rows):
-            nats[segment.text][segment.scored:segment.last] = row
+        workers.map(read, groups)
     return nats
 
 
-def _read(network: CharRNN, texts: list[np.ndarray], group: list[_Segment], start: int, separator: int | None
-          ) -> list[np.ndarray]:
-    """Score several segments in parallel; they must be sorted by length, longest first."""
+def _read(network: CharRNN, texts: list[np.ndarray], nats: list[np.ndarray], group: list[_Segment], start: int,
+          separator: int | None, workers: Workers) -> None:
+    """Score several segments in parallel; they must be sorted by length, longest first. Write the results into ``nats``."""
     lengths = [segment.last - segment.first for segment in group]
-    rows = [np.empty(length) for length in lengths]
     state = network.initial_state(len(group))
     for begin in range(0, lengths[0], _SEQ_LEN):
+        if workers.is_aborted:
+            return
         steps = min(_SEQ_LEN, lengths[0] - begin)
         active = sum(length > begin for length in lengths)
         inputs, targets = np.zeros((2, steps, active), np.int64)
@@ -135,6 +178,8 @@ def _read(network: CharRNN, texts: list[np.ndarray], group: list[_Segment], star
         reset = None if separator is None else inputs == separator
         state = map_state(lambda array: array[:active], state)  # noqa: B023 (called at once)
         losses, state = network.losses(inputs, targets, state, reset)
-        for row, length in enumerate(lengths[:active]):
-            rows[row][begin:begin + steps] = losses[:length - begin, row]
-    return [row[segment.scored - segment.first:] for row, segment in zip(rows, group)]
+        for row, (results, segment) in enumerate(zip(nats[:active], group)):
+            at = segment.first + begin
+            first, last = max(at, segment.scored), min(at + steps, segment.last)
+            if first < last:
+                results[first:last] = losses[first - at:last - at, row]

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO
+from typing import Any
 
 from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
@@ -95,18 +95,21 @@ class FileDigest:
 
 
 def read_blocks(path: str | Path, digest: FileDigest | None = None, on_bytes: Callable[[int], None] | None = None,
-                decompress: bool = True, recognise: bool = False, limit: int | None = None) -> Iterator[bytes]:
+                decompress: bool = True, recognise: bool = False, limit: int | None = None, live: bool = False
+                ) -> Iterator[bytes]:
     """Read the bytes of a file, or of standard input for ``-``, block by block.
 
     A file is decompressed if its name ends in .gz, .bz2 or .xz, and with ``recognise`` also if its first bytes show that
     it is compressed. ``digest`` is updated with the bytes, and ``on_bytes`` is called with the number of bytes before
-    decompression, of which at most ``limit`` are read. Raises CorpusError if the file does not exist, is not a regular
-    file, cannot be read or is corrupt.
+    decompression, of which at most ``limit`` are read. With ``live``, a block of standard input is what has arrived, so
+    that no input waits for more. Raises CorpusError if the file does not exist, is not a regular file, cannot be read or is
+    corrupt.
     """
     digest = digest or FileDigest()
     try:
         with _open(path) as raw:
-            stored = _StoredFile(raw, digest, on_bytes or (lambda count: None), limit)
+            read = raw.read1 if live and str(path) == STANDARD_INPUT else raw.read
+            stored = _StoredFile(read, digest, on_bytes or (lambda count: None), limit)
             suffix = PurePath(path).suffix if str(path) != STANDARD_INPUT else ""
             if recognise and suffix not in _COMPRESSED:
                 suffix = compression(stored.peek())
@@ -175,10 +178,11 @@ def _open(path: str | Path) -> AbstractContextManager[Any]:
 
 
 class _StoredFile(io.RawIOBase):
-    """Reads at most ``limit`` bytes of a raw file, and counts and digests them."""
+    """Reads at most ``limit`` bytes with the function ``read`` of a file, and counts and digests them."""
 
-    def __init__(self, raw: BinaryIO, digest: FileDigest, on_bytes: Callable[[int], None], limit: int | None) -> None:
-        self._raw = raw
+    def __init__(self, read: Callable[[int], bytes], digest: FileDigest, on_bytes: Callable[[int], None],
+                 limit: int | None) -> None:
+        self._read = read
         self._digest = digest
         self._on_bytes = on_bytes
         self._left = limit
@@ -197,7 +201,7 @@ class _StoredFile(io.RawIOBase):
         if self._peeked:
             data, self._peeked = self._peeked[:size], self._peeked[size:]
             return data
-        data = self._raw.read(size if self._left is None else min(size, self._left))
+        data = self._read(size if self._left is None else min(size, self._left))
         if self._left is not None:
             self._left -= len(data)
         self._digest.size += len(data)

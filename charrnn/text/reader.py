@@ -18,6 +18,13 @@ OnBytes = Callable[[int, int], None]
 """Called with the number of bytes read since the last call and the total number of bytes (0 if it is not known)."""
 
 
+def text_blocks(file: TextFile, text_config: TextConfig, digest: FileDigest | None = None,
+                on_bytes: Callable[[int], None] | None = None, live: bool = False) -> Iterator[str]:
+    """Return the text of a file block by block, read with these settings; see ``read_blocks`` and ``decode_blocks``."""
+    blocks = read_blocks(file.path, digest, on_bytes, recognise=text_config.level == "char", limit=file.limit, live=live)
+    return decode_blocks(blocks, display_name(file.path), text_config, lambda: file.is_longer)
+
+
 class Reader:
     """Reads ``files`` into ``Tokens``. ``name`` is for messages; ``stamps`` describe the files before they are read.
 
@@ -50,7 +57,7 @@ class Reader:
         for file in self.files:
             digest, first = FileDigest(), tokens.characters
             tokens.seam()
-            for text in self._decoded(file, digest, on_bytes and (lambda read: on_bytes(read, total))):
+            for text in text_blocks(file, self.text_config, digest, on_bytes and (lambda read: on_bytes(read, total))):
                 if tokens.characters == first:
                     self._warn_if_binary(text, file)
                 tokens.add(text)
@@ -80,16 +87,12 @@ class Reader:
             digests = []
             for file in self.files:
                 digest = FileDigest()
-                yield from self._decoded(file, digest)
+                yield from text_blocks(file, self.text_config, digest)
                 digests.append(digest.stored.digest())
             if hashlib.sha256(b"".join(digests)).hexdigest() != self.content:
                 raise self._changed()
 
         return read
-
-    def _decoded(self, file: TextFile, digest: FileDigest, on_bytes: Callable[[int], None] | None = None) -> Iterator[str]:
-        blocks = read_blocks(file.path, digest, on_bytes, recognise=self.text_config.level == "char", limit=file.limit)
-        return decode_blocks(blocks, display_name(file.path), self.text_config, lambda: file.is_longer)
 
     def _warn_if_binary(self, text: str, file: TextFile) -> None:
         if self.text_config.level == "char" and not self.warnings and is_binary(text[:2**12].encode("utf-8", "replace")):
