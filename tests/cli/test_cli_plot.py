@@ -107,6 +107,7 @@ def test_a_name_cannot_control_the_terminal(here: Path, cli: Cli) -> None:
         assert answer.code == 0
         assert "\x1b" not in answer.out + answer.err
         assert "evil\\x1b[31m\\nred" in answer.out
+        assert answer.err.count("\n") == (not arguments)
     table = Path("checkpoints/evil\x1b[31m\nred/metrics.csv")
     table.write_text("step,seconds,train_loss,\x1b[31m\n1,1,2.5,\x1b[31m\n2,2,2.4,x\n")
     assert "\x1b" not in cli("plot", table.parent).out
