@@ -75,6 +75,9 @@ INVALID = {
         "checkpoint_every": (*NOT_INT, 0, -1, 2**63),
         "checkpoint_minutes": (*NOT_FLOAT, *NOT_FINITE, 0.0, 0, -1.0, None),
         "recover": (0, 1, "yes", None),
+        "samples": (0, 1, "yes", None),
+        "sample_every": (*NOT_INT, 0, -1, 2**63),
+        "keep": (*NOT_INT, -1, 2**63, None),
         "seed": (*NOT_INT, -1, 2**63, None),
         "threads": (*NOT_INT, 0, -1, 2**63),
     },
@@ -100,7 +103,8 @@ VALID = [
     (TrainConfig, "momentum", (0, 0.999)), (TrainConfig, "clip_norm", (0, 1e9)), (TrainConfig, "clip_value", (0, 1e9)),
     (TrainConfig, "validation", (0, 0.9)), (TrainConfig, "test", (0, 0.8)), (TrainConfig, "eval_every", (1, None)),
     (TrainConfig, "checkpoint_every", (1, None)), (TrainConfig, "checkpoint_minutes", (0.001, 60)),
-    (TrainConfig, "recover", (True, False)),
+    (TrainConfig, "recover", (True, False)), (TrainConfig, "samples", (True, False)),
+    (TrainConfig, "sample_every", (1, None)), (TrainConfig, "keep", (0, 2**63 - 1)),
     (TrainConfig, "patience", (1, None)), (TrainConfig, "seed", (0, 2**63 - 1)), (TrainConfig, "threads", (1, None)),
 ]
 VALID_CASES = [(kind, name, value) for kind, name, values in VALID for value in values]

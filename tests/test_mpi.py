@@ -182,7 +182,7 @@ def test_only_rank_0_locks_the_run(tmp_path):
     for _ in range(2):
         result = under_mpi(2, *command, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
-    assert sorted(os.listdir(tmp_path / "checkpoints" / "a")) == ["best.h5", "last.h5", "metrics.csv"]
+    assert sorted(os.listdir(tmp_path / "checkpoints" / "a")) == ["best.h5", "last.h5", "metrics.csv", "samples.jsonl"]
     with RunLock(tmp_path / "checkpoints" / "a"):
         result = under_mpi(2, *command, cwd=tmp_path)
     assert result.returncode == 1

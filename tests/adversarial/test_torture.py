@@ -44,7 +44,8 @@ def test_signals_full_disks_moved_folders_and_readers(
 def test_a_run_with_another_seed_is_found(tmp_path: Path) -> None:
     tallies = Torture(tmp_path, compare_with=("--seed", "2")).kills(1)
     found = [line.partition(": ")[2] for tally in tallies for line in tally.mismatches]
-    assert [line.partition(" ")[0] for line in found] == ["last.h5", "best.h5", "metrics.csv"]
+    assert [line.partition(" ")[0] for line in found] == [
+        "last.h5", "best.h5", "samples.jsonl", "metrics.csv"]
     assert (tmp_path / "killed-in-a-write-0" / "run").exists()
 
 

@@ -9,15 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import FIGURES, RUN, SMALL, Cli, refused
+from command_line import FIGURES, RUN, SMALL, Cli, refused, without_size
 
 from charrnn import Corpus, Run
 from charrnn.inference.evaluation import evaluate
-
-
-def without_size(line: str) -> str:
-    """Remove the compressed size, which only ``evaluate`` prints."""
-    return re.sub(r"  compressed [\d,]+ bytes", "", line)
 
 
 def test_evaluate_prints_the_same_line_as_train(here: Path, cli: Cli, trained: tuple[Path, Any]) -> None:

@@ -142,7 +142,7 @@ def test_the_metadata_turns_text_into_ids(tmp_path: Path) -> None:
     ({"lines": True}, lambda text: text.replace("\r\n", "\n")),
     ({"normalize": "NFC"}, lambda text: unicodedata.normalize("NFC", text)),
     ({"normalize": "NFKC", "lowercase": True}, lambda text: unicodedata.normalize("NFKC", text).lower()),
-], ids=str)
+])
 def test_the_documented_conversions_are_those_of_charrnn(settings: dict[str, Any], documented: Callable) -> None:
     text = "Cafe\u0301 \ufb01n\u00e9 ΟΔΟΣ\r\n\u212b\n"
     assert normalize(text, TextConfig(**settings)) == documented(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -61,3 +62,8 @@ def on_terminal(*arguments: Any, environment: dict[str, str], both: bool = False
     assert both or process.communicate()[1] == b""
     assert process.wait() == 0
     return data.replace(b"\r\n", b"\n")
+
+
+def without_size(line: str) -> str:
+    """Remove the compressed size, which only ``evaluate`` prints."""
+    return re.sub(r"  compressed [\d,]+ bytes", "", line)

@@ -23,6 +23,7 @@ from charrnn.training.events import (
     ModelChosen,
     PlanFixed,
     RunMade,
+    Sampled,
     Saved,
     Started,
     StepTaken,
@@ -40,8 +41,8 @@ def events_of(call: Callable[..., Run], *arguments: Any, **settings: Any) -> tup
 
 
 def kinds(events: list[Any]) -> list[str]:
-    """Return the names of the events, without repetitions."""
-    names = [type(event).__name__ for event in events]
+    """Return the names of the events, without repetitions and samples."""
+    names = [type(event).__name__ for event in events if not isinstance(event, Sampled)]
     return [name for k, name in enumerate(names) if k == 0 or names[k - 1] != name]
 
 
@@ -63,7 +64,7 @@ def weights(model: LanguageModel) -> bytes:
 def test_train_saves_a_run_and_returns_it(notes: Path) -> None:
     run = charrnn.train("notes.txt", steps=6, eval_every=2, **SMALL)
     folder = Path("checkpoints/notes-lstm-8")
-    assert sorted(os.listdir(folder)) == ["best.h5", "last.h5", "metrics.csv"]
+    assert sorted(os.listdir(folder)) == ["best.h5", "last.h5", "metrics.csv", "samples.jsonl"]
     assert run.folder == folder
     assert (run.step, run.planned, run.finished) == (6, 6, True)
     assert [record.step for record in run.history] == [2, 4, 6]
@@ -266,7 +267,7 @@ def test_training_in_a_folder_that_is_in_use_is_refused(notes: Path) -> None:
 
     run = charrnn.train(notes, steps=3, name="run", on_event=on_event, **SMALL)
     assert len(errors) == 2 + 3 * 3
-    assert sorted(os.listdir(run.folder)) == ["best.h5", "last.h5", "metrics.csv"]
+    assert sorted(os.listdir(run.folder)) == ["best.h5", "last.h5", "metrics.csv", "samples.jsonl"]
 
 
 def test_the_folder_is_free_again_after_an_error(notes: Path) -> None:

@@ -155,7 +155,8 @@ def test_two_sweeps_in_one_folder_are_refused(tmp_path):
 
     assert train_one(Corpus.from_text(TEXT), only, tmp_path, on_event).loss > 0
     assert len(errors) == 12
-    assert sorted(path.name for path in (tmp_path / only.name).iterdir()) == ["best.h5", "last.h5", "metrics.csv"]
+    assert sorted(path.name for path in (tmp_path / only.name).iterdir()) == [
+        "best.h5", "last.h5", "metrics.csv", "samples.jsonl"]
 
 
 def test_a_combination_that_fails_keeps_its_name_in_the_table_and_the_code_is_1(tmp_path):
