@@ -21,6 +21,7 @@ from charrnn.inference import bundled as bundled_module
 from charrnn.inference.bundled import save_fingerprints
 from charrnn.inference.origin import Origin, digest
 from charrnn.text.overlap import fingerprints
+from charrnn.training import samples
 
 settings.register_profile("charrnn", deadline=None)  # tests must also pass on a slow machine
 settings.load_profile("charrnn")
@@ -32,6 +33,12 @@ WORDS = ["the", "a", "cat", "dog", "runs", "jumps", "over", "lazy", "quick", "br
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Set a cache folder for the tests, so that they do not use the user's."""
     os.environ["CHARRNN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_samples() -> None:
+    """Make samples in training short, because hundreds of tests train."""
+    samples.LENGTH = 20
 
 
 @pytest.fixture(scope="session")

@@ -55,8 +55,9 @@ def test_every_link_has_a_target(page: Path) -> None:
         assert not heading or heading in headings, target
 
 
-def test_the_python_examples_of_the_readme_run(tmp_path: Path) -> None:
-    examples = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def test_the_python_examples_of_readme_and_guide_run(tmp_path: Path) -> None:
+    examples = [example for page in ("README.md", "docs/guide.md") for example in re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)]
     assert len(examples) == 2
     for example in examples:
         done = subprocess.run([sys.executable, "-W", "error", "-c", example], cwd=tmp_path, capture_output=True, text=True)

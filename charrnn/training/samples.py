@@ -11,7 +11,7 @@ from charrnn.inference.language_model import LanguageModel
 from charrnn.training.row_file import RowFile, lines_of
 from charrnn.training.run import Run
 
-_LENGTH = 200
+LENGTH = 200
 """Characters of a sample. A model of lines writes lines until they have this length together."""
 
 _PRIME = ""
@@ -51,7 +51,7 @@ def sample_of(run: Run) -> Sample:
     seed = run.config.seed
     loss = float(f"{run.smoothed_loss:.6f}") if run.step else None
     try:
-        text = write(run.model, _LENGTH, seed)
+        text = write(run.model, LENGTH, seed)
     except ValueError:  # the next step will detect this, and restore earlier weights
         text = ""
     return Sample(run.step, text, loss, _PRIME, seed)

@@ -13,6 +13,7 @@ import pytest
 
 import charrnn
 from charrnn import Corpus, Run, Trainer
+from charrnn.training import samples as samples_module
 from charrnn.training.events import Sampled
 from charrnn.training.samples import SampleFile, is_sampled, read_samples, sample_of, write
 
@@ -46,17 +47,17 @@ def test_a_sample_is_what_the_model_writes_after_that_step(start: Start, corpus:
     run = start(steps=5, seed=7)
     file = SampleFile(tmp_path / "samples.jsonl", 0, None)
     samples = [file.add(run)]
-    losses, texts = [None], [run.model.sample(length=200, seed=7)]
+    losses, texts = [None], [run.model.sample(length=samples_module.LENGTH, seed=7)]
     for _ in Trainer(run, corpus):
         samples.append(file.add(run))
         losses.append(run.smoothed_loss)
-        texts.append(run.model.sample(length=200, seed=7))
+        texts.append(run.model.sample(length=samples_module.LENGTH, seed=7))
     assert [sample and sample.step for sample in samples] == [0, 1, 2, None, 4, 5]
     written = [sample for sample in samples if sample is not None]
     assert [sample.text for sample in written] == [texts[sample.step] for sample in written]
     assert [sample.loss for sample in written] == [
         None if sample.step == 0 else pytest.approx(losses[sample.step], abs=1e-6) for sample in written]
-    assert {(sample.prime, sample.seed, len(sample.text)) for sample in written} == {("", 7, 200)}
+    assert {(sample.prime, sample.seed, len(sample.text)) for sample in written} == {("", 7, samples_module.LENGTH)}
     assert len(set(texts)) > 1
     file.flush()
     assert read_samples(file.path) == written
