@@ -364,8 +364,8 @@ def test_an_interrupted_score_stops_all_threads(monkeypatch: pytest.MonkeyPatch)
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
+        if len(calls) == 100:
+            os.kill(os.getpid(), signal.SIGINT)
         return losses(*arguments)
 
     monkeypatch.setattr(type(language_model.network), "losses", interrupted)
@@ -373,4 +373,4 @@ def test_an_interrupted_score_stops_all_threads(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(scoring, "cores", lambda: 2)
     with pytest.raises(KeyboardInterrupt):
         language_model.score(np.zeros(60_000, np.uint8), streams=30)
-    assert len(calls) < 1000  # each thread would read 3,000 windows
+    assert len(calls) < 2000  # each thread would read 3,000 windows
