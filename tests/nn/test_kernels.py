@@ -326,13 +326,12 @@ print(compiled.__file__, round(float(np.arctanh(hidden[1, 0, 0])), 3))
 
 
 @needs_numba
-@pytest.mark.parametrize("cell", CELLS)
-def test_newly_compiled_and_cached_kernels_give_the_same_bits(cell, tmp_path):
-    program = f"""
+def test_newly_compiled_and_cached_kernels_give_the_same_bits(tmp_path):
+    program = """
 import hashlib, numpy as np
 from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
 corpus = Corpus.from_text("the quick brown fox jumps over the lazy dog" * 20)
-run = Run.start(corpus, ModelConfig({cell!r}, 37), TrainConfig(steps=4, batch_size=3, seq_len=8, threads=1))
+run = Run.start(corpus, ModelConfig("lstm", 37), TrainConfig(steps=4, batch_size=3, seq_len=8, threads=1))
 for step in Trainer(run, corpus):
     pass
 print(hashlib.sha256(run.to_bytes()).hexdigest())

@@ -241,7 +241,7 @@ NEVER = 10**9
 STOPS = st.lists(st.tuples(st.sampled_from(["signal", "killed"]), st.integers(0, 14)), min_size=1, max_size=4)
 
 
-@hypothesis_settings(max_examples=30)
+@hypothesis_settings(max_examples=15)
 @given(stops=STOPS, steps=st.integers(1, 12), eval_every=st.integers(1, 6), validation=st.sampled_from([0.0, 0.2]),
        minutes=st.sampled_from([5, 1e-9]), rate=st.sampled_from([0.01, 2.0]), kept=st.sampled_from([0, 2]),
        sample_every=st.sampled_from([None, 3]))
