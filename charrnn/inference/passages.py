@@ -57,7 +57,7 @@ class _Level(NamedTuple):
 
     ``keys`` (D + 1,) are the distinct passages, in the order of their text: pairs of ranks on the previous level, as
     rank * 2**32 + rank; one more key is larger than all others. The rank of a passage is 2 k + 1 if it is passage k, and
-    2 k if it lies between the passages k - 1 and k. So ranks compare like the text, and a passage occurs in the pieces if
+    2 k if it sorts after passage k - 1 and before passage k. So ranks compare like the text, and a passage occurs in the pieces if
     its rank is odd. ``ranks`` (N + 1,) are those of the positions, and 0 at the end. ``between`` contains, for an even
     rank on the previous level, the rank on this one. (This is the method of Karp, Miller and Rosenberg, "Rapid
     identification of repeated patterns in strings, trees and arrays", 1972.)
@@ -102,7 +102,8 @@ class _Index:
             ranks[-1][occurs] = _rank(level.keys, _pairs(ranks[-2], previous.width, occurs))
             if level.width == LEAST:
                 at = np.flatnonzero(ranks[-1] % 2)
-        # The text from each of these positions lies between two suffixes. No other suffix has a longer common beginning.
+        # In sorted order, the text from each of these positions is between two suffixes. One of them has the longest
+        # common beginning with it.
         after = ranks[-1][at] // 2
         for suffix, exists in ((after - 1, after > 0), (after, after < len(self._suffixes))):
             suffix = suffix[exists]

@@ -31,7 +31,7 @@ def rows(path: Path) -> Iterator[tuple[dict[str, str], int]]:
 
 
 def number(cell: str) -> float:
-    """Return the number in a cell, NaN if there is none."""
+    """Return the number in a cell, or NaN if the cell contains no number."""
     try:
         return float(cell)
     except ValueError:

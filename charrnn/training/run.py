@@ -273,7 +273,7 @@ class Run:
         return draw([curves_of(self, text)])
 
     def _repr_svg_(self) -> str | None:
-        """Return the picture that a notebook shows, None if there is none, so that it shows ``repr``."""
+        """Return the picture for a notebook as SVG, or None if it cannot be drawn; the notebook then shows ``repr``."""
         try:
             return to_svg(self.plot())
         except CharRNNError:
