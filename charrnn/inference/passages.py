@@ -57,10 +57,10 @@ class _Level(NamedTuple):
 
     ``keys`` (D + 1,) are the distinct passages, in the order of their text: pairs of ranks on the previous level, as
     rank * 2**32 + rank; one more key is larger than all others. The rank of a passage is 2 k + 1 if it is passage k, and
-    2 k if it sorts after passage k - 1 and before passage k. So ranks compare like the text, and a passage occurs in the pieces if
-    its rank is odd. ``ranks`` (N + 1,) are those of the positions, and 0 at the end. ``between`` contains, for an even
-    rank on the previous level, the rank on this one. (This is the method of Karp, Miller and Rosenberg, "Rapid
-    identification of repeated patterns in strings, trees and arrays", 1972.)
+    2 k if it sorts after passage k - 1 and before passage k. So ranks compare like the text, and a passage occurs in
+    the pieces if its rank is odd. ``ranks`` (N + 1,) are those of the positions, and 0 at the end. ``between``
+    contains, for an even rank on the previous level, the rank on this one. (This is the method of Karp, Miller and
+    Rosenberg, "Rapid identification of repeated patterns in strings, trees and arrays", 1972.)
     """
 
     width: int
