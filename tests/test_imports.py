@@ -30,12 +30,14 @@ PACKAGES = {
     "training": ("optimizers", "schema", "row_file", "metrics_rows", "curves", "plot", "run", "recipe", "trainer",
                  "metrics_table", "samples", "run_folder", "run_lock", "signals", "events", "keeper", "pretrained",
                  "prepare", "api", "sweep"),
+    "page": (),
 }
 """The modules of each package; a module imports only from the modules before it."""
 
 MAY_IMPORT = {"": "", "storage": ("",), "text": ("", "storage"), "nn": ("",), "inference": ("", "storage", "text", "nn"),
               "training": ("", "storage", "text", "nn", "inference"),
-              "cli": ("", "storage", "text", "nn", "inference", "training")}
+              "page": ("", "storage", "text", "nn", "inference", "training"),
+              "cli": ("", "storage", "text", "nn", "inference", "training", "page")}
 """The packages whose modules each package may import; "" contains the modules that belong to no package."""
 
 HOME = Path(charrnn.__file__).parent

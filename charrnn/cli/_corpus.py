@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli._console import option, progress_bar, say, warn
-from charrnn.errors import with_parameters
+from charrnn.errors import RunError, with_parameters
 
 if TYPE_CHECKING:
     from charrnn.config import TextConfig
     from charrnn.text.corpus import Corpus
+    from charrnn.training.run import Run
 
 _NAMED = 20
 """Largest number of characters that a message lists."""
@@ -24,6 +26,27 @@ def read_corpus(sources: Sequence[str], text_config: TextConfig, quiet: bool, **
 
     with reading_progress(quiet) as on_bytes:
         corpus = Corpus.read(*sources, text_config=text_config, on_bytes=on_bytes, **settings)
+    say_warnings(corpus)
+    return corpus
+
+
+def load_run(path: Path, lacks: str, advice: str) -> Run:
+    """Load the run at ``path``. Raises RunError if the file contains only a model, which has no such thing as ``lacks``."""
+    from charrnn.inference.bundled import name_of
+    from charrnn.inference.language_model import is_only_a_model
+    from charrnn.training.run import Run
+
+    if is_only_a_model(path):
+        raise RunError(f"{name_of(path)}: contains only a model and no {lacks}", advice)
+    return Run.load(path)
+
+
+def read_corpus_of(run: Run, given: str, advice: str, quiet: bool = False) -> Corpus:
+    """Read the corpus of a run that the user called ``given``; see ``prepare.corpus_of``."""
+    from charrnn.training.prepare import corpus_of
+
+    with reading_progress(quiet) as on_bytes:
+        corpus = corpus_of(run.source, run.model.text_config, given, advice, on_bytes)
     say_warnings(corpus)
     return corpus
 

@@ -105,19 +105,10 @@ def _files(path: Path, texts: tuple[str, ...], encoding: str | None, errors: str
 
 def _parts(path: Path, given: str, which: str | None, quiet: bool) -> tuple[LanguageModel, Iterator[_Text]]:
     """Return the model of the run at ``path``, and the parts of its corpus to evaluate."""
-    from charrnn.cli._corpus import reading_progress, say_warnings
-    from charrnn.inference.bundled import name_of
-    from charrnn.inference.language_model import is_only_a_model
-    from charrnn.training.prepare import corpus_of
-    from charrnn.training.run import Run
+    from charrnn.cli._corpus import load_run, read_corpus_of
 
-    if is_only_a_model(path):
-        raise RunError(f"{name_of(path)}: contains only a model and no text", "pass a TEXT_FILE")
-    run = Run.load(path)
-    with reading_progress(quiet) as on_bytes:
-        corpus = corpus_of(run.source, run.model.text_config, given, "pass a TEXT_FILE", on_bytes)
-    say_warnings(corpus)
-    parts = dict(zip(PARTS, run.split(corpus).parts))
+    run = load_run(path, "text", "pass a TEXT_FILE")
+    parts = dict(zip(PARTS, run.split(read_corpus_of(run, given, "pass a TEXT_FILE", quiet)).parts))
     wanted = [which] if which else [name for name in ("test", "validation") if len(parts[name])]
     if not wanted or not len(parts[wanted[0]]):
         raise RunError(f"{given}: was trained without a {which or 'validation'} part",

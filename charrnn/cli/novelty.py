@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.config import NOVELTY_LENGTH
-from charrnn.errors import RunError, printable
+from charrnn.errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,24 +36,18 @@ def command(run_or_checkpoint: str, length: int, temperature: float, seed: int) 
     that occur in the training text, with control characters escaped. RUN_OR_CHECKPOINT is a run folder (whose best.h5 is
     used), the name of a run in checkpoints/, or a checkpoint; its training text must still exist.
     """
-    from charrnn.cli._console import progress_bar
-    from charrnn.cli._corpus import reading_progress, say_warnings
-    from charrnn.inference.bundled import name_of
-    from charrnn.inference.language_model import is_only_a_model
-    from charrnn.inference.locate import checkpoint_at
+    from charrnn.cli._console import progress_bar, say
+    from charrnn.cli._corpus import load_run, read_corpus_of
+    from charrnn.inference.language_model import file_metadata
+    from charrnn.inference.locate import BEST, LAST, checkpoint_at
     from charrnn.inference.novelty import compare
-    from charrnn.training.prepare import corpus_of
-    from charrnn.training.run import Run
 
     path = checkpoint_at(run_or_checkpoint)
-    if is_only_a_model(path):
-        raise RunError(f"{name_of(path)}: contains only a model, and no record of its training text", "pass a run")
-    run = Run.load(path)
-    with reading_progress(False) as on_bytes:
-        corpus = corpus_of(run.source, run.model.text_config, run_or_checkpoint, "put it back to measure the novelty",
-                           on_bytes)
-    say_warnings(corpus)
-    split = run.split(corpus)
+    run = load_run(path, "record of its training text", "pass a run")
+    last = path.with_name(LAST)
+    if path.name == BEST and run.folder is not None and last.exists() and (end := file_metadata(last)["step"]) != run.step:
+        say(printable(f"Reading the best state, after step {run.step:,}; the last one, after step {end:,}, is {last}"))
+    split = run.split(read_corpus_of(run, run_or_checkpoint, "put it back to measure the novelty"))
     total = length + len(split.train)
     with progress_bar(False, total=total, unit="char", unit_scale=True, delay=1, leave=False) as progress:
         found = compare(run.model, split, length, temperature=temperature, seed=seed, progress=progress.update)

@@ -59,19 +59,15 @@ def command(run: tuple[str, ...], output: str | None, baseline: bool) -> None:
 
 def _read(names: Sequence[str], with_baseline: bool) -> list[Curves]:
     """Return the curves of runs; those of the same text share its baseline."""
-    from charrnn.inference.bundled import name_of
-    from charrnn.inference.language_model import is_only_a_model
+    from charrnn.cli._corpus import load_run
     from charrnn.inference.locate import LAST, checkpoint_at
     from charrnn.training.curves import curves_of
-    from charrnn.training.run import Run
 
     found = []
     counted: dict[Any, float | None] = {}
     for name in names:
         path = checkpoint_at(name, LAST)
-        if is_only_a_model(path):
-            raise RunError(f"{name_of(path)}: contains only a model and no history", "use a run folder")
-        run = Run.load(path)
+        run = load_run(path, "history", "use a run folder")
         curves = curves_of(run)
         if run.folder is None:
             curves = curves._replace(name=path.stem)
@@ -88,14 +84,11 @@ def _read(names: Sequence[str], with_baseline: bool) -> list[Curves]:
 
 def _baseline_of(run: Run, name: str) -> float | None:
     """Return the n-gram baseline of a run; if its text cannot be read, say why and return None."""
-    from charrnn.cli._corpus import reading_progress
+    from charrnn.cli._corpus import read_corpus_of
     from charrnn.training.curves import baseline_of
-    from charrnn.training.prepare import corpus_of
 
     try:
-        with reading_progress(False) as on_bytes:
-            corpus = corpus_of(run.source, run.model.text_config, name, "", on_bytes)
-        return baseline_of(run, corpus)
+        return baseline_of(run, read_corpus_of(run, name, ""))
     except CharRNNError as error:
         say(printable(f"n-gram baseline left out: {with_parameters(error.message, option)}"))
         return None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import FIGURES, RUN, SMALL, Cli, refused, without_size
+from independent import IndependentLSTM
 
 from charrnn import Corpus, Run
 from charrnn.inference.evaluation import evaluate
@@ -86,6 +87,30 @@ def test_settings_of_reading_need_a_text_file(here: Path, cli: Cli, setting: tup
     refused(cli("evaluate", RUN, *setting), setting[0], "pass a TEXT_FILE too")
     Path("plain.txt").write_text("the text " * 9)
     assert cli("evaluate", RUN, "plain.txt", *setting).code == 0
+
+
+@pytest.mark.parametrize("window", [None, 8])
+def test_the_figures_are_those_of_an_independent_implementation(here: Path, cli: Cli, window: int | None) -> None:
+    model = IndependentLSTM(RUN / "best.h5")
+    text = Path("notes.txt").read_text(encoding="utf-8")[540:]
+    pieces = [text] if window is None else [text[k:k + window + 1] for k in range(0, len(text) - window, window)]
+    nats = [model.nats(piece) for piece in pieces]
+    mean, count = np.mean(nats), np.size(nats)
+    options = () if window is None else ("--window", window)
+    line, _, *rows = cli("evaluate", RUN, "--by", "character", *options).out.splitlines()
+    found = re.fullmatch(r"validation (\S+) nats/char  (\S+) bits/char  perplexity (\S+)  compressed (\d+) bytes  \(.*\)",
+                         line)
+    assert list(map(float, found.groups())) == pytest.approx(
+        [mean, mean / math.log(2), math.exp(mean), math.ceil(mean * count / math.log(2) / 8)], abs=6e-3)
+    assert float(found[1]) == pytest.approx(mean, abs=1e-4)
+    shown = {row[:10].strip().strip("'").replace("\\n", "\n") or " ": row[10:].split()[:2] for row in rows}
+    expected = {}
+    for piece, losses in zip(pieces, nats):
+        for character, loss in zip(piece[1:], losses):
+            expected.setdefault(character, []).append(loss)
+    assert {name: int(count) for name, (count, _) in shown.items()} == {name: len(of) for name, of in expected.items()}
+    for name, (_, loss) in shown.items():
+        assert float(loss) == pytest.approx(np.mean(expected[name]), abs=1e-4)
 
 
 def test_the_compressed_size_corresponds_to_the_loss(here: Path, cli: Cli) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from command_line import RUN, SMALL, Cli, refused
+from independent import IndependentLSTM
 
 from charrnn import Corpus, Run
 from charrnn.cli import _loop
@@ -46,6 +47,38 @@ def test_novelty_prints_a_table_the_longest_passages_and_the_verdict(here: Path,
     assert table.splitlines() == expected
     assert bool(passages) == bool(found.generated.longest)
     assert verdict == "This model does not copy: unseen text has as much in common with the training text."
+
+
+def test_the_figures_are_those_of_an_independent_implementation(empty: Path, cli: Cli) -> None:
+    text = "the cat sat on the mat with the hat that the rat had\n" * 30
+    Path("cats.txt").write_text(text, newline="")
+    assert cli("train", "cats.txt", *SMALL, "--steps", 150, "--from", "none", "--validation", 0.1).code == 0
+    run = Path("checkpoints/cats-lstm-8")
+    training, held_out = text[:round(len(text) * 0.9)], text[round(len(text) * 0.9):]
+    written = IndependentLSTM(run / "best.h5").write(len(held_out))
+    answer = cli("novelty", run, "--temperature", 0).out
+    for size in (8, 16, 32):
+        expected = [sum(piece[k:k + size] in training for k in range(len(piece) - size + 1)) / (len(piece) - size + 1)
+                    for piece in (written, held_out)]
+        found = re.search(rf"^{size}-character passages +(\S+) % +(\S+) %$", answer, re.MULTILINE)
+        assert list(map(float, found.groups())) == pytest.approx([100 * part for part in expected], abs=0.06)
+    longest = max(size for size in range(len(written) + 1)
+                  if any(written[k:k + size] in training for k in range(len(written) - size + 1)))
+    assert 8 < longest < len(written)
+    assert re.search(rf"^longest passage +{longest} +{len(held_out)}$", answer, re.MULTILINE)
+
+
+def test_novelty_says_that_the_last_state_is_another_one(empty: Path, cli: Cli) -> None:
+    """A run can memorize its text long after its best state, which novelty reads, as sample does."""
+    Path("random.txt").write_text("".join(random.Random(1).choices("abcdefgh \n", k=600)), newline="")
+    assert cli("train", "random.txt", "--hidden-size", 64, "--steps", 200, "--eval-every", 10, "--from", "none").code == 0
+    run = Path("checkpoints/random-lstm-64")
+    best, last = cli("novelty", run, "--length", 60), cli("novelty", run / "last.h5", "--length", 60)
+    step = Run.load(run / "best.h5").step
+    assert best.err == f"Reading the best state, after step {step}; the last one, after step 200, is {run / 'last.h5'}\n"
+    assert last.err == ""
+    assert "does not copy" in best.out
+    assert "This model copies its training text." in last.out
 
 
 def test_novelty_escapes_control_characters_and_shortens_passages(

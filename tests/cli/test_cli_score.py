@@ -14,16 +14,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from command_line import RUN, Cli, on_terminal, refused
+from independent import IndependentLSTM
 from small_models import LETTERS, make_model
 
 from charrnn import load
 from charrnn.inference import scoring
 
-UNKNOWN = 0x110000
 BYTES = "".join(map(chr, range(128)))
 TEXT = "fade a\n\nbad x café\ncdxxe\nlast"
 
@@ -35,35 +34,18 @@ def independent(path: Path, text: str, lines: bool = False, bounds: list[int] | 
     ``bounds`` are the indices, among the characters that the model reads, between which separate streams are scored, each
     after ``context`` characters.
     """
-    with h5py.File(path) as file:
-        w = {name: file[f"parameters/{name}"][()].astype(float) for name in ("output/w", "output/b")}
-        layers = [[file[f"parameters/layer{k}/{name}"][()].astype(float) for name in ("w_x", "w_h", "b")]
-                  for k in range(sum(name.startswith("layer") for name in file["parameters"]))]
-        points = file["vocabulary/codepoints"][()].tolist()
-    ids = {chr(point): k for k, point in enumerate(points) if point != UNKNOWN}
-    slot = len(points) - 1 if points[-1] == UNKNOWN else None
-    newline = ids.get("\n", 0)
-    read = [ids.get(character, slot) for character in text if character in ids or slot is not None]
-    size = len(layers[0][1])
+    model = IndependentLSTM(path)
+    read = [model.ids.get(character, model.slot) for character in text if character in model.ids or model.slot is not None]
 
     def stream(first: int, last: int) -> list[float]:
         begin = max(0, first - context)
-        before = read[begin - 1] if begin else newline
-        states = [(np.zeros(size), np.zeros(size)) for _ in layers]
+        before = read[begin - 1] if begin else model.start
+        states = model.zeros()
         nats = []
         for number in read[begin:last]:
-            if lines and before == newline:
-                states = [(np.zeros(size), np.zeros(size)) for _ in layers]
-            x = np.eye(len(points))[before]
-            for k, (w_x, w_h, b) in enumerate(layers):
-                h, c = states[k]
-                gates = x @ w_x + h @ w_h + b
-                i, f, o = (1 / (1 + np.exp(-gates[n * size:(n + 1) * size])) for n in range(3))
-                c = f * c + i * np.tanh(gates[3 * size:])
-                x = o * np.tanh(c)
-                states[k] = (x, c)
-            logits = x @ w["output/w"] + w["output/b"]
-            nats.append(math.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[number])
+            if lines and before == model.start:
+                states = model.zeros()
+            nats.append(-model.step(before, states)[number])
             before = number
         return nats[first - begin:]
 
@@ -71,8 +53,8 @@ def independent(path: Path, text: str, lines: bool = False, bounds: list[int] | 
     found = iter([nats for first, last in pairwise(bounds) for nats in stream(first, last)])
     result = []
     for character in text:
-        nats = next(found) if character in ids or slot is not None else None
-        result.append(nats if character in ids else None)
+        nats = next(found) if character in model.ids or model.slot is not None else None
+        result.append(nats if character in model.ids else None)
     return result
 
 
