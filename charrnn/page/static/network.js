@@ -1,0 +1,370 @@
+"use strict";
+/* The network in the page: text <-> ids, weights, one step of the network, and the choice of the next character.
+
+Written to be read beside the Python of charrnn, with its names: the equations are in charrnn/nn/cells/, the shapes in
+charrnn/nn/model.py. H hidden units, G gates, D input of a layer, E embedding, V vocabulary, N characters of a text.
+Sums are computed in float64 and stored in float32.
+
+A classic script without dependencies, which also works inside a worker. */
+
+const GATES = {lstm: "ifog", gru: "rzn", rnn: "h"};  // one letter for each block of H columns of the weights
+
+/** Return the weights in `base64`, little-endian "float16" or "float32", as a Float32Array. */
+function weightsFrom(base64, dtype) {
+  let bytes;
+  if (Uint8Array.fromBase64) {
+    bytes = Uint8Array.fromBase64(base64);
+  } else {
+    const binary = atob(base64);
+    bytes = new Uint8Array(binary.length);
+    for (let k = 0; k < bytes.length; k++) bytes[k] = binary.charCodeAt(k);
+  }
+  if (dtype === "float32") return new Float32Array(bytes.buffer);
+  if (globalThis.Float16Array) return new Float32Array(new Float16Array(bytes.buffer));
+  const table = new Float32Array(65536);  // the value of each bit pattern: sign 1 bit, exponent 5 bits, fraction 10 bits
+  for (let bits = 0; bits < 65536; bits++) {
+    const exponent = bits >> 10 & 31;
+    const fraction = (bits & 1023) / 1024;
+    const size = exponent === 31 ? (fraction ? NaN : Infinity)
+      : exponent ? (1 + fraction) * 2 ** (exponent - 15) : fraction * 2 ** -14;
+    table[bits] = bits & 32768 ? -size : size;
+  }
+  return new Float32Array(new Uint16Array(bytes.buffer)).map((bits) => table[bits]);
+}
+
+/** Characters <-> ids, with the text settings of a model; as charrnn/text/vocabulary.py and decoding.py. */
+class Text {
+  constructor(model) {
+    this.model = model;
+    this.start = model.start;  // the id that is read before the first character of a text
+    this.unknown = model.unknown;  // the id of all characters that are not in the vocabulary, or null
+    this.isLines = model.lines;
+    this.isBytes = model.level === "byte";
+    this.characters = model.vocabulary.map((point, id) => id === model.unknown ? "\ufffd" : String.fromCodePoint(point));
+    this.ids = new Map(model.vocabulary.map((point, id) => [point, id]));
+  }
+
+  /** Return `string` as the model reads it. Normal forms and lower case are those of the browser: its version of Unicode
+      may be newer or older than Python's, which matters only for characters that one of them does not know. */
+  normalize(string) {
+    const {lines, normalize, lowercase} = this.model;
+    if (lines) string = string.replaceAll("\r\n", "\n");
+    if (normalize !== "none") string = string.normalize(normalize);
+    return lowercase ? string.toLowerCase() : string;
+  }
+
+  /** Return the ids of `string`, one for each character or byte; -1 if it is unknown and the model has no such id. */
+  encode(string) {
+    string = this.normalize(string);
+    const points = this.isBytes ? new TextEncoder().encode(string) : Array.from(string, (c) => c.codePointAt(0));
+    return Int32Array.from(points, (point) => this.ids.get(point) ?? this.unknown ?? -1);
+  }
+
+  /** Return the string of `ids`. Unknown characters and invalid UTF-8 become U+FFFD. */
+  decode(ids) {
+    const decode = this.decoder();
+    return Array.from(ids, (id) => decode(id)).join("") + decode();
+  }
+
+  /** Return a function that returns the characters that the next id completes: for bytes there may be none, or several.
+      Called without an id at the end, it returns what an incomplete character becomes. */
+  decoder() {
+    const name = (id) => this.characters[id] ?? "\ufffd";
+    if (!this.isBytes) return (id) => id === undefined ? "" : name(id);
+    const decoder = new TextDecoder("utf-8", {ignoreBOM: true});
+    const byte = (id) => id === this.unknown ? 0xff : this.model.vocabulary[id] ?? 0xff;  // 0xff is invalid everywhere
+    return (id) => id === undefined ? decoder.decode() : decoder.decode(Uint8Array.of(byte(id)), {stream: true});
+  }
+}
+
+/** The names and shapes of the parameters, in the order of the weights; as `parameter_shapes` of charrnn/nn/model.py. */
+function parameterShapes({cell, layers, hidden_size, embedding_size, vocabulary}) {
+  const shapes = {};
+  const columns = GATES[cell].length * hidden_size;
+  let inputs = vocabulary.length;
+  if (embedding_size) shapes["embedding/w"] = [inputs, embedding_size];
+  inputs = embedding_size || inputs;
+  for (let k = 0; k < layers; k++) {
+    shapes[`layer${k}/w_x`] = [inputs, columns];
+    shapes[`layer${k}/w_h`] = [hidden_size, columns];
+    shapes[`layer${k}/b`] = [columns];
+    if (cell === "gru") shapes[`layer${k}/b_h`] = [hidden_size];
+    inputs = hidden_size;
+  }
+  shapes["output/w"] = [hidden_size, vocabulary.length];
+  shapes["output/b"] = [vocabulary.length];
+  return shapes;
+}
+
+/** Return `w` (rows, columns) in the layout that `addProduct` reads: blocks of 8 columns, [columns / 8][rows][8]. The last
+    block is filled with zeros. */
+function inBlocks(w, rows, columns) {
+  const blocks = new Float32Array(Math.ceil(columns / 8) * rows * 8);
+  for (let j = 0; j < columns; j++) {
+    for (let k = 0, at = (j >> 3) * rows * 8 + (j & 7); k < rows; k++, at += 8) blocks[at] = w[k * columns + j];
+  }
+  return blocks;
+}
+
+/** out <- out + x w, where w is `blocks` and the length of `out` is a multiple of 8. Eight sums in local variables make
+    one pass over x for eight columns; the weights are read in their order in memory. */
+function addProduct(out, x, blocks) {
+  const rows = x.length;
+  for (let j = 0, at = 0; j < out.length; j += 8) {
+    let s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+    for (let k = 0; k < rows; k++, at += 8) {
+      const value = x[k];
+      s0 += value * blocks[at];
+      s1 += value * blocks[at + 1];
+      s2 += value * blocks[at + 2];
+      s3 += value * blocks[at + 3];
+      s4 += value * blocks[at + 4];
+      s5 += value * blocks[at + 5];
+      s6 += value * blocks[at + 6];
+      s7 += value * blocks[at + 7];
+    }
+    out[j] += s0;
+    out[j + 1] += s1;
+    out[j + 2] += s2;
+    out[j + 3] += s3;
+    out[j + 4] += s4;
+    out[j + 5] += s5;
+    out[j + 6] += s6;
+    out[j + 7] += s7;
+  }
+}
+
+/** Return zeros for `addProduct`: a view of `size` numbers of a buffer whose length is a multiple of 8. */
+function padded(size) {
+  return new Float32Array(Math.ceil(size / 8) * 8).subarray(0, size);
+}
+
+/** Return the buffer of an array that `padded` made, with the padding. */
+function whole(view) {
+  return new Float32Array(view.buffer);
+}
+
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+
+/** The cells: one step of one layer. `gates` (G*H) is x W_x + b, and becomes the activations of the gates; `product` is
+    h W_h. `turn(parts, values)` applies the knobs: `values` has a block of H numbers for each of `parts`. */
+const CELLS = {
+  /** h' = tanh(x W_x + h W_h + b) */
+  rnn({gates, product}, {hidden}, turn) {
+    for (let j = 0; j < gates.length; j++) gates[j] = Math.tanh(gates[j] + product[j]);
+    turn("h", gates);
+    hidden.set(gates);
+  },
+
+  /** i, f, o = sigmoid(x W_x + h W_h + b);  g = tanh(x W_x + h W_h + b);  c' = f c + i g;  h' = o tanh(c') */
+  lstm({gates, product}, {hidden, cell}, turn) {
+    const size = hidden.length;
+    for (let j = 0; j < 3 * size; j++) gates[j] = sigmoid(gates[j] + product[j]);
+    for (let j = 3 * size; j < 4 * size; j++) gates[j] = Math.tanh(gates[j] + product[j]);
+    turn("ifog", gates);
+    for (let u = 0; u < size; u++) cell[u] = gates[size + u] * cell[u] + gates[u] * gates[3 * size + u];
+    turn(["cell"], cell);
+    for (let u = 0; u < size; u++) hidden[u] = gates[2 * size + u] * Math.tanh(cell[u]);
+  },
+
+  /** r, z = sigmoid(x W_x + h W_h + b);  n = tanh(x W_n + b_n + r (h U_n + b_h));  h' = (1 - z) n + z h */
+  gru({gates, product, b_h}, {hidden}, turn) {
+    const size = hidden.length;
+    const n = gates.subarray(2 * size);
+    for (let j = 0; j < 2 * size; j++) gates[j] = sigmoid(gates[j] + product[j]);
+    turn("rz", gates);
+    for (let u = 0; u < size; u++) n[u] = Math.tanh(n[u] + gates[u] * (product[2 * size + u] + b_h[u]));
+    turn("n", n);
+    for (let u = 0; u < size; u++) hidden[u] = n[u] + gates[size + u] * (hidden[u] - n[u]);
+  },
+};
+
+/** The network: reads one id after the other. `weights` are the parameters in one Float32Array, in the order of Python's
+    `network.parameters.flat`; `parameters` are views of it by name. */
+class Network {
+  constructor(model, weights) {
+    this.model = model;
+    this.separator = model.lines ? model.start : null;  // the state is reset before this id is read
+    this.parameters = {};
+    let end = 0;
+    const shapes = parameterShapes(model);
+    for (const [name, shape] of Object.entries(shapes)) {
+      const first = end;
+      end += shape.reduce((product, size) => product * size);
+      this.parameters[name] = weights.subarray(first, end);
+    }
+    if (end !== weights.length) throw new RangeError(`the model needs ${end} weights, not ${weights.length}`);
+    const blocks = (name) => inBlocks(this.parameters[name], ...shapes[name]);
+    this.layers = Array.from({length: model.layers}, (_, k) => {
+      const [w_x, w_h, b, b_h] = ["w_x", "w_h", "b", "b_h"].map((name) => this.parameters[`layer${k}/${name}`]);
+      return {w_x, w_h, b, b_h, gates: padded(b.length), product: padded(b.length), hBlocks: blocks(`layer${k}/w_h`),
+              xBlocks: k > 0 || model.embedding_size ? blocks(`layer${k}/w_x`) : null};  // else an id selects a row of w_x
+    });
+    this.gates = this.layers.map((layer) => layer.gates);  // (G*H) for each layer: the activations of the last step
+    this.outputBlocks = blocks("output/w");
+    this.logits = padded(model.vocabulary.length);
+  }
+
+  /** Return the state at the start of a text: `hidden` (H), and `cell` (H) of an LSTM, for each layer. */
+  initialState() {
+    const zeros = () => new Float32Array(this.model.hidden_size);
+    return this.layers.map(() => this.model.cell === "lstm" ? {hidden: zeros(), cell: zeros()} : {hidden: zeros()});
+  }
+
+  /** Read `id`: update `state` in place and return the logits (V), which the next step overwrites. A model of lines resets
+      the state first if the id is that of the newline. Each of `knobs` changes one value as soon as it has been computed,
+      so all that depends on it changes too: {layer, part: "hidden", "cell" or the letter of a gate, unit, mode: "set" or
+      "add", value}. */
+  step(id, state, knobs = []) {
+    const {cell, hidden_size, embedding_size} = this.model;
+    if (id === this.separator) {
+      for (const arrays of state) Object.values(arrays).forEach((array) => array.fill(0));
+    }
+    let below = embedding_size && this.embedded(id);
+    this.layers.forEach((layer, k) => {
+      const {gates, product, w_x, b, hBlocks, xBlocks} = layer;
+      const {hidden} = state[k];
+      const turn = (parts, values) => {
+        for (const {layer: number, part, unit, mode, value} of knobs) {
+          const block = number === k ? parts.indexOf(part) : -1;
+          if (block < 0) continue;
+          const at = block * hidden_size + unit;
+          values[at] = mode === "set" ? value : values[at] + value;
+        }
+      };
+      gates.set(b);
+      if (xBlocks) {
+        addProduct(whole(gates), below, xBlocks);
+      } else {
+        const row = id * b.length;
+        for (let j = 0; j < b.length; j++) gates[j] += w_x[row + j];
+      }
+      product.fill(0);
+      addProduct(whole(product), hidden, hBlocks);
+      CELLS[cell](layer, state[k], turn);
+      turn(["hidden"], hidden);
+      below = hidden;
+    });
+    this.logits.set(this.parameters["output/b"]);
+    addProduct(whole(this.logits), below, this.outputBlocks);
+    return this.logits;
+  }
+
+  embedded(id) {
+    const size = this.model.embedding_size;
+    return this.parameters["embedding/w"].subarray(id * size, (id + 1) * size);
+  }
+
+  /** Return the value of one unit after each of `ids` (N), which were read without knobs: `part` is "hidden", "cell" or the
+      letter of a gate. `hidden` has the hidden states after each of them, (N*H) for each layer; `first` is the state before
+      the first id. A gate of one unit needs only one column of the weights, and a cell only the gates of its own unit. */
+  activation(layer, part, unit, ids, hidden, first = this.initialState()) {
+    const {cell, hidden_size: size} = this.model;
+    const values = new Float32Array(ids.length);
+    const gate = (letter) => this.sums(layer, GATES[cell].indexOf(letter) * size + unit, ids, hidden, first);
+    const activations = (letter) => {
+      const [x, h] = gate(letter);
+      const f = "gh".includes(letter) ? Math.tanh : sigmoid;
+      return x.map((value, t) => f(value + h[t]));
+    };
+    if (part === "hidden") {
+      for (let t = 0; t < ids.length; t++) values[t] = hidden[layer][t * size + unit];
+    } else if (part === "cell") {
+      const [i, f, g] = ["i", "f", "g"].map(activations);
+      for (let t = 0, c = first[layer].cell[unit]; t < ids.length; t++) {
+        c = f[t] * (ids[t] === this.separator ? 0 : c) + i[t] * g[t];
+        values[t] = c;
+      }
+    } else if (part === "n") {
+      const [x, h] = gate("n");
+      const r = activations("r");
+      for (let t = 0; t < ids.length; t++) values[t] = Math.tanh(x[t] + r[t] * (h[t] + this.layers[layer].b_h[unit]));
+    } else {
+      values.set(activations(part));
+    }
+    return values;
+  }
+
+  /** Return the parts x W_x + b and h W_h of the argument of one gate of one unit, a column of the weights, (N) each. */
+  sums(layer, column, ids, hidden, first) {
+    const {hidden_size: size, embedding_size} = this.model;
+    const {w_x, w_h, b} = this.layers[layer];
+    const [of_x, of_h] = [w_x, w_h].map((w) => Float32Array.from({length: w.length / b.length},
+                                                                 (_, row) => w[row * b.length + column]));
+    const dot = (array, start, weights) => {
+      let sum = 0;
+      for (let k = 0; k < weights.length; k++) sum += array[start + k] * weights[k];
+      return sum;
+    };
+    const x = Float64Array.from(ids, (id, t) => b[column] + (layer ? dot(hidden[layer - 1], t * size, of_x)
+      : embedding_size ? dot(this.embedded(id), 0, of_x) : of_x[id]));
+    const h = Float64Array.from(ids, (id, t) => id === this.separator ? 0
+      : t ? dot(hidden[layer], (t - 1) * size, of_h) : dot(first[layer].hidden, 0, of_h));
+    return [x, h];
+  }
+}
+
+/** Return the probabilities (V) of the next characters; as `distribution` of charrnn/inference/sampling.py, but of one row
+    of logits, and the id `unknown` gets 0. Throws RangeError if a setting is out of range or a logit is NaN. */
+function probabilities(logits, {temperature = 1, topK = null, topP = null, unknown = null} = {}) {
+  if (!(temperature >= 0 && temperature < Infinity)) throw new RangeError("temperature must be a number of at least 0");
+  if (topK !== null && !(Number.isInteger(topK) && topK >= 1)) throw new RangeError("topK must be an integer of at least 1");
+  if (topP !== null && !(topP > 0 && topP <= 1)) throw new RangeError("topP must be above 0 and at most 1");
+  const p = Float64Array.from(logits, (logit, id) => id === unknown ? -Infinity : logit);
+  const most = p.reduce((a, b) => Math.max(a, b));
+  if (Number.isNaN(most)) throw new RangeError("the model computes NaN; its weights are not finite");
+  const scale = (values, sum) => values.forEach((value, id) => { values[id] = value / sum; });
+  const total = (values) => values.reduce((a, b) => a + b);
+  if (temperature === 0) {
+    const best = p.indexOf(most);
+    return p.map((_, id) => id === best ? 1 : 0);
+  }
+  p.forEach((logit, id) => { p[id] = Math.exp((logit - most) / temperature); });
+  scale(p, total(p));
+  if (topK === null && topP === null) return p;
+  const order = Uint32Array.from(p, (_, id) => id).sort((a, b) => p[b] - p[a] || a - b);
+  const descending = Float64Array.from(order, (id) => p[id]);
+  if (topK !== null) {
+    descending.fill(0, topK);
+    scale(descending, total(descending));
+  }
+  if (topP !== null && topP < 1) {
+    let sum = 0, kept = 0;
+    while (kept < descending.length && sum < topP * (1 - 1e-12)) sum += descending[kept++];
+    descending.fill(0, kept);
+    scale(descending, total(descending));
+  }
+  order.forEach((id, rank) => { p[id] = descending[rank]; });
+  return p;
+}
+
+/** Return the id at which the cumulative distribution of `p` exceeds `uniform`, a number of [0, 1). */
+function draw(p, uniform) {
+  const sums = p.slice();
+  for (let id = 1; id < sums.length; id++) sums[id] += sums[id - 1];
+  const drawn = uniform * sums[sums.length - 1];
+  const found = sums.findIndex((sum) => sum > drawn);
+  return found < 0 ? p.findLastIndex((value) => value > 0) : found;
+}
+
+/** Return a function that returns random numbers of [0, 1), the same for the same seed, an integer of 0 to 2^53 - 1. The
+    generator is sfc32 (Chris Doty-Humphrey, PractRand, https://pracrand.sourceforge.net), seeded as there. */
+function random(seed) {
+  let a = 0, b = seed | 0, c = seed / 2 ** 32 | 0, counter = 1;
+  const next = () => {
+    const result = a + b + counter | 0;
+    counter = counter + 1 | 0;
+    a = b ^ b >>> 9;
+    b = c + (c << 3) | 0;
+    c = (c << 21 | c >>> 11) + result | 0;
+    return result >>> 0;
+  };
+  for (let k = 0; k < 12; k++) next();
+  return () => ((next() >>> 5) * 2 ** 26 + (next() >>> 6)) / 2 ** 53;  // 53 bits, as many as a float64 has
+}
+
+/** Return the negative log-probability of `id` in nats. */
+function surprisal(logits, id) {
+  const most = logits.reduce((a, b) => Math.max(a, b));
+  return Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0)) + most - logits[id];
+}
