@@ -1,5 +1,5 @@
 "use strict";
-/* The network in the page: text <-> ids, weights, one step of the network, and the choice of the next character.
+/* The network in the page: weights, text <-> ids, and one step of the network.
 
 Written to be read beside the Python of charrnn, with its names: the equations are in charrnn/nn/cells/, the shapes in
 charrnn/nn/model.py. H hidden units, G gates, D input of a layer, E embedding, V vocabulary, N characters of a text.
@@ -7,7 +7,7 @@ Sums are computed in float64 and stored in float32.
 
 A classic script without dependencies, which also works inside a worker. */
 
-const GATES = {lstm: "ifog", gru: "rzn", rnn: "h"};  // one letter for each block of H columns of the weights
+const GATES = { lstm: "ifog", gru: "rzn", rnn: "h" };  // one letter for each block of H columns of the weights
 
 /** Return the weights in `base64`, little-endian "float16" or "float32", as a Float32Array. */
 function weightsFrom(base64, dtype) {
@@ -47,7 +47,7 @@ class Text {
   /** Return `string` as the model reads it. Normal forms and lower case are those of the browser: its version of Unicode
       may be newer or older than Python's, which matters only for characters that one of them does not know. */
   normalize(string) {
-    const {lines, normalize, lowercase} = this.model;
+    const { lines, normalize, lowercase } = this.model;
     if (lines) string = string.replaceAll("\r\n", "\n");
     if (normalize !== "none") string = string.normalize(normalize);
     return lowercase ? string.toLowerCase() : string;
@@ -58,6 +58,13 @@ class Text {
     string = this.normalize(string);
     const points = this.isBytes ? new TextEncoder().encode(string) : Array.from(string, (c) => c.codePointAt(0));
     return Int32Array.from(points, (point) => this.ids.get(point) ?? this.unknown ?? -1);
+  }
+
+  /** Return the ids that the model reads before it writes what follows `string`: without characters that it cannot read;
+      `start` before every line of a model of lines, and if there are no others. */
+  primed(string) {
+    const ids = this.encode(string).filter((id) => id >= 0);
+    return this.isLines || !ids.length ? Int32Array.of(this.start, ...ids) : ids;
   }
 
   /** Return the string of `ids`. Unknown characters and invalid UTF-8 become U+FFFD. */
@@ -71,14 +78,14 @@ class Text {
   decoder() {
     const name = (id) => this.characters[id] ?? "\ufffd";
     if (!this.isBytes) return (id) => id === undefined ? "" : name(id);
-    const decoder = new TextDecoder("utf-8", {ignoreBOM: true});
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     const byte = (id) => id === this.unknown ? 0xff : this.model.vocabulary[id] ?? 0xff;  // 0xff is invalid everywhere
-    return (id) => id === undefined ? decoder.decode() : decoder.decode(Uint8Array.of(byte(id)), {stream: true});
+    return (id) => id === undefined ? decoder.decode() : decoder.decode(Uint8Array.of(byte(id)), { stream: true });
   }
 }
 
 /** The names and shapes of the parameters, in the order of the weights; as `parameter_shapes` of charrnn/nn/model.py. */
-function parameterShapes({cell, layers, hidden_size, embedding_size, vocabulary}) {
+function parameterShapes({ cell, layers, hidden_size, embedding_size, vocabulary }) {
   const shapes = {};
   const columns = GATES[cell].length * hidden_size;
   let inputs = vocabulary.length;
@@ -150,14 +157,14 @@ const sigmoid = (x) => 1 / (1 + Math.exp(-x));
     h W_h. `turn(parts, values)` applies the knobs: `values` has a block of H numbers for each of `parts`. */
 const CELLS = {
   /** h' = tanh(x W_x + h W_h + b) */
-  rnn({gates, product}, {hidden}, turn) {
+  rnn({ gates, product }, { hidden }, turn) {
     for (let j = 0; j < gates.length; j++) gates[j] = Math.tanh(gates[j] + product[j]);
     turn("h", gates);
     hidden.set(gates);
   },
 
   /** i, f, o = sigmoid(x W_x + h W_h + b);  g = tanh(x W_x + h W_h + b);  c' = f c + i g;  h' = o tanh(c') */
-  lstm({gates, product}, {hidden, cell}, turn) {
+  lstm({ gates, product }, { hidden, cell }, turn) {
     const size = hidden.length;
     for (let j = 0; j < 3 * size; j++) gates[j] = sigmoid(gates[j] + product[j]);
     for (let j = 3 * size; j < 4 * size; j++) gates[j] = Math.tanh(gates[j] + product[j]);
@@ -168,7 +175,7 @@ const CELLS = {
   },
 
   /** r, z = sigmoid(x W_x + h W_h + b);  n = tanh(x W_n + b_n + r (h U_n + b_h));  h' = (1 - z) n + z h */
-  gru({gates, product, b_h}, {hidden}, turn) {
+  gru({ gates, product, b_h }, { hidden }, turn) {
     const size = hidden.length;
     const n = gates.subarray(2 * size);
     for (let j = 0; j < 2 * size; j++) gates[j] = sigmoid(gates[j] + product[j]);
@@ -184,6 +191,8 @@ const CELLS = {
 class Network {
   constructor(model, weights) {
     this.model = model;
+    this.GATES = GATES[model.cell];
+    this.size = model.hidden_size;
     this.separator = model.lines ? model.start : null;  // the state is reset before this id is read
     this.parameters = {};
     let end = 0;
@@ -195,10 +204,10 @@ class Network {
     }
     if (end !== weights.length) throw new RangeError(`the model needs ${end} weights, not ${weights.length}`);
     const blocks = (name) => inBlocks(this.parameters[name], ...shapes[name]);
-    this.layers = Array.from({length: model.layers}, (_, k) => {
+    this.layers = Array.from({ length: model.layers }, (_, k) => {
       const [w_x, w_h, b, b_h] = ["w_x", "w_h", "b", "b_h"].map((name) => this.parameters[`layer${k}/${name}`]);
-      return {w_x, w_h, b, b_h, gates: padded(b.length), product: padded(b.length), hBlocks: blocks(`layer${k}/w_h`),
-              xBlocks: k > 0 || model.embedding_size ? blocks(`layer${k}/w_x`) : null};  // else an id selects a row of w_x
+      const xBlocks = k > 0 || model.embedding_size ? blocks(`layer${k}/w_x`) : null;  // else an id selects a row of w_x
+      return { w_x, w_h, b, b_h, gates: padded(b.length), product: padded(b.length), hBlocks: blocks(`layer${k}/w_h`), xBlocks };
     });
     this.gates = this.layers.map((layer) => layer.gates);  // (G*H) for each layer: the activations of the last step
     this.outputBlocks = blocks("output/w");
@@ -207,28 +216,28 @@ class Network {
 
   /** Return the state at the start of a text: `hidden` (H), and `cell` (H) of an LSTM, for each layer. */
   initialState() {
-    const zeros = () => new Float32Array(this.model.hidden_size);
-    return this.layers.map(() => this.model.cell === "lstm" ? {hidden: zeros(), cell: zeros()} : {hidden: zeros()});
+    const zeros = () => new Float32Array(this.size);
+    return this.layers.map(() => this.model.cell === "lstm" ? { hidden: zeros(), cell: zeros() } : { hidden: zeros() });
   }
 
   /** Read `id`: update `state` in place and return the logits (V), which the next step overwrites. A model of lines resets
       the state first if the id is that of the newline. Each of `knobs` changes one value as soon as it has been computed,
-      so all that depends on it changes too: {layer, part: "hidden", "cell" or the letter of a gate, unit, mode: "set" or
-      "add", value}. */
+      so all that depends on it changes too: { layer, part: "hidden", "cell" or the letter of a gate, unit, mode: "set" or
+      "add", value }. */
   step(id, state, knobs = []) {
-    const {cell, hidden_size, embedding_size} = this.model;
+    const { cell, embedding_size } = this.model;
     if (id === this.separator) {
       for (const arrays of state) Object.values(arrays).forEach((array) => array.fill(0));
     }
     let below = embedding_size && this.embedded(id);
     this.layers.forEach((layer, k) => {
-      const {gates, product, w_x, b, hBlocks, xBlocks} = layer;
-      const {hidden} = state[k];
+      const { gates, product, w_x, b, hBlocks, xBlocks } = layer;
+      const { hidden } = state[k];
       const turn = (parts, values) => {
-        for (const {layer: number, part, unit, mode, value} of knobs) {
+        for (const { layer: number, part, unit, mode, value } of knobs) {
           const block = number === k ? parts.indexOf(part) : -1;
           if (block < 0) continue;
-          const at = block * hidden_size + unit;
+          const at = block * this.size + unit;
           values[at] = mode === "set" ? value : values[at] + value;
         }
       };
@@ -259,16 +268,15 @@ class Network {
       letter of a gate. `hidden` has the hidden states after each of them, (N*H) for each layer; `first` is the state before
       the first id. A gate of one unit needs only one column of the weights, and a cell only the gates of its own unit. */
   activation(layer, part, unit, ids, hidden, first = this.initialState()) {
-    const {cell, hidden_size: size} = this.model;
     const values = new Float32Array(ids.length);
-    const gate = (letter) => this.sums(layer, GATES[cell].indexOf(letter) * size + unit, ids, hidden, first);
+    const gate = (letter) => this.sums(layer, this.GATES.indexOf(letter) * this.size + unit, ids, hidden, first);
     const activations = (letter) => {
       const [x, h] = gate(letter);
       const f = "gh".includes(letter) ? Math.tanh : sigmoid;
       return x.map((value, t) => f(value + h[t]));
     };
     if (part === "hidden") {
-      for (let t = 0; t < ids.length; t++) values[t] = hidden[layer][t * size + unit];
+      for (let t = 0; t < ids.length; t++) values[t] = hidden[layer][t * this.size + unit];
     } else if (part === "cell") {
       const [i, f, g] = ["i", "f", "g"].map(activations);
       for (let t = 0, c = first[layer].cell[unit]; t < ids.length; t++) {
@@ -287,9 +295,9 @@ class Network {
 
   /** Return the parts x W_x + b and h W_h of the argument of one gate of one unit, a column of the weights, (N) each. */
   sums(layer, column, ids, hidden, first) {
-    const {hidden_size: size, embedding_size} = this.model;
-    const {w_x, w_h, b} = this.layers[layer];
-    const [of_x, of_h] = [w_x, w_h].map((w) => Float32Array.from({length: w.length / b.length},
+    const { size, model: { embedding_size } } = this;
+    const { w_x, w_h, b } = this.layers[layer];
+    const [of_x, of_h] = [w_x, w_h].map((w) => Float32Array.from({ length: w.length / b.length },
                                                                  (_, row) => w[row * b.length + column]));
     const dot = (array, start, weights) => {
       let sum = 0;
@@ -302,69 +310,4 @@ class Network {
       : t ? dot(hidden[layer], (t - 1) * size, of_h) : dot(first[layer].hidden, 0, of_h));
     return [x, h];
   }
-}
-
-/** Return the probabilities (V) of the next characters; as `distribution` of charrnn/inference/sampling.py, but of one row
-    of logits, and the id `unknown` gets 0. Throws RangeError if a setting is out of range or a logit is NaN. */
-function probabilities(logits, {temperature = 1, topK = null, topP = null, unknown = null} = {}) {
-  if (!(temperature >= 0 && temperature < Infinity)) throw new RangeError("temperature must be a number of at least 0");
-  if (topK !== null && !(Number.isInteger(topK) && topK >= 1)) throw new RangeError("topK must be an integer of at least 1");
-  if (topP !== null && !(topP > 0 && topP <= 1)) throw new RangeError("topP must be above 0 and at most 1");
-  const p = Float64Array.from(logits, (logit, id) => id === unknown ? -Infinity : logit);
-  const most = p.reduce((a, b) => Math.max(a, b));
-  if (Number.isNaN(most)) throw new RangeError("the model computes NaN; its weights are not finite");
-  const scale = (values, sum) => values.forEach((value, id) => { values[id] = value / sum; });
-  const total = (values) => values.reduce((a, b) => a + b);
-  if (temperature === 0) {
-    const best = p.indexOf(most);
-    return p.map((_, id) => id === best ? 1 : 0);
-  }
-  p.forEach((logit, id) => { p[id] = Math.exp((logit - most) / temperature); });
-  scale(p, total(p));
-  if (topK === null && topP === null) return p;
-  const order = Uint32Array.from(p, (_, id) => id).sort((a, b) => p[b] - p[a] || a - b);
-  const descending = Float64Array.from(order, (id) => p[id]);
-  if (topK !== null) {
-    descending.fill(0, topK);
-    scale(descending, total(descending));
-  }
-  if (topP !== null && topP < 1) {
-    let sum = 0, kept = 0;
-    while (kept < descending.length && sum < topP * (1 - 1e-12)) sum += descending[kept++];
-    descending.fill(0, kept);
-    scale(descending, total(descending));
-  }
-  order.forEach((id, rank) => { p[id] = descending[rank]; });
-  return p;
-}
-
-/** Return the id at which the cumulative distribution of `p` exceeds `uniform`, a number of [0, 1). */
-function draw(p, uniform) {
-  const sums = p.slice();
-  for (let id = 1; id < sums.length; id++) sums[id] += sums[id - 1];
-  const drawn = uniform * sums[sums.length - 1];
-  const found = sums.findIndex((sum) => sum > drawn);
-  return found < 0 ? p.findLastIndex((value) => value > 0) : found;
-}
-
-/** Return a function that returns random numbers of [0, 1), the same for the same seed, an integer of 0 to 2^53 - 1. The
-    generator is sfc32 (Chris Doty-Humphrey, PractRand, https://pracrand.sourceforge.net), seeded as there. */
-function random(seed) {
-  let a = 0, b = seed | 0, c = seed / 2 ** 32 | 0, counter = 1;
-  const next = () => {
-    const result = a + b + counter | 0;
-    counter = counter + 1 | 0;
-    a = b ^ b >>> 9;
-    b = c + (c << 3) | 0;
-    c = (c << 21 | c >>> 11) + result | 0;
-    return result >>> 0;
-  };
-  for (let k = 0; k < 12; k++) next();
-  return () => ((next() >>> 5) * 2 ** 26 + (next() >>> 6)) / 2 ** 53;  // 53 bits, as many as a float64 has
-}
-
-/** Return the negative log-probability of `id` in nats. */
-function surprisal(logits, id) {
-  const most = logits.reduce((a, b) => Math.max(a, b));
-  return Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0)) + most - logits[id];
 }

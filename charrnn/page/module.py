@@ -1,0 +1,61 @@
+"""A model as one JavaScript module, for other people's pages."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+from charrnn.inference.language_model import LanguageModel
+from charrnn.page.weights import describe, to_base64
+
+SCRIPTS = ("network.js", "sampling.js")
+"""The files in ``static/`` that compute the network and write texts; each is a classic script that needs those before it."""
+
+_MODULE = """\
+// A character-level recurrent language model with its weights, written by charrnn. No dependencies.
+//
+//   import { logits, sample } from "./model.js";
+//   await sample({ prime: "The ", length: 200, temperature: 0.8, seed: 1 })  // also topK, topP, until
+//   await logits("The ")  // one Float32Array per character: the logits of the character after it, in the order of the ids
+//
+// Text, Network and model are for programs that read and write step by step; the comments below describe them.
+
+%(scripts)s
+const model = %(model)s;
+const text = new Text(model);
+let network = null;
+
+/** Return the network of this module, which is made when it is needed first. */
+function loaded() {
+  network ??= new Network(model, weightsFrom(weights, model.dtype));
+  return network;
+}
+
+/** Return a promise of the logits after each character of a string, an array of Float32Arrays (V). */
+async function logits(string) {
+  return inSlices(reading(loaded(), text, string));
+}
+
+/** Return a promise of a text: `prime` and what follows it. A seed repeats here, but does not repeat Python's draws. */
+async function sample(settings) {
+  return (await inSlices(writing(loaded(), text, settings))).join("");
+}
+
+export { logits, sample, loaded, Network, Text, model };
+
+const weights = "%(weights)s";
+"""
+
+
+def script(name: str) -> str:
+    """Return the text of a file in ``static/``."""
+    return (files("charrnn.page") / "static" / name).read_text(encoding="utf-8")
+
+
+def module(model: LanguageModel, dtype: str = "float16") -> str:
+    """Return a JavaScript module that contains a model and runs it: exports ``logits``, ``sample``, ``Network`` and others.
+
+    Raises ConfigError if ``dtype`` is invalid or cannot hold the weights, CharRNNError if JavaScript has no such cell.
+    """
+    return _MODULE % {"scripts": "\n".join(map(script, SCRIPTS)), "model": json.dumps({**describe(model), "dtype": dtype}),
+                      "weights": to_base64(model, dtype)}
