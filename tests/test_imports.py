@@ -30,7 +30,7 @@ PACKAGES = {
     "training": ("optimizers", "schema", "row_file", "metrics_rows", "curves", "plot", "run", "recipe", "trainer",
                  "metrics_table", "samples", "run_folder", "run_lock", "signals", "events", "keeper", "pretrained",
                  "prepare", "api", "sweep"),
-    "page": ("weights",),
+    "page": ("features", "units", "weights", "module"),
 }
 """The modules of each package; a module imports only from the modules before it."""
 

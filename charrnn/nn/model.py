@@ -127,6 +127,18 @@ class CharRNN:
         hidden, state = self._unroll(inputs, state, kernels, reset=reset)
         return self._output.losses(hidden, targets, kernels), state
 
+    def activations(self, inputs: np.ndarray, state: State, reset: np.ndarray | None = None
+                    ) -> tuple[list[dict[str, np.ndarray]], State]:
+        """Return the states and gates of each layer after each step, (T, B, H) by name, and the last state.
+
+        The names are the fields of the cell's state, "hidden" and for an LSTM "cell", and the letters of the gates of an
+        LSTM or a GRU. ``inputs`` are those of ``forward``. The arrays are valid until the next call.
+        """
+        self._check_reading(inputs, state, reset)
+        _, state = self._unroll(_native(inputs), state, kernels_for(self.dtype), reset=reset)
+        works = self._buffers_for(*inputs.shape[:2]).works
+        return [cell.activations(work) for cell, work in zip(self._cells, works)], state
+
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray, state: State,
                            masks: list[np.ndarray] | None = None, weight_masks: list[np.ndarray] | None = None,
                            reset: np.ndarray | None = None) -> tuple[float, Parameters, State]:

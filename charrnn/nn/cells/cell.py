@@ -110,6 +110,17 @@ class Cell(ABC):
         ``x`` may be overwritten. ``work.hidden[1:]`` (T, B, H) is the output.
         """
 
+    def activations(self, work: Any) -> dict[str, np.ndarray]:
+        """Return what ``forward`` has left in ``work`` after each step, by name: views of (T, B, H).
+
+        These are the arrays of the state, which a ``Work`` keeps under the same names. A cell with gates adds ``_gates``.
+        """
+        return {name: getattr(work, name)[1:] for name in self.State._fields}
+
+    def _gates(self, work: Any) -> dict[str, np.ndarray]:
+        """Return the activations of the gates by letter, if ``forward`` has written them into ``work.x``."""
+        return dict(zip(self.GATES, np.split(work.x, len(self.GATES), axis=2)))
+
     @abstractmethod
     def backward(self, d_hidden: np.ndarray, d_state: Any, work: Any, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, Any]:

@@ -67,6 +67,9 @@ class GRU(Cell):
         work.kernels.gru_forward(x, work.w_h, self.b_h, work.hidden, work.memory, work.reset)
         return GRUState(work.hidden[-1].copy())
 
+    def activations(self, work: GRUWork) -> dict[str, np.ndarray]:
+        return {**super().activations(work), **self._gates(work)}
+
     def backward(self, d_hidden: np.ndarray, d_state: GRUState, work: GRUWork, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, GRUState]:
         d_x = work.x

@@ -67,6 +67,9 @@ class LSTM(Cell):
         work.kernels.lstm_forward(x, work.w_h, work.hidden, work.cell, work.reset)
         return LSTMState(work.hidden[-1].copy(), work.cell[-1].copy())
 
+    def activations(self, work: LSTMWork) -> dict[str, np.ndarray]:
+        return {**super().activations(work), **self._gates(work)}
+
     def backward(self, d_hidden: np.ndarray, d_state: LSTMState, work: LSTMWork, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, LSTMState]:
         d_x = work.x
