@@ -37,6 +37,7 @@ _COMMANDS = {
         "inspect": "List runs, or show a run, a checkpoint or a model.",
         "novelty": "Measure how much a model copies its training text.",
         "plot": "Draw the loss curves of runs.",
+        "page": "Write an HTML page that contains a model and runs it.",
         "baseline": "Measure how well n-grams predict a text.",
         "gradcheck": "Check the gradients of a cell numerically.",
     },

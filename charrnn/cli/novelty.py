@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charrnn.inference.language_model import LanguageModel
-    from charrnn.inference.novelty import Comparison, Novelty
-    from charrnn.text.corpus import Split
 
 _PASSAGES, _SHOWN = 5, 200
 """Number of passages to print, and of characters to print of each."""
@@ -51,38 +48,14 @@ def command(run_or_checkpoint: str, length: int, temperature: float, seed: int) 
     total = length + len(split.train)
     with progress_bar(False, total=total, unit="char", unit_scale=True, delay=1, leave=False) as progress:
         found = compare(run.model, split, length, temperature=temperature, seed=seed, progress=progress.update)
-    click.echo("\n".join(_table(found, split, run.model)))
+    columns, rows = found.table(split, run.model)
+    for row_name, cells in [("", columns), *rows]:
+        click.echo(f"{row_name:<22}" + "".join(f"{cell:>12}" for cell in cells))
     if passages := found.generated.passages(_PASSAGES):
         click.echo("\nThe longest passages of the generated text that occur in the training text:")
     for passage in passages:
         click.echo(f"{passage.length:>7,}  {_shown(found.generated.ids(passage), run.model)}")
     click.echo(f"\n{found.verdict[0].upper()}{found.verdict[1:]}.")
-
-
-def _table(found: Comparison, split: Split, model: LanguageModel) -> Iterator[str]:
-    """Yield the lines of the table: how much of each text occurs in the training text."""
-    from charrnn.inference.novelty import SIZES, percent
-    from charrnn.inference.passages import LEAST
-
-    names = {"generated": found.generated, "validation" if len(split.validation) else "test": found.held_out}
-    texts = {name: text for name, text in names.items() if text is not None}
-    unit = "byte" if model.text_config.level == "byte" else "character"
-    rows = {"": list(texts), f"{unit}s": [f"{text.characters:,}" for text in texts.values()]}
-    for size in SIZES:
-        rows[f"{size}-{unit} passages"] = [percent(text.fraction(size)) for text in texts.values()]
-    if model.text_config.lines:
-        rows["whole lines"] = [percent(_whole_lines(text, split)) for text in texts.values()]
-    rows[f"passages of {found.size} or more"] = [f"{text.separate(found.size):,}" for text in texts.values()]
-    rows["longest passage"] = [f"{text.longest:,}" if text.longest else f"below {LEAST}" for text in texts.values()]
-    for name, cells in rows.items():
-        yield f"{name:<22}" + "".join(f"{cell:>12}" for cell in cells)
-
-
-def _whole_lines(text: Novelty, split: Split) -> float:
-    """Return the fraction of the lines of ``text`` that are lines of the training part."""
-    lines = [split.corpus.vocabulary.decode(piece).strip("\n") for piece in text.pieces]
-    copied = split.training_lines(set(lines))
-    return sum(line in copied for line in lines) / len(lines)
 
 
 def _shown(ids: np.ndarray, model: LanguageModel) -> str:

@@ -70,6 +70,12 @@ class LanguageModel:
         return (f"LanguageModel({config.cell}, {layers}{config.hidden_size:,} hidden units, "
                 f"{len(self.vocabulary):,} {unit}s, {self.network.parameters.flat.size:,} parameters)")
 
+    def _repr_html_(self) -> str | None:
+        """Return the page of the model for a notebook, or None if the model is too large for it."""
+        from charrnn.page.api import in_notebook
+
+        return in_notebook(self)
+
     @property
     def separator(self) -> int | None:
         """The id before which the state is reset: that of the newline in a model of lines, otherwise None."""

@@ -158,6 +158,31 @@ class Comparison(NamedTuple):
         return f"Generated text shares {passages} with {name} ({part} of its {size}-grams){usual}; {self.verdict}"
 
 
+    def table(self, split: Split, model: LanguageModel) -> tuple[list[str], list[tuple[str, list[str]]]]:
+        """Return the figures as a table: the names of the columns, and rows of a name and cells.
+
+        ``split`` and ``model`` are those that were compared.
+        """
+        names = {"generated": self.generated, "validation" if len(split.validation) else "test": self.held_out}
+        texts = {name: text for name, text in names.items() if text is not None}
+        unit = "byte" if model.text_config.level == "byte" else "character"
+        rows = {f"{unit}s": [f"{text.characters:,}" for text in texts.values()]}
+        for size in SIZES:
+            rows[f"{size}-{unit} passages"] = [percent(text.fraction(size)) for text in texts.values()]
+        if model.text_config.lines:
+            rows["whole lines"] = [percent(_whole_lines(text, split)) for text in texts.values()]
+        rows[f"passages of {self.size} or more"] = [f"{text.separate(self.size):,}" for text in texts.values()]
+        rows["longest passage"] = [f"{text.longest:,}" if text.longest else f"below {LEAST}" for text in texts.values()]
+        return list(texts), list(rows.items())
+
+
+def _whole_lines(text: Novelty, split: Split) -> float:
+    """Return the fraction of the lines of ``text`` that are lines of the training part."""
+    lines = [split.corpus.vocabulary.decode(piece).strip("\n") for piece in text.pieces]
+    copied = split.training_lines(set(lines))
+    return sum(line in copied for line in lines) / len(lines)
+
+
 def percent(fraction: float) -> str:
     """Return a fraction as a percentage, "-" if it is NaN."""
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f} %"

@@ -272,6 +272,17 @@ class Run:
         """
         return draw([curves_of(self, text)])
 
+    def page(self, path: str | Path, text: Corpus | Split | None = None, dtype: str = "float16") -> None:
+        """Write an HTML page that contains the best model, runs it and explains it; ``dtype`` is that of its weights.
+
+        ``text`` is the text of the run; by default, it is read from its files. Without it, the page has no named units, no
+        novelty and no n-gram baseline. Raises OSError if the file cannot be written, CorpusError if ``text`` is not that
+        of the run, ConfigError if ``dtype`` is not float16 or float32, or cannot hold the weights.
+        """
+        from charrnn.page.api import write_page
+
+        write_page(path, self, text, dtype)
+
     def _repr_svg_(self) -> str | None:
         """Return the picture for a notebook as SVG, or None if it cannot be drawn; the notebook then shows ``repr``."""
         try:

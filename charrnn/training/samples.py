@@ -57,13 +57,13 @@ def sample_of(run: Run) -> Sample:
     return Sample(run.step, text, loss, _PRIME, seed)
 
 
-def write(model: LanguageModel, length: int, seed: int) -> str:
+def write(model: LanguageModel, length: int, seed: int, temperature: float = 1.0) -> str:
     """Return ``length`` characters written by a model. A model of lines writes as many lines as that takes."""
     if not model.text_config.lines:
-        return model.sample(_PRIME, length, seed=seed)
+        return model.sample(_PRIME, length, seed=seed, temperature=temperature)
     text, number = "", 0
     while len(text) < length:
-        line = model.sample(_PRIME, length, seed=seed + number)
+        line = model.sample(_PRIME, length, seed=seed + number, temperature=temperature)
         text += line if line.endswith("\n") else f"{line}\n"
         number += 1
     return text

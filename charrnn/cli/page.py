@@ -1,0 +1,86 @@
+"""``charrnn page``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from charrnn.cli._console import option, progress_bar, say
+from charrnn.errors import CharRNNError, ConfigError, RunError, printable, with_parameters
+
+if TYPE_CHECKING:
+    from charrnn.page.contents import Contents, OnStage
+
+
+@click.command(name="page")
+@click.argument("run_or_checkpoint", nargs=-1, type=click.Path())
+@click.option("--output", "-o", type=click.Path(), metavar="FILE", help="File to write.  [default: NAME.html]")
+@click.option("--float32", is_flag=True, help="Write all digits of the weights; the file is twice as large.")
+@click.option("--module", is_flag=True, help="Write a JavaScript module with the model, for pages of your own.")
+def command(run_or_checkpoint: tuple[str, ...], output: str | None, float32: bool, module: bool) -> None:
+    """Write an HTML page that contains a model, runs it and explains it.
+
+    The page is one file that needs no server and no network. It writes text, shows how surprising a text is to the model
+    and which units of the network follow something that has a name, and replays the training. RUN_OR_CHECKPOINT is a run
+    folder, the name of a run in checkpoints/, a checkpoint, a model file or 'english', the bundled model. Without it, the
+    page shows the newest run in checkpoints/.
+
+    The page contains an excerpt of the validation text. With several runs, the page compares their curves, figures and
+    samples, and contains no model.
+    """
+    from charrnn.inference.language_model import load
+    from charrnn.inference.locate import CHECKPOINTS, LAST, checkpoint_at, newest_run
+    from charrnn.page.api import to_bytes
+    from charrnn.page.module import module as module_of
+    from charrnn.page.page import comparison_page, model_page
+    from charrnn.storage.atomic import replace_file
+
+    newest = None if run_or_checkpoint else newest_run()
+    names = run_or_checkpoint or ((str(newest),) if newest is not None else ())
+    if not names:
+        raise RunError(f"{CHECKPOINTS}: contains no run", "train a model, or use the path of a run folder or a model")
+    dtype = "float32" if float32 else "float16"
+    if len(names) > 1 and (float32 or module):
+        raise ConfigError("float32" if float32 else "module", "needs a model, and a comparison contains none",
+                          "pass one run")
+    if module:
+        path = checkpoint_at(names[0])
+        data, default = module_of(load(path), dtype), f"{_name(names[0])}.js"
+    else:
+        with progress_bar(False, unit="", delay=0, leave=False) as bar:
+            found = [_contents(name, LAST, lambda stage: bar.set_description_str(stage)) for name in names]
+        data = model_page(found[0], dtype) if len(found) == 1 else comparison_page(found)
+        default = f"{_name(names[0])}.html" if len(names) == 1 else "comparison.html"
+    target = Path(output or default)
+    content = to_bytes(data)
+    replace_file(target, [content])
+    click.echo(printable(f"{target}: {len(content):,} bytes"))
+
+
+def _contents(name: str, last: str, on_stage: OnStage) -> Contents:
+    """Return the contents of the page of a run or a model. If the text of a run cannot be read, say what is left out."""
+    from charrnn.cli._corpus import read_corpus_of
+    from charrnn.inference.bundled import name_of
+    from charrnn.inference.language_model import is_only_a_model, load
+    from charrnn.inference.locate import checkpoint_at
+    from charrnn.page.contents import contents_of_model, contents_of_run
+    from charrnn.training.run import Run
+
+    path = checkpoint_at(name, last)
+    if is_only_a_model(path):
+        return contents_of_model(load(path), Path(name_of(path)).stem, on_stage)
+    run = Run.load(path)
+    try:
+        split = run.split(read_corpus_of(run, name, ""))
+    except CharRNNError as error:
+        say(printable(f"{with_parameters(error.message, option)}; the page has no named units, no novelty and no baseline"))
+        split = None
+    return contents_of_run(run, split, on_stage)
+
+
+def _name(given: str) -> str:
+    """Return the name of a run or a model for a file."""
+    path = Path(given).resolve()
+    return path.parent.name if path.name in ("best.h5", "last.h5") else path.name.removesuffix(".h5")

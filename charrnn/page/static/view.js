@@ -1,0 +1,158 @@
+// A text whose characters are shaded, on the page: one span per character, with the keyboard and the pointer.
+
+const CONTROLS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}]/u;
+const JOINERS = "\u200c\u200d"; // Persian and emoji need them
+
+/** Returns an element with properties and children; strings become text. */
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+/** Returns a character as it can be shown: a newline with a sign before it, controls as their code points. */
+function visible(character) {
+  if (character === "\n") return "\u23ce\n";
+  if (character === "\t" || JOINERS.includes(character) || !CONTROLS.test(character)) return character;
+  const codes = Array.from(character, (point) => `U+${point.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
+  return element("span", {className: "escape"}, codes.join(" "));
+}
+
+/** Returns the name of a character for a sentence or a button. */
+function named(character) {
+  const names = {" ": "space", "\n": "new line", "\t": "tab", "\u00a0": "no-break space"};
+  if (character in names) return names[character];
+  const shown = visible(character);
+  return typeof shown === "string" ? character : shown.textContent;
+}
+
+/** Returns the class for a surprisal: none below half a bit, then nine steps up to 8 bits. */
+function classOfBits(bits) {
+  if (bits === null) return "escape";
+  if (bits < 0.5) return "";
+  return `s${Math.min(9, 1 + Math.floor(bits))}`;
+}
+
+/** Returns the class for a value between -1 and 1: blue below zero, orange above. */
+function classOfValue(value) {
+  const step = Math.min(4, Math.round(Math.abs(value) * 4));
+  return step ? `${value < 0 ? "m" : "p"}${step}` : "";
+}
+
+const percent = (p) => (p >= 0.0995 ? `${(100 * p).toFixed(0)} %` : `${(100 * p).toPrecision(2)} %`);
+
+/**
+ * A shaded text in the element `box`.
+ * `describe(item)` returns the sentence for the line `status`; `choose(index, id)`, if given, is called if the reader chooses
+ * another character in place of item `index`; `optionName(id)` returns the name of such a character.
+ */
+class ShadedText {
+  constructor(box, status, {describe, choose = null, optionName = String}) {
+    Object.assign(this, {box, status, describe, choose, optionName});
+    this.items = [];
+    this.spans = [];
+    this.current = -1;
+    this.panel = element("div", {className: "choices", hidden: true});
+    this.panel.setAttribute("role", "group");
+    this.panel.setAttribute("aria-label", "Other characters in this place");
+    this.clear();
+    box.tabIndex = 0;
+    box.addEventListener("keydown", (event) => this.onKey(event));
+    for (const type of ["pointerover", "click"]) box.addEventListener(type, (event) => {
+      const index = this.spans.indexOf(event.target.closest("[data-c]"));
+      if (index >= 0) this.select(index);
+    });
+    box.addEventListener("pointerleave", () => { if (!box.contains(document.activeElement)) this.select(-1); });
+    box.addEventListener("focusout", (event) => { if (!box.contains(event.relatedTarget)) this.select(-1); });
+  }
+
+  /** Empties the text; `prime`, the beginning, is shown without shade. */
+  clear(prime = "") {
+    this.items = [];
+    this.spans = [];
+    this.current = -1;
+    this.panel.hidden = true;
+    const beginning = element("span", {className: "prime"});
+    for (const character of prime) beginning.append(visible(character));
+    this.box.replaceChildren(beginning, this.panel);
+  }
+
+  /** Removes all items from index `count` on. */
+  truncate(count) {
+    this.select(-1);
+    this.items.length = Math.min(count, this.items.length);
+    for (const span of this.spans.splice(count)) span.remove();
+  }
+
+  /** Appends items, each with its `text`; `classOf(item)` returns the class of the shade. */
+  add(items, classOf) {
+    const fragment = document.createDocumentFragment();
+    for (const item of items) {
+      const span = element("span", {className: classOf(item)});
+      span.dataset.c = "";
+      for (const character of item.text) span.append(visible(character));
+      this.items.push(item);
+      this.spans.push(span);
+      fragment.append(span);
+    }
+    this.box.insertBefore(fragment, this.panel);
+  }
+
+  /** Shades all characters again. */
+  shade(classOf) {
+    this.items.forEach((item, index) => { this.spans[index].className = classOf(item); });
+    this.spans[this.current]?.classList.add("here");
+  }
+
+  /** Makes a character the current one: describes it and shows what could be in its place. */
+  select(index) {
+    if (index === this.current) return;
+    this.spans[this.current]?.classList.remove("here");
+    this.current = index;
+    this.panel.hidden = true;
+    const item = this.items[index];
+    if (!item) return;
+    const span = this.spans[index];
+    span.classList.add("here");
+    this.status.textContent = this.describe(item);
+    if (this.choose) this.showChoices(index, span, item);
+  }
+
+  showChoices(index, span, item) {
+    this.panel.replaceChildren(...item.options.map(([id, p]) => {
+      const bar = element("span", {className: "bar"});
+      bar.style.width = `${(100 * p).toFixed(1)}%`;
+      return element("button", { type: "button", onclick: (event) => {
+        event.stopPropagation();
+        this.select(-1);
+        this.box.focus();
+        this.choose(index, id);
+      } }, bar, element("kbd", {}, this.optionName(id)), element("span", {}, percent(p)));
+    }));
+    this.panel.hidden = false;
+    const outer = this.box.getBoundingClientRect(), rects = span.getClientRects(), rect = rects[0] ?? outer;
+    const left = Math.min(rect.left - outer.left, this.box.clientWidth - this.panel.offsetWidth - 4);
+    this.panel.style.left = `${Math.max(4, left) + this.box.scrollLeft}px`;
+    this.panel.style.top = `${rect.bottom - outer.top + this.box.scrollTop - 1}px`;
+  }
+
+  onKey(event) {
+    const buttons = [...this.panel.querySelectorAll("button")], at = buttons.indexOf(document.activeElement);
+    const move = {ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity, PageDown: 40, PageUp: -40}[event.key];
+    if (at >= 0 && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+      const next = at + (event.key === "ArrowDown" ? 1 : -1);
+      (buttons[next] ?? this.box).focus();
+    } else if (at >= 0 && event.key === "Escape") {
+      this.box.focus();
+    } else if (at < 0 && move !== undefined && !event.ctrlKey && !event.metaKey && !event.altKey && this.items.length) {
+      const backwards = getComputedStyle(this.spans[0]).direction === "rtl" && Math.abs(move) === 1;
+      this.select(Math.max(0, Math.min(this.items.length - 1, this.current + (backwards ? -move : move))));
+      this.spans[this.current].scrollIntoView({block: "nearest"});
+    } else if (at < 0 && (event.key === "ArrowDown" || event.key === "Enter") && !this.panel.hidden) {
+      buttons[0]?.focus();
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+}
