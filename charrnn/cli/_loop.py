@@ -229,7 +229,8 @@ def carry_out(job: Job, printer: Printer) -> None:
                 say(_novelty(run, job.split))
     if end:
         say(end, quiet)
-    say(f"Sample from it: charrnn sample {place}" + ('' if _memorizes(run) else f"\nTrain longer:   {longer}"), quiet)
+    say(f"Sample from it: charrnn sample {place}\nMake a page:    charrnn page {place}"
+        + ("" if _memorizes(run) else f"\nTrain longer:   {longer}"), quiet)
     return _print_result(run, job.split)
 
 
