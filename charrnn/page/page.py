@@ -108,12 +108,12 @@ def _when(sample: Sample) -> str:
 def _shown(unit: NamedUnit, layers: Sequence[str]) -> dict[str, Any]:
     """Return a unit as the page describes it."""
     is_yes = unit.kind == "AUC"
+    low, high = (f"{value:.2f}".replace("-0.00", "0.00") for value in (unit.low, unit.high))
     return {
         "name": unit.name, "direction": unit.direction,
         "place": f"{layers[unit.layer]}unit {unit.unit + 1}, {_NAMES[unit.part]}",
         "figure": f"AUC {unit.score:.3f}" if is_yes else f"r = {unit.direction * unit.score:.2f}",
-        "typical": (f"usually {unit.low:.2f} if not, {unit.high:.2f} if so" if is_yes else
-                    f"from about {unit.low:.2f} to {unit.high:.2f}")}
+        "typical": f"usually {low} if not, {high} if so" if is_yes else f"from about {low} to {high}"}
 
 
 def _novelty(contents: Contents) -> dict[str, Any] | None:

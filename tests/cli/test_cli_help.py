@@ -44,7 +44,7 @@ def sections(help_text: str) -> dict[str, list[list[str]]]:
 
 def flags(item: list[str]) -> list[str]:
     """Return the options that an item of a help text shows."""
-    return re.findall(r"(?<!\S)--?[a-z][a-z-]*", item[0].strip().partition("  ")[0])
+    return re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", item[0].strip().partition("  ")[0])
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

@@ -45,8 +45,9 @@ function startReading({ask, stop}, data) {
   }
 
   function explain() {
+    const [few, many] = shade?.kind === "r" ? ["it is small", "it is large"] : ["it does not apply", "it applies"];
     legends.value.querySelector("output").textContent = shade?.name
-      ? `0: ${zero.toFixed(2)}, usual elsewhere; +1: ${shade.high.toFixed(2)}, usual where the name applies`
+      ? `0: ${zero.toFixed(2)}, usual where ${few}; +1: ${shade.high.toFixed(2)}, usual where ${many}`
       : `\u00b11: \u00b1${scale.toPrecision(3)}`;
   }
 
