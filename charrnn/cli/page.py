@@ -49,8 +49,12 @@ def command(run_or_checkpoint: tuple[str, ...], output: str | None, float32: boo
         path = checkpoint_at(names[0])
         data, default = module_of(load(path), dtype), f"{_name(names[0])}.js"
     else:
-        with progress_bar(False, unit="", delay=0, leave=False) as bar:
-            found = [_contents(name, LAST, lambda stage: bar.set_description_str(stage)) for name in names]
+        with progress_bar(False, bar_format="{desc} [{elapsed}]", delay=1, leave=False) as bar:
+            def show(stage: str) -> None:
+                bar.set_description_str(stage, refresh=False)
+                bar.update()
+
+            found = [_contents(name, LAST, show, len(names) == 1) for name in names]
         data = model_page(found[0], dtype) if len(found) == 1 else comparison_page(found)
         default = f"{_name(names[0])}.html" if len(names) == 1 else "comparison.html"
     target = Path(output or default)
@@ -59,7 +63,7 @@ def command(run_or_checkpoint: tuple[str, ...], output: str | None, float32: boo
     click.echo(printable(f"{target}: {len(content):,} bytes"))
 
 
-def _contents(name: str, last: str, on_stage: OnStage) -> Contents:
+def _contents(name: str, last: str, on_stage: OnStage, with_units: bool) -> Contents:
     """Return the contents of the page of a run or a model. If the text of a run cannot be read, say what is left out."""
     from charrnn.cli._corpus import read_corpus_of
     from charrnn.inference.bundled import name_of
@@ -77,7 +81,7 @@ def _contents(name: str, last: str, on_stage: OnStage) -> Contents:
     except CharRNNError as error:
         say(printable(f"{with_parameters(error.message, option)}; the page has no named units, no novelty and no baseline"))
         split = None
-    return contents_of_run(run, split, on_stage)
+    return contents_of_run(run, split, on_stage, with_units)
 
 
 def _name(given: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,14 +65,14 @@ def contents_of_model(model: LanguageModel, name: str, on_stage: OnStage = _no_s
     """Return the contents of the page of a model without a run."""
     on_stage("samples")
     temperatures = _temperatures(model)
-    return Contents(name, f"{_shape(model)}.", model, _model_figures(model), [], temperatures[1][1], temperatures, [])
+    return Contents(name, f"{_shape(model)}.", model, _model_figures(model, name), [], temperatures[1][1], temperatures, [])
 
 
-def contents_of_run(run: Run, split: Split | None, on_stage: OnStage = _no_stage) -> Contents:
+def contents_of_run(run: Run, split: Split | None, on_stage: OnStage = _no_stage, with_units: bool = True) -> Contents:
     """Return the contents of the page of a run, whose best model the page contains.
 
-    Without ``split``, the text of the run, there are no named units, no novelty and no n-gram baseline. Raises CorpusError
-    or ConfigError if ``split`` is not that of the run.
+    Without ``split``, the text of the run, there are no named units, no novelty and no n-gram baseline; nor are there named
+    units if ``with_units`` is false. Raises CorpusError or ConfigError if ``split`` is not that of the run.
     """
     model = run.best
     on_stage("samples")
@@ -82,8 +83,9 @@ def contents_of_run(run: Run, split: Split | None, on_stage: OnStage = _no_stage
     units: list[NamedUnit] = []
     reading = temperatures[1][1]
     if split is not None:
-        on_stage("units")
-        units = find_units(model, split.validation)
+        if with_units:
+            on_stage("units")
+            units = find_units(model, split.validation)
         reading = _excerpt(model, split.validation) or reading
         on_stage("novelty")
         novelty = compare(model, split, _NOVELTY, most=_NOVELTY_TRAINING)
@@ -91,9 +93,8 @@ def contents_of_run(run: Run, split: Split | None, on_stage: OnStage = _no_stage
         on_stage("curves")
         curves = curves_of(run, split)
     name = "model" if run.folder is None else run.folder.resolve().name
-    text = join_names(run.source.names) or "a text"
-    summary = f"{_shape(model)}, trained on {run.source.characters:,} {_units(model)} of {text}."
-    return Contents(name, summary, model, [*_model_figures(model), *_run_figures(run, split, curves)], _settings(run),
+    summary = f"{_shape(model)}, trained on {run.source.characters:,} {_units(model)} of {_text(run)}."
+    return Contents(name, summary, model, [*_model_figures(model, name), *_run_figures(run, split, curves)], _settings(run),
                     reading, temperatures, units, curves, samples, novelty, split)
 
 
@@ -102,6 +103,11 @@ def _shape(model: LanguageModel) -> str:
     layers = "" if config.layers == 1 else f"{config.layers} layers of "
     return (f"A recurrent network ({config.cell.upper()}, {layers}{config.hidden_size:,} units, "
             f"{model.network.parameters.flat.size:,} parameters)")
+
+
+def _text(run: Run) -> str:
+    """Return the names of the files of a run, without their folders, which concern nobody who gets the page."""
+    return join_names([Path(name).name or name for name in run.source.names]) or "a text"
 
 
 def _units(model: LanguageModel) -> str:
@@ -126,15 +132,17 @@ def decode(model: LanguageModel, ids: np.ndarray) -> str:
     return text.encode("latin-1").decode("utf-8", "replace") if model.text_config.level == "byte" else text
 
 
-def _model_figures(model: LanguageModel) -> Rows:
+def _model_figures(model: LanguageModel, name: str) -> Rows:
     rows = [("network", [_shape(model).removeprefix("A recurrent network (").removesuffix(")")]),
             ("vocabulary", [f"{len(model.vocabulary):,} {_units(model)}"])]
-    return rows if model.origin is None else [*rows, ("weights", [str(model.origin)])]
+    if model.origin is not None and model.origin.short_name != name:  # a bundled model is its own origin
+        rows.append(("weights", [f"started from {model.origin.short_name}"]))
+    return rows
 
 
 def _run_figures(run: Run, split: Split | None, curves: Curves | None) -> Rows:
     level = run.model.text_config.level
-    rows = [("text", [f"{join_names(run.source.names) or 'a text'}: {run.source.characters:,} {_units(run.model)}"]),
+    rows = [("text", [f"{_text(run)}: {run.source.characters:,} {_units(run.model)}"]),
             ("training", [f"{run.step:,} of {run.config.steps or 0:,} steps, {run.epoch:.1f} passes over the text"])]
     if run.step:
         rows.append(("training loss", [f"{run.smoothed_loss:.4f} nats/{level} (running mean)"]))

@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from charrnn.inference.novelty import percent
 from charrnn.page import charts
 from charrnn.page.contents import TEMPERATURES, Contents, Rows
 from charrnn.page.units import NamedUnit
@@ -62,7 +63,7 @@ def comparison_page(runs: Sequence[Contents]) -> str:
     names = [contents.name for contents in runs]
     return _render("compare.html", "", title="Comparison of " + ", ".join(names), names=names, runs=runs,
                    losses=charts.loss_chart(curves) if curves else None,
-                   figures=_joined([contents.figures for contents in runs]),
+                   figures=_joined([[*contents.figures, *_copied(contents)] for contents in runs]),
                    settings=[(name, cells) for name, cells in _joined([contents.settings for contents in runs])
                              if len(set(cells)) > 1])
 
@@ -122,6 +123,16 @@ def _novelty(contents: Contents) -> dict[str, Any] | None:
     head, rows = contents.novelty.table(contents.split, contents.model)
     verdict = contents.novelty.verdict
     return {"head": ["", *head], "rows": rows, "verdict": f"{verdict[0].upper()}{verdict[1:]}."}
+
+
+def _copied(contents: Contents) -> Rows:
+    """Return the novelty of a run in one row."""
+    if contents.novelty is None:
+        return []
+    size, texts = contents.novelty.size, (contents.novelty.generated, contents.novelty.held_out)
+    found = [percent(text.fraction(size)) for text in texts if text is not None]
+    return [(f"{size}-grams that occur in the training text", [f"generated text {found[0]}", *(
+        f"(validation text {fraction})" for fraction in found[1:])])]
 
 
 def _joined(tables: Sequence[Rows]) -> Rows:
