@@ -8,8 +8,8 @@ from importlib.resources import files
 from charrnn.inference.language_model import LanguageModel
 from charrnn.page.weights import describe, to_base64
 
-SCRIPTS = ("network.js", "sampling.js")
-"""The files in ``static/`` that compute the network and write texts; each is a classic script that needs those before it."""
+SCRIPTS = "network.js", "sampling.js"
+"""The files in ``static/`` that compute the network and write texts: classic scripts, the second needs the first."""
 
 _MODULE = """\
 // A character-level recurrent language model with its weights, written by charrnn. No dependencies.
@@ -47,15 +47,17 @@ const weights = "%(weights)s";
 """
 
 
-def script(name: str) -> str:
-    """Return the text of a file in ``static/``."""
-    return (files("charrnn.page") / "static" / name).read_text(encoding="utf-8")
+def static(*names: str) -> str:
+    """Return the content of some files in ``static/``, one after the other."""
+    return "\n".join((files("charrnn.page") / "static" / name).read_text(encoding="utf-8") for name in names)
 
 
 def module(model: LanguageModel, dtype: str = "float16") -> str:
-    """Return a JavaScript module that contains a model and runs it: exports ``logits``, ``sample``, ``Network`` and others.
+    """Return a JavaScript module that contains a model and runs it; its first lines say what it exports.
+
+    The weights have the ``dtype`` float16 or float32. Needs about 3 MB for each million parameters in float16.
 
     Raises ConfigError if ``dtype`` is invalid or cannot hold the weights, CharRNNError if JavaScript has no such cell.
     """
-    return _MODULE % {"scripts": "\n".join(map(script, SCRIPTS)), "model": json.dumps({**describe(model), "dtype": dtype}),
+    return _MODULE % {"scripts": static(*SCRIPTS), "model": json.dumps({**describe(model), "dtype": dtype}),
                       "weights": to_base64(model, dtype)}

@@ -20,9 +20,9 @@ CELLS = ("lstm", "gru", "rnn")
 def describe(model: LanguageModel) -> dict[str, Any]:
     """Return what JavaScript needs to know about a model besides its weights, as plain values.
 
-    ``cell``, ``layers``, ``hidden_size``, ``embedding_size``; ``vocabulary``, the code points in the order of the ids, as in
-    ``Vocabulary``; ``unknown`` and ``start``, the ids of that class; ``level``, ``lines``, ``normalize`` and ``lowercase``
-    of the text settings. Raises CharRNNError if JavaScript has no such cell.
+    ``cell``, ``layers``, ``hidden_size`` and ``embedding_size`` of the network; ``vocabulary``, its code points, with the
+    ids ``unknown`` and ``start``; ``level``, ``lines``, ``normalize`` and ``lowercase`` of the text settings. Raises
+    CharRNNError if JavaScript has no such cell.
     """
     config, vocabulary, text = model.network.config, model.vocabulary, model.text_config
     if config.cell not in CELLS:
@@ -41,10 +41,11 @@ def to_base64(model: LanguageModel, dtype: str = "float16") -> str:
     """
     if dtype not in ("float16", "float32"):
         raise ConfigError("dtype", f"must be one of float16, float32, not {dtype!r}")
+    flat = model.network.parameters.flat
     with np.errstate(over="ignore"):
-        weights = model.network.parameters.flat.astype(DTYPES[dtype])
+        weights = flat.astype(DTYPES[dtype])
+        fits_float32 = dtype == "float16" and bool(np.isfinite(flat.astype(np.float32)).all())
     if not np.isfinite(weights).all():
-        fits = dtype == "float16" and bool(np.isfinite(model.network.parameters.flat.astype(np.float32)).all())
         raise ConfigError("dtype", f"{dtype} cannot hold the weights, which are too large or not finite",
-                          "pass `float32=True`" if fits else None)
+                          "pass `float32=True`" if fits_float32 else None)
     return base64.b64encode(weights.tobytes()).decode("ascii")

@@ -31,7 +31,7 @@ def test_the_description_of_a_model_of_bytes_without_a_newline() -> None:
 def test_rejects_a_cell_without_javascript() -> None:
     register("gated", Gated)
     try:
-        with pytest.raises(CharRNNError, match=r"the cell 'gated' cannot run in a page, .*; use a model whose cell is one of"):
+        with pytest.raises(CharRNNError, match=r"'gated' cannot run in a page, .*; use a model whose cell is one of "):
             describe(make_model(cell="gated"))
     finally:
         unregister("gated")
@@ -41,14 +41,15 @@ def test_rejects_a_cell_without_javascript() -> None:
 def test_the_weights_are_all_parameters_in_their_order(dtype: str, stored: str) -> None:
     model = make_model(layers=2, embedding_size=3)
     weights = np.frombuffer(base64.b64decode(to_base64(model, dtype)), stored)
-    assert np.array_equal(weights, np.concatenate([array.ravel() for array in model.network.parameters.values()]).astype(stored))
+    expected = np.concatenate([array.ravel() for array in model.network.parameters.values()])
+    assert np.array_equal(weights, expected.astype(stored))
 
 
 def test_weights_that_float16_cannot_hold() -> None:
     model = make_model()
     model.network.parameters.flat[7] = 70_000
     assert to_base64(model, "float32")
-    with pytest.raises(ConfigError, match=r"^dtype: float16 cannot hold the weights, .*; pass float32=True$"):
+    with pytest.raises(ConfigError, match=r"^dtype: float16 cannot hold the weights, .*; pass `float32=True`$"):
         to_base64(model)
 
 
@@ -57,7 +58,7 @@ def test_weights_that_no_dtype_can_hold(value: float) -> None:
     model = make_model()
     model.network.parameters.flat[7] = value
     for dtype in ("float16", "float32"):
-        with pytest.raises(ConfigError, match=f"^dtype: {dtype} cannot hold the weights, which are too large or not finite$"):
+        with pytest.raises(ConfigError, match=f"^dtype: {dtype} cannot hold the weights, .* not finite$"):
             to_base64(model, dtype)
 
 
