@@ -286,11 +286,10 @@ def test_draws_have_the_frequencies_of_the_distribution(run: Run) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_greedy_text_is_that_of_python(run: Run, name: str) -> None:
     model = model_of(name)
-    for prime in ("", "ab" if "b" in model.vocabulary else "a"):
-        found = run("(model, prime) => sampleFrom(...make(model), { prime, temperature: 0, length: 500 })",
-                    data(model), prime)
-        assert found == model.sample(prime, 500, greedy=True)
-        assert len(found) > len(prime)
+    prime = "a" if model.network.config.layers == 1 else ""
+    found = run("(model, prime) => sampleFrom(...make(model), { prime, temperature: 0, length: 500 })", data(model), prime)
+    assert found == model.sample(prime, 500, greedy=True)
+    assert len(found) > len(prime)
 
 
 def test_a_model_of_lines_writes_each_line_from_the_same_state(run: Run) -> None:
