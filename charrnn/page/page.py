@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,12 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from charrnn.inference.novelty import percent
 from charrnn.page import charts
 from charrnn.page.contents import TEMPERATURES, Contents, Rows
+from charrnn.page.module import SCRIPTS, static
 from charrnn.page.units import NamedUnit
 from charrnn.page.weights import describe, to_base64
 from charrnn.training.curves import check_units
 from charrnn.training.samples import Sample
 
-_WORKER = "network.js", "sampling.js", "worker.js"
+_WORKER = *SCRIPTS, "worker.js"
 _SCRIPT = "view.js", "write.js", "read.js", "course.js", "page.js"
 
 _NAMES = {"hidden": "output h", "cell": "cell c", "i": "input gate i", "f": "forget gate f", "o": "output gate o",
@@ -37,11 +37,11 @@ def model_page(contents: Contents, dtype: str = "float16") -> str:
     config = model.network.config
     losses = None if curves is None else charts.loss_chart([curves])
     has_rates = curves is not None and len(curves.learning_rate.steps) > 0
-    script = _static(_SCRIPT)
+    script = static(*_SCRIPT)
     data = {"model": describe(model), "dtype": dtype, "units": [unit._asdict() for unit in contents.units]}
     layers = [f"layer {k + 1}, " for k in range(config.layers)] if config.layers > 1 else [""]
     return _render(
-        "model.html", script, title=contents.name, summary=contents.summary, data=_json(data), worker=_static(_WORKER),
+        "model.html", script, title=contents.name, summary=contents.summary, data=_json(data), worker=static(*_WORKER),
         weights=to_base64(model, dtype), units=[_shown(unit, layers) for unit in contents.units],
         unit="byte" if model.text_config.level == "byte" else "character", temperature=TEMPERATURES[1],
         reading=contents.reading, hidden_size=config.hidden_size,
@@ -70,7 +70,7 @@ def comparison_page(runs: Sequence[Contents]) -> str:
 
 def _render(template: str, script: str, **values: Any) -> str:
     """Fill a template. The policy allows this script and this style alone, and no request."""
-    style = _static(("page.css",))
+    style = static("page.css")
     policy = [f"default-src 'none'; style-src '{_digest(style)}'"]
     if script:
         policy.append(f"script-src '{_digest(script)}'; worker-src blob:")
@@ -83,13 +83,6 @@ def _render(template: str, script: str, **values: Any) -> str:
 def _environment() -> Environment:
     return Environment(loader=PackageLoader("charrnn.page"), autoescape=True, undefined=StrictUndefined,
                        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-
-
-@cache
-def _static(names: tuple[str, ...]) -> str:
-    """Return the content of some files, one after the other."""
-    folder = resources.files("charrnn.page") / "static"
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
 def _digest(text: str) -> str:
