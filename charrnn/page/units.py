@@ -92,9 +92,9 @@ def find_units(model: LanguageModel, part: Part, most: int = 8, characters: int 
     """Return at most ``most`` units that clearly follow a feature of the beginning of ``part``, which is validation text.
 
     Each unit has one name, and each name one unit. Units that follow the structure of the text come before those that
-    follow words; of those of equal rank, the clearest come first. At most ``characters`` are read,
-    and fewer if the network is large. If the part has fewer than ``LEAST`` characters, the list is empty. ``progress`` is
-    called with the number of characters of each block that was read.
+    follow words; of those of equal rank, the clearest come first. At most ``characters`` are read, and fewer if the network
+    is large. If the part has fewer than ``LEAST`` characters, the list is empty. ``progress`` is called with the number of
+    characters of each block that was read, also for the untrained network.
     """
     network = model.network
     units = network.config.layers * network.config.hidden_size

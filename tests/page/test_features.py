@@ -228,6 +228,11 @@ def test_an_unbalanced_mark_does_not_change_the_next_paragraph() -> None:
     assert marked(text, "inside quotation marks").split("\n")[2] == '............."no........'
 
 
+def test_marks_that_close_nothing_do_not_count() -> None:
+    assert marked('I went," he said "no" now.\n\n', "inside quotation marks").split("\n")[0] == '.................."no......'[1:]
+    assert marked("a) b (c) (d) (e) (f)\n\n", "inside round brackets").split("\n")[0] == ".....(c..(d..(e..(f."
+
+
 def test_bytes() -> None:
     text = ("né Zoë\nça va\n" * 100).encode().decode("latin-1")
     found = values_of(text, of_bytes=True)
@@ -249,6 +254,11 @@ def test_both_halves_need_examples() -> None:
     assert "inside quotation marks" not in values_of(plain + quoted)
     assert "inside quotation marks" not in values_of(plain + plain)
     assert "inside quotation marks" not in values_of(plain + 'He said "' + "no " * 500 + '"\n' + plain)
+
+
+def test_a_feature_that_is_nearly_always_true_is_not_offered() -> None:
+    assert "a letter" not in values_of(("x" * 200 + " ") * 24)
+    assert "a letter" in values_of(("x" * 200 + "   ") * 40)
 
 
 def test_features_come_in_the_order_of_their_ranks() -> None:

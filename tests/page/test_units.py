@@ -171,7 +171,7 @@ def test_the_score_is_that_of_the_second_half(monkeypatch: pytest.MonkeyPatch) -
     middle = 200 + (len(text) - 200) // 2
     assert score == pytest.approx((1 + is_on[middle:][is_true[middle:]].mean()) / 2, abs=0.002)
     assert score < 0.999
-    for control, is_reported in ((0.999, False), (0, True)):
+    for control, is_reported in ((0.999, False), (-3.0, True)):
         monkeypatch.setattr(units, "_control", lambda network, part, named, progress, c=control: np.full(len(named), c))
         assert ("inside quotation marks" in search(model, mixed)) == is_reported
 
