@@ -27,8 +27,7 @@ _CHARACTERS = 50
 _MOST_OF = 0.8
 """A rule about lines or brackets applies to a text if it holds for this fraction of them."""
 
-_PYTHON = re.compile(r"^[ \t]*(?:def \w+\(|class \w+.*:$|import \w|from [\w.]+ import |return\b|(?:if|for) .*:$)",
-                     re.M)
+_PYTHON = re.compile(r"^[ \t]*(?:def \w+\(|class \w+.*:$|import \w|from [\w.]+ import |(?:if|for) .*:$)", re.M)
 _PYTHON_TOKEN = re.compile(r"""(?s:\#[^\n]* | (?P<mark>(?P<triple>\"{3}|'{3})|["']) (?:\\.|(?!(?P=mark))(?(triple).|[^\n]))*
                            (?P<end>(?P=mark))?)""", re.X)
 _BRACES = re.compile(r"[;{}][ \t]*$", re.M)
@@ -142,9 +141,7 @@ def _structure(text: str, chars: _Characters) -> Iterator[tuple[int, str, np.nda
 def _words(chars: _Characters) -> Iterator[tuple[int, str, np.ndarray]]:
     """Yield the features of words and of single characters: rank, name and values."""
     letter, newline = chars.is_letter, chars.is_newline
-    words = _count(chars.is_first, newline)
-    yield WORDS, "words so far in the line", words
-    yield WORDS, "in the first word of a line", letter & (words == 1)
+    yield WORDS, "in the first word of a line", letter & (_count(chars.is_first, newline) == 1)
     yield WORDS, "letters so far in the word", _since(~letter)
     yield WORDS, "in a capitalized word", letter & (_last(chars.is_first & chars.is_capital) == _last(chars.is_first))
     yield WORDS, "after a capital letter", _before(chars.is_capital)
@@ -237,11 +234,12 @@ def _source_code(text: str, token: re.Pattern[str]) -> dict[str, np.ndarray]:
         if groups["end"] or groups.get("stop"):
             end -= 1
         if groups["mark"] is None:
-            comments.append((start, end))
+            comments.append((start if text[start] == "#" else start + 1, end))  # the mark is // or /*
+        elif groups.get("triple"):
+            long_strings.append((start + 2, end))
+            strings += [(start, start + 1), (start + 2, end)]  # the first two of three marks could be an empty string
         else:
-            strings.append((start + len(groups["mark"]) - 1, end))
-            if groups.get("triple"):
-                long_strings.append(strings[-1])
+            strings.append((start, end))
     return {"inside a comment": _spans(text, comments), "inside a string": _spans(text, strings),
             "inside a string of several lines": _spans(text, long_strings)}
 
