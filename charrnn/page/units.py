@@ -11,7 +11,7 @@ shape. Units that repeat the last character, such as "a newline", are not report
 was 0.97 to 1.
 
 The units are those of the memory: the cell of an LSTM, the hidden state of the other cells. A value that is set there
-lasts, so a page can turn it. The hidden state and the gates of an LSTM would add little: in five models of plays, music,
+lasts, so a page can turn it. The hidden state and the gates of an LSTM would add little: in four models of plays, music,
 source code and verse, they followed nothing that a cell did not follow except the last character.
 """
 
