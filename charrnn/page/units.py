@@ -10,9 +10,9 @@ unit is reported only if its score is at most half as far from 1 as the best sco
 shape. Units that repeat the last character, such as "a newline", are not reported: in untrained networks, the best AUC
 was 0.97 to 1.
 
-The units are those of the memory: the cell of an LSTM, the hidden state of the other cells. A value that is set there
-lasts, so a page can turn it. The hidden state and the gates of an LSTM would add little: in four models of plays, music,
-source code and verse, they followed nothing that a cell did not follow except the last character.
+The units are those of the memory: the cell of an LSTM, the hidden state of the other cells. The hidden state and the gates
+of an LSTM would add little: in four models of plays, music, source code and verse, they followed nothing that a cell did not
+follow except the last character.
 """
 
 from __future__ import annotations
