@@ -49,12 +49,13 @@ def test_train_uses_its_options(empty: Path, cli: Cli) -> None:
 
 
 def test_samples_are_shown_while_training(empty: Path, cli: Cli) -> None:
-    Path("hostile.txt").write_text("\x1b[2J\x07" * 200)
+    Path("hostile.txt").write_text("\x1b[2J\x07\u200c" * 200, encoding="utf-8")
     answer = cli("train", "hostile.txt", *SMALL, "--steps", 5, "--name", "a")
     assert re.findall(r"^step +(\d+)  epoch +[\d.]+(?:  train [\d.]+)?  writes:$", answer.err, re.MULTILINE) == [
         "0", "1", "2", "4", "5"]
     assert "\x1b" not in answer.err
     assert re.search(r"^  \| .*\\x1b", answer.err, re.MULTILINE)
+    assert "\u200c" in answer.err, "a joiner of Persian is part of the text"
     assert "writes:" not in cli("train", "notes.txt", *SMALL, "--steps", 2, "--no-samples").err
     assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--name", "b", "--quiet").err == ""
 

@@ -102,6 +102,9 @@ BAD: dict[str, Any] = {
     "a text": b"{", "a list": b"[]\n", "a number": b"1\n", "not UTF-8": b"\xff\n", "deep": b"[" * 100_000 + b"\n",
     "another type": json.dumps({**GOOD[2], "step": "2"}).encode() + b"\n",
     "a missing value": b'{"step": 2}\n', "one more value": json.dumps({**GOOD[2], "more": 1}).encode() + b"\n",
+    "a surrogate": json.dumps({**GOOD[2], "text": "\ud800"}).encode() + b"\n",
+    "not a number": json.dumps({**GOOD[2], "loss": float("nan")}).encode() + b"\n",
+    "true": json.dumps({**GOOD[2], "seed": True}).encode() + b"\n",
     "a step twice": json.dumps(GOOD[1]).encode() + b"\n", "incomplete": json.dumps(GOOD[2]).encode()}
 
 
@@ -129,6 +132,8 @@ def test_samples_of_later_steps_are_removed_when_a_run_is_resumed(start: Start, 
     SampleFile(tmp_path / "new.jsonl", 0, path).flush()
     assert [sample.step for sample in read_samples(tmp_path / "new.jsonl")] == [0]
     assert read_samples(tmp_path / "missing.jsonl") == []
+    (tmp_path / "endless.jsonl").symlink_to("/dev/zero")
+    assert read_samples(tmp_path / "endless.jsonl") == []
 
 
 def test_training_reports_samples_and_resuming_writes_none_twice(notes: Path, small: dict[str, Any]) -> None:
