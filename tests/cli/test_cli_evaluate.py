@@ -64,7 +64,7 @@ def test_evaluate_rejects_an_invalid_window(here: Path, cli: Cli, options: tuple
 
 
 @pytest.mark.parametrize(("text", "words"), [("", ["other.txt", "0 characters"]), ("t", ["other.txt", "1 character"]),
-                                             ("the ß", ["'ß' (U+00DF, LATIN SMALL LETTER SHARP S)"])])
+                                             ("the ß", ["other.txt: 'ß' (U+00DF, LATIN SMALL LETTER SHARP S)"])])
 def test_evaluate_rejects_a_text_that_it_cannot_read(here: Path, cli: Cli, text: str, words: list[str]) -> None:
     Path("other.txt").write_text(text, encoding="utf-8")
     refused(cli("evaluate", RUN, "other.txt"), *words)

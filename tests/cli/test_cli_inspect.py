@@ -119,6 +119,12 @@ def test_the_command_that_inspect_shows_repeats_the_run(empty: Path, cli: Cli, o
     assert Path("checkpoints/b/last.h5").read_bytes() == Path("checkpoints/a/last.h5").read_bytes()
 
 
+def test_the_command_does_not_confuse_a_name_with_an_option(empty: Path, cli: Cli) -> None:
+    Path("notes.txt").rename("-q notes")
+    assert cli("train", *SMALL, "--steps", 1, "--name", "a", "--", "-q notes").code == 0
+    assert "repeat it with      charrnn train './-q notes' --from" in cli("inspect", "a").out
+
+
 def test_the_command_of_a_run_that_started_from_another_model_names_it(empty: Path, cli: Cli) -> None:
     assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--name", "a", "--from", "none").code == 0
     start = ("--from", "a", "--batch-size", 4, "--steps", 2)
