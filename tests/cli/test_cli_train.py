@@ -12,6 +12,7 @@ import pytest
 from command_line import FIGURES, RUN, SMALL, Cli, files, refused, steps
 
 from charrnn import Run
+from charrnn.cli._console import progress_bar
 
 
 def test_only_the_result_of_train_is_printed_on_standard_output(trained: tuple[Path, Any]) -> None:
@@ -56,8 +57,32 @@ def test_samples_are_shown_while_training(empty: Path, cli: Cli) -> None:
     assert "\x1b" not in answer.err
     assert re.search(r"^  \| .*\\x1b", answer.err, re.MULTILINE)
     assert "\u200c" in answer.err, "a joiner of Persian is part of the text"
+    Path("long.txt").write_text("a\n\n" * 200)
+    samples = cli("train", "long.txt", *SMALL, "--steps", 2, "--name", "long").err.split("writes:\n")[1:]
+    for sample in samples:
+        lines = [line for line in sample.splitlines() if line.startswith("  |")]
+        assert all(line[4:].strip() for line in lines)
+        assert sum(len(line) - 4 for line in lines) <= 120
     assert "writes:" not in cli("train", "notes.txt", *SMALL, "--steps", 2, "--no-samples").err
     assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--name", "b", "--quiet").err == ""
+
+
+def test_the_bar_counts_the_steps_of_the_whole_run_and_shows_the_latest_losses(
+        here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars: list[dict[str, Any]] = []
+    texts: list[str] = []
+
+    def bar(quiet: bool, **settings: Any) -> Any:
+        bars.append(settings)
+        shown = progress_bar(True)
+        shown.set_postfix_str = lambda text, refresh: texts.append(text)
+        return shown
+
+    monkeypatch.setattr("charrnn.cli._loop.progress_bar", bar)
+    assert cli("resume", RUN, "--steps", 20).code == 0
+    assert [(bar["initial"], bar["total"], bar["units_per_step"]) for bar in bars] == [(12, 20, 24)]
+    run = Run.load(RUN / "last.h5")
+    assert texts[-1] == f"train {run.smoothed_loss:.3f}, validation {run.history[-1].validation_loss:.3f}"
 
 
 def test_a_size_is_chosen_and_printed_if_none_is_set(empty: Path, cli: Cli) -> None:

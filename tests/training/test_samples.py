@@ -58,6 +58,7 @@ def test_a_sample_is_what_the_model_writes_after_that_step(start: Start, corpus:
     assert [sample.loss for sample in written] == [
         None if sample.step == 0 else pytest.approx(losses[sample.step], abs=1e-6) for sample in written]
     assert {(sample.prime, sample.seed, len(sample.text)) for sample in written} == {("", 7, samples_module.LENGTH)}
+    assert all(sample.loss is None or sample.loss == round(sample.loss, 6) for sample in written)
     assert len(set(texts)) > 1
     file.flush()
     assert read_samples(file.path) == written
@@ -80,6 +81,10 @@ def test_a_model_of_lines_writes_lines(start: Start) -> None:
     text_of_lines = write(start(text).model, 300, seed=3)
     assert text_of_lines.endswith("\n")
     assert len(text_of_lines) >= 300
+    lines = text_of_lines.splitlines()
+    assert len(set(lines)) == len(lines) > 1, "each line has a seed of its own"
+    cut = [write(start(text).model, 1, seed) for seed in range(5)]
+    assert all(line.endswith("\n") for line in cut), "a line that is too long ends with a line break too"
 
 
 def test_a_model_of_bytes_writes_text(start: Start) -> None:
