@@ -125,7 +125,7 @@ def train_command(run: Run) -> str:
 
 
 def _with_value(name: str, value: Any) -> str:
-    """Return an option with a value that sets exactly this value."""
+    """Return the option that sets a setting to exactly this value."""
     if isinstance(value, bool):
         return option(f"{name}={value}")
     return f"{option(name)} {shlex.quote(str(value).removesuffix('.0') if isinstance(value, float) else str(value))}"

@@ -22,7 +22,7 @@ PARTS = ("train", "validation", "test")
 
 
 class _Text(NamedTuple):
-    """A text to evaluate: its name in the output, ids (N,), starts of documents, and the origin of figures on it."""
+    """A text to evaluate: its name in the output, ids (N,), starts of documents, and a note on its figures."""
 
     name: str
     ids: np.ndarray

@@ -167,6 +167,9 @@ def test_inspect_shows_what_is_unusual(here: Path, cli: Cli) -> None:
     assert "  best\n" not in unusual
     (row,) = cli("inspect").out.splitlines()[1:]
     assert row.split("12 of 12")[1].split() == ["lstm", "8", "\\x1b[31mred.txt"]
+    shutil.copytree(RUN, RUN / "inner")
+    assert cli("inspect", RUN).out == unusual, "a run folder is not a folder of runs"
+    shutil.rmtree(RUN / "inner")
     (RUN / "last.h5").unlink()
     assert cli("inspect", RUN).out.count("best.h5") == 1
 
