@@ -101,6 +101,10 @@ def test_the_baseline_is_left_out_if_the_text_was_moved(here: Path, cli: Cli) ->
     assert answer.out == without.out != with_baseline.out
     assert answer.err.startswith("n-gram baseline left out: notes.txt: ")
     assert answer.err.count("\n") == 1
+    run = Run.load(RUN / "last.h5")
+    run.source = run.source._replace(names=("two\nlines.txt",))
+    run.save("moved.h5")
+    assert cli("plot", "moved.h5").err.count("\n") == 1
     Path("notes.txt").write_text("x" * 600)
     assert cli("plot", RUN).err.startswith("n-gram baseline left out: notes.txt: ")
 
