@@ -57,8 +57,11 @@ def test_samples_are_shown_while_training(empty: Path, cli: Cli) -> None:
     assert "\x1b" not in answer.err
     assert re.search(r"^  \| .*\\x1b", answer.err, re.MULTILINE)
     assert "\u200c" in answer.err, "a joiner of Persian is part of the text"
-    Path("long.txt").write_text("abc a\n" * 100)
-    samples = cli("train", "long.txt", *SMALL, "--steps", 2, "--name", "long").err.split("writes:\n")[1:]
+    Path("long.txt").write_text("abcd" * 150)
+    Path("blank.txt").write_text("a\n\n" * 200)
+    samples = [sample for name in ("long", "blank")
+               for sample in cli("train", f"{name}.txt", *SMALL, "--steps", 2, "--name", name).err.split("writes:\n")[1:]]
+    assert len(samples) == 6
     for sample in samples:
         lines = [line for line in sample.splitlines() if line.startswith("  |")]
         assert all(line[4:].strip() for line in lines)
