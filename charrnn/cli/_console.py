@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import click
@@ -42,11 +42,11 @@ def without_controls(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: printable(match[0]), text)
 
 
-def say(message: str, quiet: bool = False) -> None:
-    """Print one or more lines on standard error, with control characters escaped, because names may contain them."""
+def say(message: str, quiet: bool = False, escape: Callable[[str], str] = printable) -> None:
+    """Print one or more lines on standard error, each with control characters escaped, because names may contain them."""
     if not quiet:
         with _ignoring_lost_reader():
-            click.echo("\n".join(map(printable, message.split("\n"))), err=True)
+            click.echo("\n".join(map(escape, message.split("\n"))), err=True)
 
 
 def warn(message: str) -> None:

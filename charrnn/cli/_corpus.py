@@ -31,7 +31,7 @@ def read_corpus(sources: Sequence[str], text_config: TextConfig, quiet: bool, **
 
 
 def load_run(path: Path, lacks: str, advice: str) -> Run:
-    """Load the run at ``path``. Raises RunError if the file contains only a model, which has no such thing as ``lacks``."""
+    """Load the run at ``path``. Raises RunError if the file contains only a model, without the ``lacks`` of a run."""
     from charrnn.inference.bundled import name_of
     from charrnn.inference.language_model import is_only_a_model
     from charrnn.training.run import Run

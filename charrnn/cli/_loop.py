@@ -8,13 +8,14 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._console import option, progress_bar, say, standard_error, warn
+from charrnn.cli._console import option, progress_bar, say, standard_error, warn, without_controls
 from charrnn.cli._corpus import describe_corpus, reading_progress
 from charrnn.errors import CharRNNError, printable, with_parameters
 from charrnn.text.files import STANDARD_INPUT
@@ -117,12 +118,12 @@ class Printer:
             case Warned(message):
                 self._write(f"Warning: {with_parameters(message, option)}")
 
-    def _write(self, line: str) -> None:
-        """Print a line, above the progress bar if there is one."""
+    def _write(self, line: str, escape: Callable[[str], str] = printable) -> None:
+        """Print a line with control characters escaped, above the progress bar if there is one."""
         if self._bar is None:
-            say(line)
+            say(line, escape=escape)
         else:
-            self._bar.write(printable(line), file=standard_error)
+            self._bar.write(escape(line), file=standard_error)
 
     def _say(self, message: str) -> None:
         say(message, self.quiet)
@@ -170,7 +171,7 @@ class Printer:
         self._write(f"step {sample.step:>7,}  epoch {run.epoch:6.2f}{loss}  writes:")
         for line in sample.text[:_SHOWN].split("\n"):
             if line.strip():
-                self._write(f"  | {line}")
+                self._write(f"  | {line}", without_controls)
 
 
 def _describe_model(run: Run) -> str:

@@ -13,6 +13,7 @@ import click
 from charrnn.cli._console import option
 from charrnn.config import CHOSEN, NONE, ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import with_parameters
+from charrnn.text.files import STANDARD_INPUT
 
 if TYPE_CHECKING:
     from charrnn.training.run import Run
@@ -119,11 +120,12 @@ def train_command(run: Run) -> str:
     for config in (run.model.text_config, run.model.network.config, run.config):
         values |= {item.name: getattr(config, item.name) for item in dataclasses.fields(config)
                    if item.name in CHOSEN or getattr(config, item.name) != item.default}
-    return " ".join(["charrnn train", *map(shlex.quote, run.source.names), *starmap(_with_value, values.items())])
+    names = [f"./{name}" if name.startswith("-") and name != STANDARD_INPUT else name for name in run.source.names]
+    return " ".join(["charrnn train", *map(shlex.quote, names), *starmap(_with_value, values.items())])
 
 
 def _with_value(name: str, value: Any) -> str:
-    """Return an option with a value that sets exactly this value."""
+    """Return the option that sets a setting to exactly this value."""
     if isinstance(value, bool):
         return option(f"{name}={value}")
     return f"{option(name)} {shlex.quote(str(value).removesuffix('.0') if isinstance(value, float) else str(value))}"

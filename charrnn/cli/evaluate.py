@@ -10,7 +10,7 @@ import click
 
 from charrnn.cli._options import Command, Option, quiet, setting
 from charrnn.config import TextConfig
-from charrnn.errors import ConfigError, CorpusError, RunError, printable
+from charrnn.errors import ConfigError, CorpusError, RunError, VocabularyError, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ PARTS = ("train", "validation", "test")
 
 
 class _Text(NamedTuple):
-    """A text to evaluate: its name in the output, ids (N,), starts of documents, and the origin of figures on it."""
+    """A text to evaluate: its name in the output, ids (N,), starts of documents, and a note on its figures."""
 
     name: str
     ids: np.ndarray
@@ -93,7 +93,10 @@ def _files(path: Path, texts: tuple[str, ...], encoding: str | None, errors: str
 
     def read() -> Iterator[_Text]:
         for name in texts:
-            text = read_corpus([name], changed(model.text_config, encoding, errors), quiet, vocabulary=model.vocabulary)
+            try:
+                text = read_corpus([name], changed(model.text_config, encoding, errors), quiet, vocabulary=model.vocabulary)
+            except VocabularyError as error:
+                raise VocabularyError(f"{name}: {error.message}", error.hint) from error
             if len(text) < 2:
                 raise CorpusError(f"{name}: has {len(text)} character, and an evaluation needs at least 2",
                                   "choose a longer text")

@@ -29,7 +29,7 @@ def command(run_or_checkpoint: str, length: int, temperature: float, seed: int) 
     """Measure how much generated text occurs word for word in the training text.
 
     Generates text from a model and looks for all its passages of 8, 16 and 32 characters in the training text. The same
-    figures for validation text, of which the model has seen nothing, show how much is usual. Prints the longest passages
+    figures for validation text, which the model was not trained on, show how much is usual. Prints the longest passages
     that occur in the training text, with control characters escaped. RUN_OR_CHECKPOINT is a run folder (whose best.h5 is
     used), the name of a run in checkpoints/, or a checkpoint; its training text must still exist.
     """

@@ -105,7 +105,7 @@ class Novelty(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The novelty of a generated text and, as a yardstick, of as much text that the model was not trained on, if any."""
+    """The novelty of a generated text and, for comparison, of as much text that the model was not trained on, if any."""
 
     generated: Novelty
     held_out: Novelty | None
@@ -192,10 +192,10 @@ def compare(model: LanguageModel, split: Split, length: int = NOVELTY_LENGTH, *,
             most: int | None = None, seconds: float | None = None, progress: Progress = no_progress) -> Comparison:
     """Generate about ``length`` characters, and find the passages that occur in the training part of ``split``.
 
-    The text is generated in samples of at most 1,000 characters; a model of lines generates lines. The yardstick is as
-    much text of the validation part, or of the test part if there is no validation part, in pieces of the same length,
-    because a longer text contains longer passages of the training text by chance. If that part is shorter than ``length``,
-    which is at most 1,000,000, less text is generated; if it is empty, there is no yardstick.
+    The text is generated in samples of at most 1,000 characters; a model of lines generates lines. It is compared with as
+    much text of the validation part, or of the test part if there is no validation part. Both are divided into pieces of
+    the same length, because a longer text contains longer passages of the training text by chance. If that part is shorter
+    than ``length``, which is at most 1,000,000, less text is generated; if it is empty, there is no comparison.
 
     Only the last ``most`` characters of the training part are read. After ``seconds`` no more text is generated.
     ``progress`` is called with the number of characters that were generated or read. Raises ConfigError if a setting is out

@@ -2,8 +2,8 @@
 
 The lengths that ``longest_passages`` returns are the matching statistics of Chang and Lawler, "Sublinear approximate string
 matching and biological applications" (1994). The usual index for them, a suffix array of the long text, takes five to nine
-bytes of memory for each of its characters. Here the index is that of the short texts, and the long text is read past it
-once, in blocks; so memory does not depend on its length. Everything is compared exactly: there are no hashes.
+bytes of memory for each of its characters. Here the index is that of the short texts, and the long text is read once, in
+blocks. So the memory does not depend on the length of the long text. Everything is compared exactly: there are no hashes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from charrnn.inference.ngram import blocks, forget
 from charrnn.nn.validation import check_sequence
 
 LEAST = 8
-"""Shorter passages are chance, and are not looked for. This is a power of two."""
+"""Shorter passages occur by chance, and are ignored. This is a power of two."""
 
 _RANKS = 2**32
 """Ranks are below half of this number, so that a pair of ranks fits into an int64."""
@@ -103,7 +103,7 @@ class _Index:
             if level.width == LEAST:
                 at = np.flatnonzero(ranks[-1] % 2)
         # In sorted order, the text from each of these positions is between two suffixes. One of them has the longest
-        # common beginning with it.
+        # common prefix with it.
         after = ranks[-1][at] // 2
         for suffix, exists in ((after - 1, after > 0), (after, after < len(self._suffixes))):
             suffix = suffix[exists]
@@ -114,7 +114,7 @@ class _Index:
         own = [level.ranks for level in self._levels]
         neighbors = self._common(own, self._suffixes[:-1], self._suffixes[1:]).tolist()
         found = self._found.tolist()
-        for k, common in enumerate(neighbors):  # what was found beside a suffix is also next to the following suffixes
+        for k, common in enumerate(neighbors):  # what was found for a suffix holds for the next ones too
             found[k + 1] = max(found[k + 1], min(found[k], common))
         for k, common in reversed(list(enumerate(neighbors))):
             found[k] = max(found[k], min(found[k + 1], common))
@@ -122,7 +122,7 @@ class _Index:
         return np.where(lengths < LEAST, 0, lengths)
 
     def _common(self, ranks: list[np.ndarray], at: np.ndarray, suffixes: np.ndarray) -> np.ndarray:
-        """Return the lengths of the common beginnings (N,) of a text at the positions ``at``, and of ``suffixes``.
+        """Return the lengths of the common prefixes (N,) of a text at the positions ``at``, and of ``suffixes``.
 
         ``ranks`` are those of the text on each level.
         """

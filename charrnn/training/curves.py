@@ -18,7 +18,7 @@ _MOST = 1e6
 """Losses and learning rates above this are drawn as this, so that no file makes the axis overflow."""
 
 _START = 0.05
-"""The fraction of the steps in which the losses may be above the axis, because they fall from that of a random guess."""
+"""The fraction of the steps in which the losses may be above the axis, because they start at the loss of a random guess."""
 
 
 class Points(NamedTuple):

@@ -54,8 +54,8 @@ class RowFile:
 
 
 def lines_of(path: Path) -> list[bytes]:
-    """Return the lines of a file with their line ends, or no lines if it cannot be read."""
+    """Return the lines of a file with their line ends, or no lines if it cannot be read or is not a regular file."""
     try:
-        return path.read_bytes().splitlines(keepends=True)
+        return path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     except OSError:
         return []

@@ -110,6 +110,7 @@ def _rows(path: Path) -> Iterator[tuple[Sample, int]]:
         size += len(line)
         try:
             values = json.loads(line)
+            json.dumps(values, ensure_ascii=False, allow_nan=False).encode()  # a surrogate or NaN is invalid
         except (ValueError, RecursionError):
             return
         if not (line.endswith(b"\n") and isinstance(values, dict) and values.keys() == _TYPES.keys()

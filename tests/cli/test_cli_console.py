@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import SMALL, Cli, on_terminal
 
-from charrnn.cli._console import argument_text, option, without_controls
+from charrnn.cli._console import argument_text, option, progress_bar, without_controls
 
 PROGRESS = """
 import sys
@@ -64,6 +64,14 @@ def test_the_bar_of_training_shows_losses_speed_and_the_time_left(empty: Path, e
     assert bars[-1][0] == "400"
     assert bars[-1][1]
     assert "step/s" not in text
+
+
+def test_the_first_speed_is_that_of_the_steps_since_the_start() -> None:
+    with progress_bar(False, total=9, initial=5, unit="char", units_per_step=10) as bar:
+        assert bar.format_dict["speed"] == "0 char/s"
+        bar.n = 7
+        assert bar.format_dict["speed"] != "0 char/s"
+        assert "{bar}" not in bar.bar_format, "a line of a file contains no bar"
 
 
 @pytest.mark.parametrize(("parameter", "shown"), [

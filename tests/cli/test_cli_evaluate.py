@@ -12,7 +12,7 @@ import pytest
 from command_line import FIGURES, RUN, SMALL, Cli, refused, without_size
 from independent import IndependentLSTM
 
-from charrnn import Corpus, Run
+from charrnn import Corpus, Run, load
 from charrnn.inference.evaluation import evaluate
 
 
@@ -64,7 +64,7 @@ def test_evaluate_rejects_an_invalid_window(here: Path, cli: Cli, options: tuple
 
 
 @pytest.mark.parametrize(("text", "words"), [("", ["other.txt", "0 characters"]), ("t", ["other.txt", "1 character"]),
-                                             ("the ß", ["'ß' (U+00DF, LATIN SMALL LETTER SHARP S)"])])
+                                             ("the ß", ["other.txt: 'ß' (U+00DF, LATIN SMALL LETTER SHARP S)"])])
 def test_evaluate_rejects_a_text_that_it_cannot_read(here: Path, cli: Cli, text: str, words: list[str]) -> None:
     Path("other.txt").write_text(text, encoding="utf-8")
     refused(cli("evaluate", RUN, "other.txt"), *words)
@@ -167,7 +167,25 @@ def test_a_table_shows_which_characters_are_hard(here: Path, cli: Cli) -> None:
 
 
 def test_a_table_of_bytes_shows_bytes_that_are_not_ascii_as_escapes(empty: Path, cli: Cli) -> None:
-    Path("bytes.txt").write_text("é\t" * 300, encoding="utf-8")
+    Path("bytes.txt").write_text("é\t\x1b" * 300, encoding="utf-8")
     assert cli("train", "bytes.txt", *SMALL, "--steps", 2, "--level", "byte", "--name", "a").code == 0
     names = {line[:10].strip() for line in cli("evaluate", "a", "--by", "character").out.splitlines()[2:]}
-    assert names == {r"'\xc3'", r"'\xa9'", r"'\t'"}
+    assert names == {r"'\xc3'", r"'\xa9'", r"'\t'", r"'\x1b'"}
+
+
+def test_a_table_of_a_model_of_lines_with_an_unknown_character(empty: Path, cli: Cli) -> None:
+    """The text is read as without a table: each line from a zero state, in streams or windows."""
+    Path("notes.txt").write_text("one two\nthree\nfour\n" * 60 + "q")
+    assert cli("train", "notes.txt", *SMALL, "--steps", 9, "--lines", "--min-count", 2, "--name", "a").code == 0
+    name = "x\x1b[31m.txt"
+    Path(name).write_text("two\nsix\n" * 9)
+    model, text = load("checkpoints/a"), Path(name).read_text()
+    for options, expected in (((), model.evaluate(text)), (("--streams", 2), model.evaluate(text, streams=2)),
+                              (("--window", 8), model.evaluate(text, window=8))):
+        plain, table = (cli("evaluate", "a", name, *options, *by) for by in ((), ("--by", "character")))
+        line, _, *rows = table.out.splitlines()
+        assert f"{line}\n" == plain.out
+        assert line == expected.line("text", size=True)
+        assert table.err.startswith("Not in the vocabulary, replaced by the unknown character (37 % of the text): ")
+        assert [row.split()[:2] for row in rows if row.startswith("unknown ")] == [["unknown", "27"]]
+    assert cli("evaluate", "a", name, name).out.startswith("x\\x1b[31m.txt ")

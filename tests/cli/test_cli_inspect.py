@@ -9,13 +9,15 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import RUN, SMALL, Cli, refused
 
-from charrnn import Run, load
+from charrnn import Corpus, ModelConfig, Run, TrainConfig, load
 from charrnn.config import LEARNING_RATES
 
 
@@ -107,7 +109,8 @@ def test_one_character_is_singular(empty: Path, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("options", [
-    (), ("--layers", 2, "--cell", "rnn", "--level", "byte", "--validation", 0), ("--lines", "--no-stateful", "--seed", 7),
+    (), ("--layers", 2, "--cell", "rnn", "--level", "byte", "--validation", 0),
+    ("--lines", "--no-stateful", "--seed", 7, "--glob", "* [a].txt"),
     ("--learning-rate", 0.1 + 0.2, "--dropout", 0.25, "--no-samples", "--test", 0.1, "--embedding-size", 3)])
 def test_the_command_that_inspect_shows_repeats_the_run(empty: Path, cli: Cli, options: tuple[Any, ...]) -> None:
     Path("my 'notes'.txt").write_text("one\ntwo\nthree\nfour and five\n" * 40)
@@ -119,6 +122,12 @@ def test_the_command_that_inspect_shows_repeats_the_run(empty: Path, cli: Cli, o
     assert Path("checkpoints/b/last.h5").read_bytes() == Path("checkpoints/a/last.h5").read_bytes()
 
 
+def test_the_command_does_not_confuse_a_name_with_an_option(empty: Path, cli: Cli) -> None:
+    Path("notes.txt").rename("-q notes")
+    assert cli("train", *SMALL, "--steps", 1, "--name", "a", "--", "-q notes").code == 0
+    assert "repeat it with      charrnn train './-q notes' --from" in cli("inspect", "a").out
+
+
 def test_the_command_of_a_run_that_started_from_another_model_names_it(empty: Path, cli: Cli) -> None:
     assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--name", "a", "--from", "none").code == 0
     start = ("--from", "a", "--batch-size", 4, "--steps", 2)
@@ -126,6 +135,43 @@ def test_the_command_of_a_run_that_started_from_another_model_names_it(empty: Pa
     (line,) = (line for line in cli("inspect", "b").out.splitlines() if line.startswith("repeat it with"))
     assert cli(*shlex.split(line.removeprefix("repeat it with"))[1:], "--name", "c").code == 0
     assert Path("checkpoints/c/last.h5").read_bytes() == Path("checkpoints/b/last.h5").read_bytes()
+    assert "  lstm 8 from a  " in cli("inspect").out
+
+
+def test_the_command_sets_what_would_be_chosen_for_the_text(empty: Path, cli: Cli) -> None:
+    run = Run.start(Corpus.read("notes.txt"), ModelConfig(), TrainConfig(batch_size=4, seq_len=8, steps=1))
+    run.save("a.h5")
+    assert " --hidden-size 256 " in cli("inspect", "a.h5").out
+
+
+def test_no_command_repeats_a_run_of_another_dtype(empty: Path, cli: Cli) -> None:
+    run = Run.start(Corpus.read("notes.txt"), ModelConfig(hidden_size=8), TrainConfig(batch_size=4, seq_len=8, steps=1),
+                    dtype=np.float64)
+    run.save("a.h5")
+    assert "repeat it with" not in cli("inspect", "a.h5").out
+
+
+def test_inspect_shows_what_is_unusual(here: Path, cli: Cli) -> None:
+    usual = cli("inspect", RUN).out
+    assert "rate factor" not in usual
+    assert "encoding" not in usual
+    run = Run.load(RUN / "last.h5")
+    run.rate_factor = 0.5
+    run.model.text_config = replace(run.model.text_config, encoding="latin-1")
+    run.source = run.source._replace(names=("\x1b[31mred.txt",))
+    run.since = run.step  # no evaluation counts
+    run.save(RUN / "last.h5")
+    unusual = cli("inspect", RUN).out
+    assert "rate factor         0.5, after steps with a non-finite loss or gradient\n" in unusual
+    assert "encoding            iso8859-1\n" in unusual
+    assert "  best\n" not in unusual
+    (row,) = cli("inspect").out.splitlines()[1:]
+    assert row.split("12 of 12")[1].split() == ["lstm", "8", "\\x1b[31mred.txt"]
+    shutil.copytree(RUN, RUN / "inner")
+    assert cli("inspect", RUN).out == unusual, "a run folder is not a folder of runs"
+    shutil.rmtree(RUN / "inner")
+    (RUN / "last.h5").unlink()
+    assert cli("inspect", RUN).out.count("best.h5") == 1
 
 
 def test_inspect_shows_a_table_of_layers(here: Path, cli: Cli) -> None:

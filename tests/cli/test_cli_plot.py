@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import RUN, Cli, files, on_terminal, refused
+from command_line import RUN, SMALL, Cli, files, on_terminal, refused
 
 from charrnn import Run
 
@@ -53,6 +53,18 @@ def test_several_runs_are_drawn_in_one_chart(here: Path, cli: Cli) -> None:
     assert [re.split(r", | \d", line)[0] for line in legend(answer.out)] == [
         "notes-lstm-8", "second", "n-gram baseline"]
     assert f"{RUN}, validation" in cli("plot", RUN, "notes-lstm-8").out  # one name for two
+    shutil.copyfile(RUN / "last.h5", "state.h5")
+    assert cli("plot", "state.h5").out.startswith("state: nats/char by step\n")
+    Path("notes.txt").rename("moved.txt")
+    assert cli("plot", RUN, "second").err.count("\n") == 1  # the text of both runs is read once
+
+
+def test_runs_of_different_texts_have_no_common_baseline(here: Path, cli: Cli) -> None:
+    Path("more.txt").write_text("one and two and three. " * 30)
+    assert cli("train", "more.txt", *SMALL, "--steps", 2, "--name", "more").code == 0
+    assert [line.split(",")[0] for line in legend(cli("plot", RUN, "more").out)] == ["notes-lstm-8", "more"]
+    assert cli("train", "more.txt", *SMALL, "--steps", 2, "--name", "bytes", "--level", "byte").code == 0
+    refused(cli("plot", RUN, "bytes"), "of characters and of bytes cannot be compared")
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "SVG"])
@@ -89,6 +101,10 @@ def test_the_baseline_is_left_out_if_the_text_was_moved(here: Path, cli: Cli) ->
     assert answer.out == without.out != with_baseline.out
     assert answer.err.startswith("n-gram baseline left out: notes.txt: ")
     assert answer.err.count("\n") == 1
+    run = Run.load(RUN / "last.h5")
+    run.source = run.source._replace(names=("two\nlines.txt",))
+    run.save("moved.h5")
+    assert cli("plot", "moved.h5").err.count("\n") == 1
     Path("notes.txt").write_text("x" * 600)
     assert cli("plot", RUN).err.startswith("n-gram baseline left out: notes.txt: ")
 

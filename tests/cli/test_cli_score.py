@@ -21,6 +21,7 @@ from independent import IndependentLSTM
 from small_models import LETTERS, make_model
 
 from charrnn import load
+from charrnn.cli._rows import _byte_groups
 from charrnn.inference import scoring
 
 BYTES = "".join(map(chr, range(128)))
@@ -275,6 +276,10 @@ def test_surprising_characters_have_a_colour_on_a_terminal_only(
     assert "\x1b" not in cli("score", model, stdin="aéa\n").out
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in cli(*arguments, stdin="aéa\n").out
+
+
+def test_an_unknown_byte_is_not_surprising() -> None:
+    assert list(_byte_groups("a\xc3\xa9", [math.nan, 9.0, math.nan])) == [("a", 0.0), ("é", 9.0)]
 
 
 # Hostile content

@@ -12,6 +12,7 @@ import pytest
 from command_line import FIGURES, RUN, SMALL, Cli, files, refused, steps
 
 from charrnn import Run
+from charrnn.cli._console import progress_bar
 
 
 def test_only_the_result_of_train_is_printed_on_standard_output(trained: tuple[Path, Any]) -> None:
@@ -48,15 +49,44 @@ def test_train_uses_its_options(empty: Path, cli: Cli) -> None:
     assert sorted(os.listdir("runs/here/mine")) == ["best.h5", "last.h5", "metrics.csv", "step-1.h5", "step-2.h5"]
 
 
-def test_samples_are_shown_while_training(empty: Path, cli: Cli) -> None:
-    Path("hostile.txt").write_text("\x1b[2J\x07" * 200)
+def test_samples_are_shown_while_training(empty: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("hostile.txt").write_text("\x1b[2J\x07\u200c" * 200, encoding="utf-8")
     answer = cli("train", "hostile.txt", *SMALL, "--steps", 5, "--name", "a")
     assert re.findall(r"^step +(\d+)  epoch +[\d.]+(?:  train [\d.]+)?  writes:$", answer.err, re.MULTILINE) == [
         "0", "1", "2", "4", "5"]
     assert "\x1b" not in answer.err
     assert re.search(r"^  \| .*\\x1b", answer.err, re.MULTILINE)
+    assert "\u200c" in answer.err, "a joiner of Persian is part of the text"
+    monkeypatch.setattr("charrnn.cli._loop._SHOWN", 12)
+    Path("long.txt").write_text("abcd" * 150)
+    Path("blank.txt").write_text("a\n\n" * 200)
+    samples = [sample for name in ("long", "blank")
+               for sample in cli("train", f"{name}.txt", *SMALL, "--steps", 2, "--name", name).err.split("writes:\n")[1:]]
+    assert len(samples) == 6
+    for sample in samples:
+        lines = [line for line in sample.splitlines() if line.startswith("  |")]
+        assert all(line[4:].strip() for line in lines)
+        assert sum(len(line) - 4 for line in lines) <= 12
     assert "writes:" not in cli("train", "notes.txt", *SMALL, "--steps", 2, "--no-samples").err
     assert cli("train", "notes.txt", *SMALL, "--steps", 2, "--name", "b", "--quiet").err == ""
+
+
+def test_the_bar_counts_the_steps_of_the_whole_run_and_shows_the_latest_losses(
+        here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars: list[dict[str, Any]] = []
+    texts: list[str] = []
+
+    def bar(quiet: bool, **settings: Any) -> Any:
+        bars.append(settings)
+        shown = progress_bar(True)
+        shown.set_postfix_str = lambda text, refresh: texts.append(text)
+        return shown
+
+    monkeypatch.setattr("charrnn.cli._loop.progress_bar", bar)
+    assert cli("resume", RUN, "--steps", 20).code == 0
+    assert [(bar["initial"], bar["total"], bar["units_per_step"]) for bar in bars] == [(12, 20, 24)]
+    run = Run.load(RUN / "last.h5")
+    assert texts[-1] == f"train {run.smoothed_loss:.3f}, validation {run.history[-1].validation_loss:.3f}"
 
 
 def test_a_size_is_chosen_and_printed_if_none_is_set(empty: Path, cli: Cli) -> None:

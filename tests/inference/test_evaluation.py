@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError
-from charrnn.inference.evaluation import Evaluation, evaluate, how_read, stream_count
+from charrnn.inference.evaluation import Evaluation, evaluate, evaluate_by_character, how_read, stream_count
 from charrnn.nn.model import CharRNN
 from charrnn.nn.parallel import Team, Workers
 
@@ -81,6 +81,24 @@ def test_every_document_starts_from_a_zero_state(length, streams, starts):
     expected = losses_in_streams(model, ids, min(streams, length - 1), starts)
     assert len(expected) == result.characters == length - 1
     assert result.nats == pytest.approx(np.mean(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("arguments", [
+    {}, {"streams": 3}, {"streams": 37}, {"streams": 3, "starts": np.array([7, 150])}, {"window": 8}], ids=str)
+def test_the_losses_of_the_characters_add_up_to_the_evaluation(arguments):
+    model, ids, read = model_of(), text(300) % (V - 2), []
+    whole, table = evaluate_by_character(model, ids, progress=read.append, **arguments)
+    assert whole == evaluate(model, ids, **arguments)._replace(nats=pytest.approx(whole.nats, rel=1e-12))
+    assert sum(read) == whole.characters
+    assert table.counts.tolist() == np.bincount(ids[1:whole.characters + 1], minlength=V).tolist()
+    if "window" not in arguments:
+        expected = losses_in_streams(model, ids, arguments.get("streams", 1), arguments.get("starts", ()))
+        assert table.nats == pytest.approx(np.bincount(ids[1:], expected, V), rel=1e-12)
+    assert table.nats.sum() / whole.characters == pytest.approx(whole.nats, rel=1e-12)
+
+
+def test_the_compressed_size_is_rounded_up():
+    assert Evaluation(math.log(2), 9).compressed_bytes == 2
 
 
 def test_the_last_character_is_predicted():

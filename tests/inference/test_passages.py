@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.inference import ngram
+from charrnn.inference import ngram, passages
 from charrnn.inference.passages import longest_passages
 
 IDS = st.lists(st.integers(0, 2), max_size=60)
@@ -117,6 +117,15 @@ def test_a_memory_map_gives_the_same_lengths_and_progress_is_called_for_every_ch
     lengths = longest_passages(np.memmap(tmp_path / "ids", np.uint8, "r"), pieces, 4, progress=read.append)
     assert [part.tolist() for part in lengths] == by_search(ids.tolist(), [piece.tolist() for piece in pieces])
     assert read == [300, 300, 300, 100]
+
+
+def test_what_was_read_of_a_memory_map_does_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngram, "BLOCK", 300)
+    text, forgotten = np.zeros(1000, np.uint8), []
+    monkeypatch.setattr(passages, "forget", forgotten.append)
+    longest_passages(text, [text[:9]], 2)
+    assert len(forgotten) == 4
+    assert all(array is text for array in forgotten)
 
 
 def test_memory_does_not_depend_on_the_length_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:

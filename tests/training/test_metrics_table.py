@@ -236,3 +236,7 @@ def test_a_table_that_was_removed_starts_again(tmp_path: Path, run: Run) -> None
     add(metrics, run, 7, 9)
     metrics.flush()
     assert steps(metrics.path) == [9]
+    metrics.path.unlink()
+    add(metrics, run, 10, 12)
+    metrics.flush()
+    assert steps(metrics.path) == [12]

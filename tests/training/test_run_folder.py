@@ -226,6 +226,16 @@ def test_the_checkpoints_of_the_last_evaluations_are_kept(start: Start, corpus: 
     assert folder.kept() == []
 
 
+def test_only_evaluations_are_kept_in_the_order_of_their_steps(start: Start, corpus: Corpus, folder: RunFolder) -> None:
+    for name in ("step-x.h5", "step-07.h5"):
+        (folder.path / name).touch()
+    keep(start(steps=11, eval_every=3, checkpoint_every=1, keep=2), corpus, folder)
+    assert [path.name for path in folder.kept()] == ["step-9.h5", "step-11.h5"]
+    keep(start(steps=11, eval_every=3, checkpoint_every=1, keep=9), corpus, folder)
+    assert {path.name for path in folder.path.glob("step-*")} == {
+        "step-x.h5", "step-07.h5", "step-3.h5", "step-6.h5", "step-9.h5", "step-11.h5"}
+
+
 def killed_at(patch: pytest.MonkeyPatch, moment: int) -> None:
     """Kill the process at call number ``moment`` of ``fsync``, counted from 0."""
     moments = iter(range(moment))

@@ -58,6 +58,7 @@ def test_a_sample_is_what_the_model_writes_after_that_step(start: Start, corpus:
     assert [sample.loss for sample in written] == [
         None if sample.step == 0 else pytest.approx(losses[sample.step], abs=1e-6) for sample in written]
     assert {(sample.prime, sample.seed, len(sample.text)) for sample in written} == {("", 7, samples_module.LENGTH)}
+    assert all(sample.loss is None or sample.loss == round(sample.loss, 6) for sample in written)
     assert len(set(texts)) > 1
     file.flush()
     assert read_samples(file.path) == written
@@ -80,6 +81,10 @@ def test_a_model_of_lines_writes_lines(start: Start) -> None:
     text_of_lines = write(start(text).model, 300, seed=3)
     assert text_of_lines.endswith("\n")
     assert len(text_of_lines) >= 300
+    lines = text_of_lines.splitlines()
+    assert len(set(lines)) == len(lines) > 1, "each line has a seed of its own"
+    cut = [write(start(text).model, 1, seed) for seed in range(5)]
+    assert all(line.endswith("\n") for line in cut), "a line that is too long ends with a line break too"
 
 
 def test_a_model_of_bytes_writes_text(start: Start) -> None:
@@ -102,6 +107,9 @@ BAD: dict[str, Any] = {
     "a text": b"{", "a list": b"[]\n", "a number": b"1\n", "not UTF-8": b"\xff\n", "deep": b"[" * 100_000 + b"\n",
     "another type": json.dumps({**GOOD[2], "step": "2"}).encode() + b"\n",
     "a missing value": b'{"step": 2}\n', "one more value": json.dumps({**GOOD[2], "more": 1}).encode() + b"\n",
+    "a surrogate": json.dumps({**GOOD[2], "text": "\ud800"}).encode() + b"\n",
+    "not a number": json.dumps({**GOOD[2], "loss": float("nan")}).encode() + b"\n",
+    "true": json.dumps({**GOOD[2], "seed": True}).encode() + b"\n",
     "a step twice": json.dumps(GOOD[1]).encode() + b"\n", "incomplete": json.dumps(GOOD[2]).encode()}
 
 
@@ -129,6 +137,8 @@ def test_samples_of_later_steps_are_removed_when_a_run_is_resumed(start: Start, 
     SampleFile(tmp_path / "new.jsonl", 0, path).flush()
     assert [sample.step for sample in read_samples(tmp_path / "new.jsonl")] == [0]
     assert read_samples(tmp_path / "missing.jsonl") == []
+    (tmp_path / "endless.jsonl").symlink_to("/dev/zero")
+    assert read_samples(tmp_path / "endless.jsonl") == []
 
 
 def test_training_reports_samples_and_resuming_writes_none_twice(notes: Path, small: dict[str, Any]) -> None:
