@@ -9,7 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,11 +144,19 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+@pytest.fixture(scope="module")
+def reference_kernels() -> Iterator[None]:
+    """Use the reference kernels in the tests of a module: a child process loads the compiled ones longer than it trains."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARRNN_KERNELS", "reference")
+        yield
+
+
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    """Return the environment of a child process, without the Python variables of this process."""
+    """Return the environment of a child process: the reference kernels, and no Python variables of this process."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {
-        "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        "CHARRNN_KERNELS": "reference", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from charrnn.training.run import Run
 from charrnn.training.run_lock import RunLock
 from charrnn.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("reference_kernels")
+
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 needs_mpi = pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None or not MPIEXEC.exists(),
                                reason="mpi4py and mpich are not installed (pip install '.[mpi]')")
@@ -138,8 +140,8 @@ def test_a_run_that_was_trained_under_mpi_can_be_resumed_without_it(tmp_path):
 @pytest.mark.parametrize(("arguments", "code", "message"), [
     (["--hidden-size", "0"], 2, "Error: Invalid value for '--hidden-size': must be at least 1, not 0"),
     (["nothing.txt"], 1, "Error: nothing.txt: no such file; pass the name of a text file"),
-    (["--optimizer", "sgd", "--learning-rate", "1e30", "--clip-norm", "0", "--no-recover", "--hidden-size", "4",
-      "--steps", "9"], 1, ": non-finite loss, gradient or weights")])
+    (["--optimizer", "sgd", "--learning-rate", "1e38", "--clip-norm", "0", "--no-recover", "--hidden-size", "4",
+      "--steps", "9", "--eval-every", "9"], 1, ": non-finite loss, gradient or weights")])
 def test_an_error_is_printed_once_and_ends_the_job(arguments, code, message, tmp_path):
     result = under_mpi(2, "-m", "charrnn", "train", *arguments, cwd=tmp_path)
     assert result.returncode == code

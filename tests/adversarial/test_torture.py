@@ -16,6 +16,8 @@ from torturing import Attempt, End, Tally, Torture, Training, table
 
 from charrnn.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("reference_kernels")
+
 
 @pytest.fixture(scope="module")
 def torture(tmp_path_factory: pytest.TempPathFactory) -> Torture:

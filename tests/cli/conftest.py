@@ -12,6 +12,11 @@ import pytest
 from command_line import SMALL, Cli
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _same_kernels(reference_kernels: None) -> None:
+    """Use the kernels of child processes in this process too, so that both train the same weights."""
+
+
 @pytest.fixture(scope="session")
 def trained(make_text: Callable[..., str], python: Cli, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """Return a folder with notes.txt and a run of 12 steps on it, and the output of the command."""

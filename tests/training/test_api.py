@@ -282,21 +282,27 @@ def test_the_folder_is_free_again_after_an_error(notes: Path) -> None:
 
 
 @pytest.mark.skipif(kernels_name("float32") == "reference", reason="nothing is compiled")
-def test_a_compilation_is_an_event_and_a_cached_one_is_not(notes: Path, python: Callable[..., Any]) -> None:
+def test_a_compilation_is_an_event_and_a_cached_one_is_not_but_gives_the_same_bits(
+        notes: Path, python: Callable[..., Any]) -> None:
     program = """
-import os, sys
+import hashlib, os, sys
 os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
+del os.environ["CHARRNN_KERNELS"]
 import charrnn
 def show(event): print(type(event).__name__, flush=True)
-charrnn.train("notes.txt", hidden_size=4, batch_size=2, seq_len=8, threads=1, name=sys.argv[2], on_event=show,
-              **{sys.argv[3]: float(sys.argv[4]) if sys.argv[3] == "minutes" else int(sys.argv[4])})
+run = charrnn.train("notes.txt", hidden_size=37, batch_size=3, seq_len=8, threads=1, name=sys.argv[2], on_event=show,
+                    **{sys.argv[3]: float(sys.argv[4]) if sys.argv[3] == "minutes" else int(sys.argv[4])})
+print(run.step, hashlib.sha256(run.blocks["parameters"].flat.tobytes()).hexdigest())
 """
-    cold = python("-c", program, "cache", "cold", "minutes", "0.0001").out.split()
+    *cold, steps, digest = python("-c", program, "cache", "cold", "minutes", "0.001").out.split()
     assert cold.count("CompilationStarted") == 1
     assert cold.index("RunMade") < cold.index("CompilationStarted") < cold.index("PlanFixed")
-    warm = python("-c", program, "cache", "warm", "steps", "2").out.split()
+    *warm, steps_again, digest_again = python("-c", program, "cache", "warm", "steps", steps).out.split()
     assert "CompilationStarted" not in warm
     assert warm[-1] == "StepTaken"
+    assert int(steps) > 1
+    assert (steps_again, digest_again) == (steps, digest)
+    assert list(Path("cache").rglob("*.nbc"))
 
 
 def test_training_works_in_a_thread(notes: Path) -> None:

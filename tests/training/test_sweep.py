@@ -17,6 +17,8 @@ from charrnn.training.run import Run
 from charrnn.training.sweep import combinations, sweep, train_one
 from charrnn.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("reference_kernels")
+
 MODEL = {"cell": "gru", "hidden_size": 5}
 TRAIN = {"steps": 12, "batch_size": 4, "seq_len": 8, "threads": 1}
 COMMAND = ["sweep", "text.txt", "--grid", "hidden-size=6,7", "--grid", "learning-rate=3e-3,0.1", "--batch-size", "4",
@@ -112,8 +114,8 @@ def test_a_folder_with_another_run_is_refused(text, change, tmp_path):
 
 
 def test_a_run_that_fails_does_not_end_the_sweep(tmp_path):
-    settings = {**TRAIN, "optimizer": "sgd", "clip_norm": 0.0, "recover": False}
-    todo = combinations({"learning_rate": [1e30, 0.1]}, MODEL, settings)
+    settings = {**TRAIN, "optimizer": "sgd", "clip_norm": 0.0, "recover": False, "eval_every": 12}
+    todo = combinations({"learning_rate": [1e38, 0.1]}, MODEL, settings)
     failed, good = sweep(Corpus.from_text(TEXT), todo, tmp_path)
     assert "non-finite loss" in str(failed.error)
     assert failed.loss is None
