@@ -121,7 +121,9 @@ def _ticks(low: float, high: float, count: int = 6) -> list[float]:
 
 
 def character_map(model: LanguageModel, size: int = WIDTH) -> list[Character]:
-    """Return the characters of a small vocabulary in two dimensions; nothing if there are more than ``MOST_CHARACTERS``.
+    """Return the characters of a small vocabulary in two dimensions.
+
+    There are none if the vocabulary has more than ``MOST_CHARACTERS``, or if a single number represents each of them.
 
     A character is represented by its row of the embedding or, without one, of the input weights. The rows are projected on
     their first two principal components, and drawn in the order of the vocabulary in a square of ``size`` pixels.
@@ -130,6 +132,8 @@ def character_map(model: LanguageModel, size: int = WIDTH) -> list[Character]:
     if not 3 <= len(vocabulary) <= MOST_CHARACTERS:
         return []
     vectors = np.asarray(parameters.get("embedding/w", parameters["layer0/w_x"]), np.float64)
+    if vectors.shape[1] < 2:
+        return []
     centred = vectors - vectors.mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     places = u[:, :2] * s[:2]

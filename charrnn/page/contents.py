@@ -16,6 +16,7 @@ from charrnn.inference.novelty import Comparison, compare
 from charrnn.page.units import NamedUnit, find_units
 from charrnn.text.corpus import Part, Split
 from charrnn.text.files import join_names
+from charrnn.text.vocabulary import REPLACEMENT
 from charrnn.training.curves import Curves, curves_of
 from charrnn.training.run import Run
 from charrnn.training.run_folder import RunFolder
@@ -127,9 +128,11 @@ def _excerpt(model: LanguageModel, part: Part) -> str:
 
 
 def decode(model: LanguageModel, ids: np.ndarray) -> str:
-    """Return the text of ids; invalid bytes of a model of bytes become U+FFFD."""
+    """Return the text of ids; unknown and invalid bytes of a model of bytes become U+FFFD."""
     text = model.vocabulary.decode(ids)
-    return text.encode("latin-1").decode("utf-8", "replace") if model.text_config.level == "byte" else text
+    if model.text_config.level == "byte":
+        return text.replace(REPLACEMENT, "\xff").encode("latin-1").decode("utf-8", "replace")
+    return text
 
 
 def _model_figures(model: LanguageModel, name: str) -> Rows:

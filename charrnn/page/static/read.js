@@ -3,7 +3,7 @@
 /** Sets up the section; `ask` is that of startWriting. */
 function startReading({ask, stop}, data) {
   const form = document.getElementById("read-form"), status = document.getElementById("read-status");
-  const field = (name) => form.elements[name], stopButton = document.getElementById("read-stop");
+  const field = (name) => form.elements.namedItem(name), stopButton = document.getElementById("read-stop");
   const legends = {bits: document.getElementById("bits-legend"), value: document.getElementById("value-legend")};
   let shade = null; // the unit or gate that is shown, or null for the surprisal
   let zero = 0, scale = 1; // the values that are shown without shade and, at a distance of `scale`, with the darkest one

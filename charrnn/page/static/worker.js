@@ -6,7 +6,7 @@ const MOST_FLOATS = 2 ** 25; // the hidden states that are kept of a text, 128 M
 
 let model, network, text;
 let lastIds = []; // the ids of the newest text of "write", its prime included
-let lastText = null; // the newest text of "read": its ids, characters and hidden states
+let lastText = null; // the newest text of "read": the state before it, its ids and hidden states, the last id of each character
 const newest = {}; // the number of the newest job of each kind; it replaces the older ones
 
 const channel = new MessageChannel(), waiting = [];
@@ -112,35 +112,38 @@ async function read({job, string, shade}) {
   const hidden = state.map(() => new Float32Array(count * model.hidden_size));
   const ids = [], ends = []; // ends: for each character, the index of its last id
   lastText = null;
-  let logits = step(text.start, state), bits = 0, known = 0;
+  let logits = step(text.start, state), bits = 0, known = 0, unknown = 0;
+  const first = structuredClone(state);
   for (let k = 0; k < parts.length; k++) {
-    const item = {text: parts[k], bits: encoded[k].length ? 0 : null};
+    const isKnown = encoded[k].length && !encoded[k].includes(text.unknown);
+    const item = { text: parts[k], bits: isKnown ? 0 : null };
     for (const id of encoded[k]) {
-      if (id === text.unknown) item.bits = null;
-      else item.bits += surprisal(logits, id) / Math.LN2;
+      if (isKnown) item.bits += surprisal(logits, id) / Math.LN2;
       logits = step(id, state);
       state.forEach((layer, number) => hidden[number].set(layer.hidden, ids.length * model.hidden_size));
       ids.push(id);
     }
     ends.push(ids.length - 1);
     if (shade) item.value = ids.length ? valueOf(shade, state) : 0;
-    if (item.bits !== null) {
+    if (isKnown) {
       bits += item.bits;
       known += encoded[k].length;
+    } else {
+      unknown++;
     }
     slice.add(item);
     if (await slice.isReplaced()) return;
   }
-  lastText = {ids, hidden, ends};
-  slice.send({ done: true, bits, known, unknown: parts.length - encoded.filter((own, k) => own.length
-    && own[0] !== text.unknown).length, cut: all.length - parts.length });
+  lastText = { first, ids, hidden, ends };
+  slice.send({ done: true, bits, known, unknown, cut: all.length - parts.length });
 }
 
 /** The values of a unit or gate after each character of the newest text of "read", which is not read again. */
 function unit({job, shade}) {
   if (!lastText) return postMessage({job, done: true, values: null});
-  const values = network.activation(shade.layer, shade.part, shade.unit, lastText.ids, lastText.hidden);
-  postMessage({job, done: true, values: lastText.ends.map((index) => (index < 0 ? 0 : values[index]))});
+  const { first, ids, hidden, ends } = lastText;
+  const values = network.activation(shade.layer, shade.part, shade.unit, ids, hidden, first);
+  postMessage({job, done: true, values: ends.map((index) => (index < 0 ? 0 : values[index]))});
 }
 
 onmessage = ({data}) => {

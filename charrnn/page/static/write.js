@@ -5,7 +5,7 @@ const DEBOUNCE = 150; // milliseconds
 /** Sets up the section; `ask(message, onItems)` sends a message to the worker and returns a promise of its last answer. */
 function startWriting({ask, stop}, data) {
   const form = document.getElementById("write-form"), status = document.getElementById("write-status");
-  const stopButton = document.getElementById("write-stop"), field = (name) => form.elements[name];
+  const stopButton = document.getElementById("write-stop"), field = (name) => form.elements.namedItem(name);
   const optionName = (id) => data.names[id];
   const view = new ShadedText(document.getElementById("write-text"), status, {
     describe: (item) => `\u201c${named(item.text)}\u201d: ${percent(item.p)}, ${item.bits.toFixed(2)} bits. Most likely: ${
