@@ -72,6 +72,7 @@ function startReading({ ask, stop }, data) {
     view.clear();
     isReading = true;
     stopButton.disabled = false;
+    status.textContent = "Reading \u2026";
     const message = { do: "read", string: field("string").value };
     if (shade) message.shade = { layer: shade.layer, part: shade.part, unit: shade.unit };
     const answer = await ask(message, (items) => {

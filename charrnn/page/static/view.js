@@ -74,7 +74,8 @@ class ShadedText {
     this.panel.hidden = true;
     const beginning = element("span", { className: "prime" });
     for (const character of prime) beginning.append(visible(character));
-    this.box.replaceChildren(beginning, this.panel);
+    this.box.replaceChildren(this.panel);
+    this.startLine().append(beginning);
   }
 
   /** Removes all items from index `count` on. */
@@ -82,20 +83,30 @@ class ShadedText {
     this.select(-1);
     this.items.length = Math.min(count, this.items.length);
     for (const span of this.spans.splice(count)) span.remove();
+    for (const line of [...this.box.children].reverse()) {
+      if (line !== this.panel && line !== this.box.firstChild && !line.hasChildNodes()) line.remove();
+    }
+    this.line = this.panel.previousSibling;
+  }
+
+  /** Starts a line, a block of its own: when characters are added to a long text, only the last line is laid out again. */
+  startLine() {
+    this.line = element("div", { className: "line" });
+    this.box.insertBefore(this.line, this.panel);
+    return this.line;
   }
 
   /** Appends items, each with its `text`; `classOf(item)` returns the class of the shade. */
   add(items, classOf) {
-    const fragment = document.createDocumentFragment();
     for (const item of items) {
+      if (this.items.at(-1)?.text.endsWith("\n")) this.startLine();
       const span = element("span", { className: classOf(item) });
       span.dataset.c = "";
       for (const character of item.text) span.append(visible(character));
       this.items.push(item);
       this.spans.push(span);
-      fragment.append(span);
+      this.line.append(span);
     }
-    this.box.insertBefore(fragment, this.panel);
   }
 
   /** Shades all characters again. */
