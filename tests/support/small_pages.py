@@ -20,7 +20,7 @@ HOSTILE = ("</script><script>hit = 1</script><!-- ]]> <![CDATA[ <img src=x onerr
 
 def small_contents(model: LanguageModel | None = None, **parts: Any) -> Contents:
     """Return the contents of a page without optional parts; ``parts`` replaces some."""
-    model = make_model(dtype=np.float32) if model is None else model
+    model = make_model() if model is None else model
     made = Contents("demo", "A small network.", model, [("network", ["small"])], [], "abc de", [(0.5, "ab"), (0.75, "\nb"),
                                                                                              (1.0, "c")], [])
     return made._replace(**parts)

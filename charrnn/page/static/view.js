@@ -1,6 +1,7 @@
 // A text whose characters are shaded, on the page: one span per character, with the keyboard and the pointer.
 
 const CONTROLS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}]/u;
+const MOST_IN_LINE = 2000;  // a longer line is divided, because the browser lays out a line as a whole
 const JOINERS = "\u200c\u200d";  // Persian and emoji need them
 
 /** Returns an element with properties and children; strings become text. */
@@ -99,7 +100,7 @@ class ShadedText {
   /** Appends items, each with its `text`; `classOf(item)` returns the class of the shade. */
   add(items, classOf) {
     for (const item of items) {
-      if (this.items.at(-1)?.text.endsWith("\n")) this.startLine();
+      if (this.items.at(-1)?.text.endsWith("\n") || this.line.childElementCount > MOST_IN_LINE) this.startLine();
       const span = element("span", { className: classOf(item) });
       span.dataset.c = "";
       for (const character of item.text) span.append(visible(character));
