@@ -100,7 +100,7 @@ def _chart(curves: Sequence[tuple[Points, str, str]], low: float, high: float, h
         inside = [f"{x(step)},{y(min(value, high))}" for step, value in zip(thin.steps, thin.values)]
         lines.append(Line(" ".join(inside), classes, label))
     return Chart(height, lines, [(x(step), f"{step:,.0f}") for step in _ticks(0, last) if step == int(step)],
-                 [(y(value), f"{value:g}") for value in _ticks(low, high)], y_name, last)
+                 [(y(value), f"{value:.10g}") for value in _ticks(low, high)], y_name, last)
 
 
 def _thinned(points: Points) -> Points:
