@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from charrnn.config import TextConfig
+from charrnn.errors import RunError
 from charrnn.inference.evaluation import Evaluation, how_read
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.novelty import Comparison, compare
@@ -90,8 +92,8 @@ def contents_of_run(run: Run, split: Split | None, on_stage: OnStage = _no_stage
         reading = _excerpt(model, split.validation) or reading
         on_stage("novelty")
         novelty = compare(model, split, _NOVELTY, most=_NOVELTY_TRAINING)
-    if run.history or run.step:
-        on_stage("curves")
+    on_stage("curves")
+    with suppress(RunError):  # it has no losses yet
         curves = curves_of(run, split)
     name = "model" if run.folder is None else run.folder.resolve().name
     summary = f"{_shape(model)}, trained on {run.source.characters:,} {_units(model)} of {_text(run)}."

@@ -121,7 +121,7 @@ class Opened:
         """Move through a text with the arrow keys, and return what is said about each character."""
         return self.page.evaluate("""(section) => {
             const box = document.getElementById(`${section}-text`), status = document.getElementById(`${section}-status`);
-            const press = (key) => box.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+            const press = (key) => box.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
             press("Home");
             return Array.from(box.querySelectorAll("[data-c]"), () => {
               const text = status.textContent;
@@ -504,7 +504,7 @@ def test_characters_that_the_model_cannot_read(demo: Opened) -> None:
     assert status.endswith("per character, 2 unknown, left out")
     assert [classes for _, classes in demo.spans("read")][1::2] == ["escape", "escape"]
     known = MODEL.score("ab").bits
-    assert [said for said in demo.descriptions("read")][2] == f"“b”: {known[1]:.2f} bits"
+    assert demo.descriptions("read")[2] == f"“b”: {known[1]:.2f} bits"
     assert demo.write("a\u0645b?", 30) == MODEL.sample("ab", 30, greedy=True)[2:]
     assert demo.inner_text("#write-status").endswith(
         "2 characters of the beginning are unknown to the model and were left out.")
@@ -671,7 +671,7 @@ def test_hostile_contents(open_page: Any) -> None:
     with open_page(contents) as page:
         page.finished("write")
         page.finished("read")
-        assert page.title().split() == shown.replace("\n", " ").replace("\u2028", " ").split() or "</script>" in page.title()
+        assert page.title().startswith("</script><script>hit = 1</script><!-- ]]>")
         assert page.text_content("h1") == shown
         assert page.text_content("#figures pre") == "\n\n" + shown
         assert page.text_content("#samples li >> nth=1 >> pre") == "\n" + shown
@@ -704,7 +704,8 @@ def test_a_comparison(open_page: Any) -> None:
 def test_the_frame_of_a_notebook(browser: Any, tmp_path: Path) -> None:
     """The page works in a sandboxed frame, whose origin is opaque, and cannot reach the notebook."""
     frame = MODEL._repr_html_()
-    (tmp_path / "notebook.html").write_text(f"<!doctype html><meta charset=utf-8><h1>Notebook</h1>{frame}", encoding="utf-8")
+    notebook = f"<!doctype html><meta charset=utf-8><h1>Notebook</h1>{frame}"
+    (tmp_path / "notebook.html").write_text(notebook, encoding="utf-8")
     opened = Opened(browser, tmp_path / "notebook.html")
     inside = opened.frame_locator("iframe")
     opened.expect(inside.locator("#write-status")).to_have_text(re.compile("^400 characters"), timeout=20_000)
