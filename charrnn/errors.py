@@ -27,7 +27,7 @@ def printable(text: str) -> str:
 
 def with_parameters(text: str, parameter: Callable[[str], str] = str) -> str:
     """Return ``text`` with each parameter in backticks replaced by the result of ``parameter``."""
-    return re.sub(r"`([a-z_]+(?:=[^`]*)?)`", lambda match: parameter(match[1]), text)
+    return re.sub(r"`([a-z][a-z0-9_]*(?:=[^`]*)?)`", lambda match: parameter(match[1]), text)
 
 
 def check_type(name: str, value: object, *types: type) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def command(run_or_checkpoint: tuple[str, ...], output: str | None, float32: boo
                           "pass one run")
     if module:
         path = checkpoint_at(names[0])
-        data, default = module_of(load(path), dtype), f"{_name(names[0])}.js"
+        data, default = _holding(names[0], lambda: module_of(load(path), dtype)), f"{_name(names[0])}.js"
     else:
         with progress_bar(False, bar_format="{desc} [{elapsed}]", delay=1, leave=False) as bar:
             def show(stage: str) -> None:
@@ -55,12 +56,22 @@ def command(run_or_checkpoint: tuple[str, ...], output: str | None, float32: boo
                 bar.update()
 
             found = [_contents(name, LAST, show, len(names) == 1) for name in names]
-        data = model_page(found[0], dtype) if len(found) == 1 else comparison_page(found)
-        default = f"{_name(names[0])}.html" if len(names) == 1 else "comparison.html"
+        if len(found) == 1:
+            data, default = _holding(names[0], lambda: model_page(found[0], dtype)), f"{_name(names[0])}.html"
+        else:
+            data, default = comparison_page(found), "comparison.html"
     target = Path(output or default)
     content = to_bytes(data)
     replace_file(target, [content])
     click.echo(printable(f"{target}: {len(content):,} bytes"))
+
+
+def _holding(name: str, make: Callable[[], str]) -> str:
+    """Return the result of ``make``. If the ``dtype`` cannot hold the weights, name the option of this command."""
+    try:
+        return make()
+    except ConfigError as error:
+        raise CharRNNError(f"{name}: {error.problem}", error.hint and "pass `float32`") from error
 
 
 def _contents(name: str, last: str, on_stage: OnStage, with_units: bool) -> Contents:

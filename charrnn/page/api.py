@@ -33,12 +33,15 @@ def write_page(path: str | Path, run: Run, text: Corpus | Split | None, dtype: s
 
 
 def in_notebook(model: LanguageModel) -> str | None:
-    """Return a frame with the page of a model, which cannot reach the notebook around it; None if the model is large."""
+    """Return a frame with the page of a model, which cannot reach the notebook around it.
+
+    Return None if the model is large, or if it cannot run in a page.
+    """
     if model.network.parameters.flat.size > _MOST_PARAMETERS:
         return None
     try:
         page = model_page(contents_of_model(model, "Model"))
-    except CharRNNError:
+    except (CharRNNError, ValueError):  # ValueError: the weights are not finite
         return None
     return (f'<iframe sandbox="allow-scripts" srcdoc="{html.escape(page)}" title="charrnn model" width="100%" '
             'height="720"></iframe>')

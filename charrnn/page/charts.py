@@ -100,7 +100,7 @@ def _chart(curves: Sequence[tuple[Points, str, str]], low: float, high: float, h
         inside = [f"{x(step)},{y(min(value, high))}" for step, value in zip(thin.steps, thin.values)]
         lines.append(Line(" ".join(inside), classes, label))
     return Chart(height, lines, [(x(step), f"{step:,.0f}") for step in _ticks(0, last) if step == int(step)],
-                 [(y(value), f"{value:g}") for value in _ticks(low, high)], y_name, last)
+                 [(y(value), f"{value:.10g}") for value in _ticks(low, high)], y_name, last)
 
 
 def _thinned(points: Points) -> Points:
@@ -121,7 +121,9 @@ def _ticks(low: float, high: float, count: int = 6) -> list[float]:
 
 
 def character_map(model: LanguageModel, size: int = WIDTH) -> list[Character]:
-    """Return the characters of a small vocabulary in two dimensions; nothing if there are more than ``MOST_CHARACTERS``.
+    """Return the characters of a small vocabulary in two dimensions.
+
+    There are none if the vocabulary has more than ``MOST_CHARACTERS``, or if a single number represents each of them.
 
     A character is represented by its row of the embedding or, without one, of the input weights. The rows are projected on
     their first two principal components, and drawn in the order of the vocabulary in a square of ``size`` pixels.
@@ -130,6 +132,8 @@ def character_map(model: LanguageModel, size: int = WIDTH) -> list[Character]:
     if not 3 <= len(vocabulary) <= MOST_CHARACTERS:
         return []
     vectors = np.asarray(parameters.get("embedding/w", parameters["layer0/w_x"]), np.float64)
+    if vectors.shape[1] < 2:
+        return []
     centred = vectors - vectors.mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     places = u[:, :2] * s[:2]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from charrnn.config import TextConfig
+from charrnn.errors import RunError
 from charrnn.inference.evaluation import Evaluation, how_read
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.novelty import Comparison, compare
 from charrnn.page.units import NamedUnit, find_units
 from charrnn.text.corpus import Part, Split
 from charrnn.text.files import join_names
+from charrnn.text.vocabulary import REPLACEMENT
 from charrnn.training.curves import Curves, curves_of
 from charrnn.training.run import Run
 from charrnn.training.run_folder import RunFolder
@@ -89,8 +92,8 @@ def contents_of_run(run: Run, split: Split | None, on_stage: OnStage = _no_stage
         reading = _excerpt(model, split.validation) or reading
         on_stage("novelty")
         novelty = compare(model, split, _NOVELTY, most=_NOVELTY_TRAINING)
-    if run.history or run.step:
-        on_stage("curves")
+    on_stage("curves")
+    with suppress(RunError):  # it has no losses yet
         curves = curves_of(run, split)
     name = "model" if run.folder is None else run.folder.resolve().name
     summary = f"{_shape(model)}, trained on {run.source.characters:,} {_units(model)} of {_text(run)}."
@@ -127,9 +130,11 @@ def _excerpt(model: LanguageModel, part: Part) -> str:
 
 
 def decode(model: LanguageModel, ids: np.ndarray) -> str:
-    """Return the text of ids; invalid bytes of a model of bytes become U+FFFD."""
+    """Return the text of ids; unknown and invalid bytes of a model of bytes become U+FFFD."""
     text = model.vocabulary.decode(ids)
-    return text.encode("latin-1").decode("utf-8", "replace") if model.text_config.level == "byte" else text
+    if model.text_config.level == "byte":
+        return text.replace(REPLACEMENT, "\xff").encode("latin-1").decode("utf-8", "replace")
+    return text
 
 
 def _model_figures(model: LanguageModel, name: str) -> Rows:

@@ -47,5 +47,5 @@ def to_base64(model: LanguageModel, dtype: str = "float16") -> str:
         fits_float32 = dtype == "float16" and bool(np.isfinite(flat.astype(np.float32)).all())
     if not np.isfinite(weights).all():
         raise ConfigError("dtype", f"{dtype} cannot hold the weights, which are too large or not finite",
-                          "pass `float32=True`" if fits_float32 else None)
+                          "use the dtype float32" if fits_float32 else None)
     return base64.b64encode(weights.tobytes()).decode("ascii")

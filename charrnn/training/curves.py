@@ -101,9 +101,13 @@ def check_units(runs: Iterable[Curves]) -> None:
 
 
 def limits(drawn: Sequence[Points], baselines: Iterable[float]) -> tuple[float, float]:
-    """Return the limits of an axis for these losses, with a margin; steep curves may start above it."""
+    """Return the limits of an axis for these losses, with a margin; steep curves may start above it.
+
+    The lowest loss of each curve is inside, also if it is at the start or if the curve is much shorter than others.
+    """
     last = max(points.steps[-1] for points in drawn)
-    values = np.concatenate([*(points.values[points.steps >= _START * last] for points in drawn), list(baselines)])
+    values = np.concatenate([*(points.values[points.steps >= _START * last] for points in drawn),
+                             *(points.values.min(keepdims=True) for points in drawn), list(baselines)])
     low, high = float(values.min()), float(values.max())
     margin = max(0.04 * (high - low), 0.01)
     return low - margin, high + margin

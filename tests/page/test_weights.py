@@ -49,7 +49,7 @@ def test_weights_that_float16_cannot_hold() -> None:
     model = make_model()
     model.network.parameters.flat[7] = 70_000
     assert to_base64(model, "float32")
-    with pytest.raises(ConfigError, match=r"^dtype: float16 cannot hold the weights, .*; pass `float32=True`$"):
+    with pytest.raises(ConfigError, match=r"^dtype: float16 cannot hold the weights, .*; use the dtype float32$"):
         to_base64(model)
 
 

@@ -126,3 +126,10 @@ def test_losses_per_character_and_per_byte_are_not_compared() -> None:
     check_units([curves, curves])
     with pytest.raises(RunError, match="characters and of bytes cannot be compared"):
         check_units([curves, curves._replace(unit="byte")])
+
+
+def test_the_limits_contain_the_lowest_loss_of_each_curve() -> None:
+    long = Points(np.arange(100.0) + 1, np.append(0.5, np.full(99, 3.0)))
+    short = Points(np.arange(3.0), np.array([9.0, 8.0, 0.25]))
+    assert limits([long], []) == pytest.approx((0.4, 3.1))
+    assert limits([long, short], []) == pytest.approx((0.14, 3.11))

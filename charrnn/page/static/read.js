@@ -1,12 +1,12 @@
 // "Read": a text is shaded by how surprising each character is, or by the value of a unit or gate.
 
 /** Sets up the section; `ask` is that of startWriting. */
-function startReading({ask, stop}, data) {
+function startReading({ ask, stop }, data) {
   const form = document.getElementById("read-form"), status = document.getElementById("read-status");
-  const field = (name) => form.elements[name], stopButton = document.getElementById("read-stop");
-  const legends = {bits: document.getElementById("bits-legend"), value: document.getElementById("value-legend")};
-  let shade = null; // the unit or gate that is shown, or null for the surprisal
-  let zero = 0, scale = 1; // the values that are shown without shade and, at a distance of `scale`, with the darkest one
+  const field = (name) => form.elements.namedItem(name), stopButton = document.getElementById("read-stop");
+  const legends = { bits: document.getElementById("bits-legend"), value: document.getElementById("value-legend") };
+  let shade = null;  // the unit or gate that is shown, or null for the surprisal
+  let zero = 0, scale = 1;  // the values that are shown without shade and, at a distance of `scale`, with the darkest one
   let isReading = false;
 
   const view = new ShadedText(document.getElementById("read-text"), status, { describe: (item) => {
@@ -14,16 +14,17 @@ function startReading({ask, stop}, data) {
     const bits = item.bits === null ? "is not known to the model" : `${item.bits.toFixed(2)} bits`;
     return shade && item.value !== undefined ? `${name}: value ${item.value.toFixed(3)}, ${bits}` : `${name}: ${bits}`;
   } });
-  const classOf = (item) => (shade ? classOfValue(Math.max(-1, Math.min(1, ((item.value ?? 0) - zero) / scale))) : classOfBits(item.bits));
+  const inShades = (value) => Math.max(-1, Math.min(1, (value - zero) / scale));
+  const classOf = (item) => (shade ? classOfValue(inShades(item.value ?? 0)) : classOfBits(item.bits));
 
   /** Returns the unit that the form selects; a gate, or a hidden state, is between -1 and 1, a cell is not. */
   function selected() {
-    const {value} = field("shade");
+    const { value } = field("shade");
     if (value === "bits") return null;
     if (value !== "other") return data.units[Number(value)];
     const [layer, part] = field("part").value.split("/");
     const most = data.model.hidden_size, unit = Math.min(most, Math.max(1, field("unit").valueAsNumber || 1));
-    return {layer: Number(layer), part, unit: unit - 1};
+    return { layer: Number(layer), part, unit: unit - 1 };
   }
 
   function update() {
@@ -71,20 +72,26 @@ function startReading({ask, stop}, data) {
     view.clear();
     isReading = true;
     stopButton.disabled = false;
-    const message = {do: "read", string: field("string").value};
-    if (shade) message.shade = {layer: shade.layer, part: shade.part, unit: shade.unit};
+    status.textContent = "Reading \u2026";
+    const message = { do: "read", string: field("string").value };
+    if (shade) message.shade = { layer: shade.layer, part: shade.part, unit: shade.unit };
     const answer = await ask(message, (items) => {
       view.add(items, classOf);
       status.textContent = `${view.items.length.toLocaleString("en")} characters read \u2026`;
+    }).catch((error) => {
+      isReading = false;
+      stopButton.disabled = true;
+      status.textContent = error.message;
     });
     if (!answer) return;
     isReading = false;
     stopButton.disabled = true;
     rescale();
     if (shade) view.shade(classOf);
-    const {bits, known, unknown, cut} = answer, unit = data.model.level === "byte" ? "byte" : "character";
-    const mean = known ? `${(bits / known).toFixed(2)} bits (${(bits * Math.LN2 / known).toFixed(3)} nats) per ${unit}` : "";
-    status.textContent = [`${view.items.length.toLocaleString("en")} characters`, mean,
+    const { bits, known, unknown, cut } = answer, unit = data.model.level === "byte" ? "byte" : "character";
+    const mean = bits / known, nats = mean * Math.LN2;
+    status.textContent = [`${view.items.length.toLocaleString("en")} characters`,
+      known ? `${mean.toFixed(2)} bits (${nats.toFixed(3)} nats) per ${unit}` : "",
       unknown ? `${unknown} unknown, left out` : "", cut ? `the last ${cut.toLocaleString("en")} were not read` : "",
     ].filter(Boolean).join(", ");
   }

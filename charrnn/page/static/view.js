@@ -1,7 +1,8 @@
 // A text whose characters are shaded, on the page: one span per character, with the keyboard and the pointer.
 
 const CONTROLS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}]/u;
-const JOINERS = "\u200c\u200d"; // Persian and emoji need them
+const MOST_IN_LINE = 2000;  // a longer line is divided, because the browser lays out a line as a whole
+const JOINERS = "\u200c\u200d";  // Persian and emoji need them
 
 /** Returns an element with properties and children; strings become text. */
 function element(tag, properties = {}, ...children) {
@@ -15,12 +16,12 @@ function visible(character) {
   if (character === "\n") return "\u23ce\n";
   if (character === "\t" || JOINERS.includes(character) || !CONTROLS.test(character)) return character;
   const codes = Array.from(character, (point) => `U+${point.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
-  return element("span", {className: "escape"}, codes.join(" "));
+  return element("span", { className: "escape" }, codes.join(" "));
 }
 
 /** Returns the name of a character for a sentence or a button. */
 function named(character) {
-  const names = {" ": "space", "\n": "new line", "\t": "tab", "\u00a0": "no-break space"};
+  const names = { " ": "space", "\n": "new line", "\t": "tab", "\u00a0": "no-break space" };
   if (character in names) return names[character];
   const shown = visible(character);
   return typeof shown === "string" ? character : shown.textContent;
@@ -43,16 +44,16 @@ const percent = (p) => (p >= 0.0995 ? `${(100 * p).toFixed(0)} %` : `${(100 * p)
 
 /**
  * A shaded text in the element `box`.
- * `describe(item)` returns the sentence for the line `status`; `choose(index, id)`, if given, is called if the reader chooses
- * another character in place of item `index`; `optionName(id)` returns the name of such a character.
+ * `describe(item)` returns the sentence for the line `status`; `choose(index, id)`, if given, is called if the reader
+ * chooses another character in place of item `index`; `optionName(id)` returns the name of such a character.
  */
 class ShadedText {
-  constructor(box, status, {describe, choose = null, optionName = String}) {
-    Object.assign(this, {box, status, describe, choose, optionName});
+  constructor(box, status, { describe, choose = null, optionName = String }) {
+    Object.assign(this, { box, status, describe, choose, optionName });
     this.items = [];
     this.spans = [];
     this.current = -1;
-    this.panel = element("div", {className: "choices", hidden: true});
+    this.panel = element("div", { className: "choices", hidden: true });
     this.panel.setAttribute("role", "group");
     this.panel.setAttribute("aria-label", "Other characters in this place");
     this.clear();
@@ -72,9 +73,10 @@ class ShadedText {
     this.spans = [];
     this.current = -1;
     this.panel.hidden = true;
-    const beginning = element("span", {className: "prime"});
+    const beginning = element("span", { className: "prime" });
     for (const character of prime) beginning.append(visible(character));
-    this.box.replaceChildren(beginning, this.panel);
+    this.box.replaceChildren(this.panel);
+    this.startLine().append(beginning);
   }
 
   /** Removes all items from index `count` on. */
@@ -82,20 +84,30 @@ class ShadedText {
     this.select(-1);
     this.items.length = Math.min(count, this.items.length);
     for (const span of this.spans.splice(count)) span.remove();
+    for (const line of [...this.box.children].reverse()) {
+      if (line !== this.panel && line !== this.box.firstChild && !line.hasChildNodes()) line.remove();
+    }
+    this.line = this.panel.previousSibling;
+  }
+
+  /** Starts a line, a block of its own: when characters are added to a long text, only the last line is laid out again. */
+  startLine() {
+    this.line = element("div", { className: "line" });
+    this.box.insertBefore(this.line, this.panel);
+    return this.line;
   }
 
   /** Appends items, each with its `text`; `classOf(item)` returns the class of the shade. */
   add(items, classOf) {
-    const fragment = document.createDocumentFragment();
     for (const item of items) {
-      const span = element("span", {className: classOf(item)});
+      if (this.items.at(-1)?.text.endsWith("\n") || this.line.childElementCount > MOST_IN_LINE) this.startLine();
+      const span = element("span", { className: classOf(item) });
       span.dataset.c = "";
       for (const character of item.text) span.append(visible(character));
       this.items.push(item);
       this.spans.push(span);
-      fragment.append(span);
+      this.line.append(span);
     }
-    this.box.insertBefore(fragment, this.panel);
   }
 
   /** Shades all characters again. */
@@ -120,7 +132,7 @@ class ShadedText {
 
   showChoices(index, span, item) {
     this.panel.replaceChildren(...item.options.map(([id, p]) => {
-      const bar = element("span", {className: "bar"});
+      const bar = element("span", { className: "bar" });
       bar.style.width = `${(100 * p).toFixed(1)}%`;
       return element("button", { type: "button", onclick: (event) => {
         event.stopPropagation();
@@ -138,7 +150,7 @@ class ShadedText {
 
   onKey(event) {
     const buttons = [...this.panel.querySelectorAll("button")], at = buttons.indexOf(document.activeElement);
-    const move = {ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity, PageDown: 40, PageUp: -40}[event.key];
+    const move = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity, PageDown: 40, PageUp: -40 }[event.key];
     if (at >= 0 && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
       const next = at + (event.key === "ArrowDown" ? 1 : -1);
       (buttons[next] ?? this.box).focus();
@@ -147,7 +159,7 @@ class ShadedText {
     } else if (at < 0 && move !== undefined && !event.ctrlKey && !event.metaKey && !event.altKey && this.items.length) {
       const backwards = getComputedStyle(this.spans[0]).direction === "rtl" && Math.abs(move) === 1;
       this.select(Math.max(0, Math.min(this.items.length - 1, this.current + (backwards ? -move : move))));
-      this.spans[this.current].scrollIntoView({block: "nearest"});
+      this.spans[this.current].scrollIntoView({ block: "nearest" });
     } else if (at < 0 && (event.key === "ArrowDown" || event.key === "Enter") && !this.panel.hidden) {
       buttons[0]?.focus();
     } else {

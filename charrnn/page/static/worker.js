@@ -1,13 +1,14 @@
 // The worker runs the network, so that the page can be used while it computes. It follows network.js.
-// The page sends messages {do, job, ...}; every answer contains the number of its job, and the last one {done: true}.
+// The page sends messages { do, job, ... }; every answer contains the number of its job, and the last one
+// { done: true }, with { error } if the job failed.
 
-const SLICE = 25; // milliseconds of work between two looks at the messages
-const MOST_FLOATS = 2 ** 25; // the hidden states that are kept of a text, 128 MB
+const SLICE = 25;  // milliseconds of work between two looks at the messages
+const MOST_FLOATS = 2 ** 25;  // the hidden states that are kept of a text, 128 MB
 
 let model, network, text;
-let lastIds = []; // the ids of the newest text of "write", its prime included
-let lastText = null; // the newest text of "read": its ids, characters and hidden states
-const newest = {}; // the number of the newest job of each kind; it replaces the older ones
+let lastIds = [];  // the ids of the newest text of "write", its prime included
+let lastText = null;  // the newest text of "read": its ids, the state before it and the hidden states after each id
+const newest = {};  // the number of the newest job of each kind; it replaces the older ones
 
 const channel = new MessageChannel(), waiting = [];
 channel.port1.onmessage = () => waiting.shift()();
@@ -25,7 +26,7 @@ function slices(kind, job) {
   newest[kind] = job;
   let items = [], end = performance.now() + SLICE;
   const send = (more = {}) => {
-    postMessage({job, items, ...more});
+    postMessage({ job, items, ...more });
     items = [];
   };
   const isReplaced = async () => {
@@ -35,7 +36,7 @@ function slices(kind, job) {
     end = performance.now() + SLICE;
     return newest[kind] !== job;
   };
-  return {add: (item) => items.push(item), send, isReplaced};
+  return { add: (item) => items.push(item), send, isReplaced };
 }
 
 /** Reads an id; returns a copy of the logits, because another job can use the network before they are needed. */
@@ -59,14 +60,14 @@ function mostLikely(p, count) {
  * id is `next`.
  * Each item is one character: its first index among the ids, its text, its bits and the five most likely ids in its place.
  */
-async function write({job, prime, keep, next, length, temperature, topK, topP, seed, knobs}) {
+async function write({ job, prime, keep, next, length, temperature, topK, topP, seed, knobs }) {
   const slice = slices("write", job);
   const isNew = prime !== undefined;
   const ids = isNew ? Array.from(text.primed(prime)) : lastIds.slice(0, keep);
   const left = isNew ? text.encode(prime).filter((id) => id < 0).length : 0;
   lastIds = ids;
   const state = network.initialState();
-  const uniform = random(seed), {unknown} = text;
+  const uniform = random(seed), { unknown } = text;
   let logits;
   for (const id of ids) {
     logits = step(id, state, knobs);
@@ -75,11 +76,11 @@ async function write({job, prime, keep, next, length, temperature, topK, topP, s
   const collect = text.decoder();
   let item = null, count = 0;
   while (count < length || item) {
-    if (count > length + 4) break; // bytes that do not become a character
-    const all = probabilities(logits, {unknown});
+    if (count > length + 4) break;  // bytes that do not become a character
+    const all = probabilities(logits, { unknown });
     const id = !count && next !== undefined ? next
-      : draw(probabilities(logits, {temperature, topK, topP, unknown}), uniform());
-    item ??= {at: ids.length, bits: 0, p: 1, options: mostLikely(all, 5)};
+      : draw(probabilities(logits, { temperature, topK, topP, unknown }), uniform());
+    item ??= { at: ids.length, bits: 0, p: 1, options: mostLikely(all, 5) };
     item.bits -= Math.log2(all[id]);
     item.p *= all[id];
     ids.push(id);
@@ -92,17 +93,17 @@ async function write({job, prime, keep, next, length, temperature, topK, topP, s
     if (await slice.isReplaced()) return;
     logits = step(id, state, knobs);
   }
-  slice.send({done: true, left});
+  slice.send({ done: true, left });
 }
 
 /** The value of a unit or gate after the last step. */
-function valueOf({layer, part, unit}, state) {
+function valueOf({ layer, part, unit }, state) {
   if (part in state[layer]) return state[layer][part][unit];
   return network.gates[layer][GATES[model.cell].indexOf(part) * model.hidden_size + unit];
 }
 
-/** Reads a text. Each item is one character: its text, its bits (null if it is unknown), and the value of `shade`, if any. */
-async function read({job, string, shade}) {
+/** Reads a text. Each item is one character: its text, its bits (null if it is unknown), and the value of `shade`. */
+async function read({ job, string, shade }) {
   const slice = slices("read", job);
   const most = Math.floor(MOST_FLOATS / (model.hidden_size * model.layers));
   const all = Array.from(text.normalize(string)), parts = all.slice(0, most);
@@ -110,51 +111,63 @@ async function read({job, string, shade}) {
   const count = encoded.reduce((sum, ids) => sum + ids.length, 0);
   const state = network.initialState();
   const hidden = state.map(() => new Float32Array(count * model.hidden_size));
-  const ids = [], ends = []; // ends: for each character, the index of its last id
+  const ids = [], ends = [];  // ends: for each character, the index of its last id
   lastText = null;
-  let logits = step(text.start, state), bits = 0, known = 0;
+  let logits = step(text.start, state), bits = 0, known = 0, unknown = 0;
+  const first = structuredClone(state);
   for (let k = 0; k < parts.length; k++) {
-    const item = {text: parts[k], bits: encoded[k].length ? 0 : null};
+    const isKnown = encoded[k].length && !encoded[k].includes(text.unknown);
+    const item = { text: parts[k], bits: isKnown ? 0 : null };
     for (const id of encoded[k]) {
-      if (id === text.unknown) item.bits = null;
-      else item.bits += surprisal(logits, id) / Math.LN2;
+      if (isKnown) item.bits += surprisal(logits, id) / Math.LN2;
       logits = step(id, state);
       state.forEach((layer, number) => hidden[number].set(layer.hidden, ids.length * model.hidden_size));
       ids.push(id);
     }
     ends.push(ids.length - 1);
     if (shade) item.value = ids.length ? valueOf(shade, state) : 0;
-    if (item.bits !== null) {
+    if (isKnown) {
       bits += item.bits;
       known += encoded[k].length;
+    } else {
+      unknown++;
     }
     slice.add(item);
     if (await slice.isReplaced()) return;
   }
-  lastText = {ids, hidden, ends};
-  slice.send({ done: true, bits, known, unknown: parts.length - encoded.filter((own, k) => own.length
-    && own[0] !== text.unknown).length, cut: all.length - parts.length });
+  lastText = { first, ids, hidden, ends };
+  slice.send({ done: true, bits, known, unknown, cut: all.length - parts.length });
 }
 
 /** The values of a unit or gate after each character of the newest text of "read", which is not read again. */
-function unit({job, shade}) {
-  if (!lastText) return postMessage({job, done: true, values: null});
-  const values = network.activation(shade.layer, shade.part, shade.unit, lastText.ids, lastText.hidden);
-  postMessage({job, done: true, values: lastText.ends.map((index) => (index < 0 ? 0 : values[index]))});
+function unit({ job, shade }) {
+  if (!lastText) return postMessage({ job, done: true, values: null });
+  const { first, ids, hidden, ends } = lastText;
+  const values = network.activation(shade.layer, shade.part, shade.unit, ids, hidden, first);
+  postMessage({ job, done: true, values: ends.map((index) => (index < 0 ? 0 : values[index])) });
 }
 
-onmessage = ({data}) => {
+/** Does what a message asks for. */
+function answer(data) {
   switch (data.do) {
     case "load":
       model = data.model;
       text = new Text(model);
       network = new Network(model, weightsFrom(data.weights, data.dtype));
-      return postMessage({job: data.job, done: true});
+      return postMessage({ job: data.job, done: true });
     case "write": return write(data);
     case "read": return read(data);
     case "unit": return unit(data);
     case "stop": newest[data.kind] = data.job; return;
-    case "logits": return postMessage({job: data.job, done: true, logits: logitsOf(network, text, data.string)});
-    case "sample": return postMessage({job: data.job, done: true, text: sampleFrom(network, text, data.settings)});
+    case "logits": return postMessage({ job: data.job, done: true, logits: logitsOf(network, text, data.string) });
+    case "sample": return postMessage({ job: data.job, done: true, text: sampleFrom(network, text, data.settings) });
+  }
+}
+
+onmessage = async ({ data }) => {
+  try {
+    await answer(data);
+  } catch (error) {
+    postMessage({ job: data.job, done: true, error: error.message });
   }
 };

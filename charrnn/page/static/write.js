@@ -1,16 +1,16 @@
 // "Write": the model writes, character by character; the reader chooses other characters and turns units.
 
-const DEBOUNCE = 150; // milliseconds
+const DEBOUNCE = 150;  // milliseconds
 
 /** Sets up the section; `ask(message, onItems)` sends a message to the worker and returns a promise of its last answer. */
-function startWriting({ask, stop}, data) {
+function startWriting({ ask, stop }, data) {
   const form = document.getElementById("write-form"), status = document.getElementById("write-status");
-  const stopButton = document.getElementById("write-stop"), field = (name) => form.elements[name];
+  const stopButton = document.getElementById("write-stop"), field = (name) => form.elements.namedItem(name);
   const optionName = (id) => data.names[id];
   const view = new ShadedText(document.getElementById("write-text"), status, {
     describe: (item) => `\u201c${named(item.text)}\u201d: ${percent(item.p)}, ${item.bits.toFixed(2)} bits. Most likely: ${
       item.options.map(([id, p]) => `${optionName(id)} ${percent(p)}`).join(", ")}`,
-    choose: (index, id) => run({keep: view.items[index].at, next: id}, index),
+    choose: (index, id) => run({ keep: view.items[index].at, next: id }, index),
     optionName,
   });
 
@@ -35,21 +35,25 @@ function startWriting({ask, stop}, data) {
     status.textContent = "Writing \u2026";
     const begin = performance.now();
     let bits = 0, count = 0;
-    const answer = await ask({do: "write", ...start, ...settings()}, (items) => {
+    const answer = await ask({ do: "write", ...start, ...settings() }, (items) => {
       for (const item of items) bits += item.bits;
       count += items.length;
       view.add(items, (item) => classOfBits(item.bits));
       window.charrnn.firstCharacter ??= performance.now();
+    }).catch((error) => {
+      stopButton.disabled = true;
+      status.textContent = error.message;
     });
     if (!answer) return;
     stopButton.disabled = true;
     const seconds = (performance.now() - begin) / 1000;
-    const left = answer.left ? ` ${answer.left} characters of the beginning are unknown to the model and were left out.` : "";
+    const left = answer.left
+      ? ` ${answer.left} characters of the beginning are unknown to the model and were left out.` : "";
     status.textContent = count ? `${count} characters, ${(bits / count).toFixed(2)} bits per character, ${
       (count / seconds).toFixed(0)} characters per second.${left}` : left;
   }
 
-  const again = () => run({prime: field("prime").value});
+  const again = () => run({ prime: field("prime").value });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     again();
@@ -69,7 +73,8 @@ function startWriting({ask, stop}, data) {
   const show = (set) => {
     const slider = set.querySelector("input"), { value: mode } = set.querySelector("select"), value = slider.valueAsNumber;
     slider.disabled = mode === "off";
-    set.querySelector("output").textContent = mode === "off" ? "" : `${mode === "add" && value >= 0 ? "+" : ""}${value.toFixed(1)}`;
+    const sign = mode === "add" && value >= 0 ? "+" : "";
+    set.querySelector("output").textContent = mode === "off" ? "" : sign + value.toFixed(1);
   };
   for (const set of sets) {
     set.addEventListener("input", () => {
