@@ -49,18 +49,33 @@ function vocabularyOf({ vocabulary, unknown, level }) {
   return { characters, names };
 }
 
-startReplay();
-if (data.model) {
+/** Returns a promise that is kept when the whole page has arrived: the weights come last. */
+function arrived() {
+  if (document.readyState !== "loading") return Promise.resolve();
+  return new Promise((resolve) => { document.addEventListener("DOMContentLoaded", resolve); });
+}
+
+/** Starts the worker at once, so that it is ready when the weights have arrived, and then the sections. */
+function start() {
   Object.assign(data, vocabularyOf(data.model));
   document.documentElement.classList.add("has-script");
   const worker = startWorker();
-  window.charrnn = {
-    logits: async (string) => (await worker.ask({ do: "logits", string })).logits,
-    sample: async (settings = {}) => (await worker.ask({ do: "sample", settings })).text,
+  const loaded = arrived().then(() => {
+    const weights = document.getElementById("weights").textContent;
+    worker.ask({ do: "load", model: data.model, dtype: data.dtype, weights }).catch(worker.report);
+    const read = startReading(worker, data);
+    startWriting(worker, data);
+    read();
+  });
+  const after = async (message) => {
+    await loaded;
+    return worker.ask(message);
   };
-  const weights = document.getElementById("weights").textContent;
-  worker.ask({ do: "load", model: data.model, dtype: data.dtype, weights }).catch(worker.report);
-  const read = startReading(worker, data);
-  startWriting(worker, data);
-  read();
+  window.charrnn = {
+    logits: async (string) => (await after({ do: "logits", string })).logits,
+    sample: async (settings = {}) => (await after({ do: "sample", settings })).text,
+  };
 }
+
+startReplay();
+if (data.model) start();
