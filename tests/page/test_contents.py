@@ -125,9 +125,9 @@ def test_a_text_of_another_run_is_refused(folder: Path, make_text: Callable[...,
 
 
 def test_samples_after_the_checkpoint_are_left_out(folder: Path) -> None:
-    run = Run.load(folder / "best.h5")
-    assert [sample.step for sample in contents_of_run(run, None).samples] == [
-        step for step in (0, 1, 2, 4, 8) if step <= run.step]
+    run = Run.load(folder)
+    run.step = 5
+    assert [sample.step for sample in contents_of_run(run, None).samples] == [0, 1, 2, 4]
 
 
 def test_a_run_in_memory(start: Callable[..., Run], take: Callable[..., Any], corpus: Corpus) -> None:
