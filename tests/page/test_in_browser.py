@@ -247,6 +247,8 @@ def test_the_page_writes_and_reads_as_python_does(each: tuple[LanguageModel, Ope
         written = page.write(prime, 60)
         assert written.removesuffix("\ufffd") == greedy.rstrip("\ufffd") or model.text_config.level == "byte"
         assert written.startswith(greedy.rstrip("\ufffd"))
+        if not prime and model.vocabulary.unknown is None and "\ufffd" not in written:
+            check_classes(page.spans("write"), written, bits_of(model, written))
         for said in page.descriptions("write"):
             p, bits = map(float, re.search(r"([\d.]+) %, ([\d.]+) bits", said).groups())
             assert p == pytest.approx(100 * 2**-bits, abs=1)
