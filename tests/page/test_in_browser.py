@@ -28,13 +28,21 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 _WATCH = """
-Object.assign(globalThis, { hit: 0, violations: [] });
+Object.assign(globalThis, { hit: 0, violations: [], messages: 0, Worker: class extends Worker {
+  constructor(url) {
+    super(url);
+    this.addEventListener("message", () => { messages++; });
+  }
+} });
 addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective + " " + event.blockedURI));
 """
 
 
 def model_of(name: str) -> LanguageModel:
-    return make_model(**MODELS[name])
+    model = make_model(**MODELS[name])
+    if name == "rnn":  # surer than the others: its characters have the lightest shades too
+        model.network.parameters.flat *= 4
+    return model
 
 
 class Opened:
@@ -239,6 +247,11 @@ def test_the_page_writes_and_reads_as_python_does(each: tuple[LanguageModel, Ope
         written = page.write(prime, 60)
         assert written.removesuffix("\ufffd") == greedy.rstrip("\ufffd") or model.text_config.level == "byte"
         assert written.startswith(greedy.rstrip("\ufffd"))
+        if not prime and model.vocabulary.unknown is None and "\ufffd" not in written:
+            check_classes(page.spans("write"), written, bits_of(model, written))
+        for said in page.descriptions("write"):
+            p, bits = map(float, re.search(r"([\d.]+) %, ([\d.]+) bits", said).groups())
+            assert p == pytest.approx(100 * 2**-bits, abs=1)
     text = "abc\ndé ae fe\n" if "é" in model.vocabulary else "abc\nde ?a" if model.vocabulary.unknown else "abc\ndé e€\n"
     score = model.score(text)
     status = page.read(text)
@@ -451,6 +464,9 @@ def test_streaming_and_stopping(demo: Opened) -> None:
     assert stopped == f"Stopped after {len(written)} characters."
     check_classes(demo.spans("write"), written, MODEL.score(written).bits.tolist())
     demo.loaded()
+    count = demo.evaluate("messages")
+    demo.wait_for_timeout(150)
+    assert demo.evaluate("messages") == count  # the worker has stopped
     assert demo.text("write") == written
     assert min(demo.evaluate("Object.values(batches)")) > 2
     assert demo.write("", 10) == MODEL.sample("", 10, greedy=True)
