@@ -103,10 +103,10 @@ function parameterShapes({ cell, layers, hidden_size, embedding_size, vocabulary
   return shapes;
 }
 
-/** Return `w` (rows, columns) in the layout that `addProduct` reads: blocks of 8 columns, [columns / 8][rows][8]. The last
-    block is filled with zeros. */
+/** Return `w` (rows, columns) in the layout that `addProduct` reads: blocks of 8 columns, [columns / 8][rows][8], in float64,
+    because JavaScript multiplies in float64 and converting each weight takes longer. The last block is filled with zeros. */
 function inBlocks(w, rows, columns) {
-  const blocks = new Float32Array(Math.ceil(columns / 8) * rows * 8);
+  const blocks = new Float64Array(Math.ceil(columns / 8) * rows * 8);
   for (let j = 0; j < columns; j++) {
     for (let k = 0, at = (j >> 3) * rows * 8 + (j & 7); k < rows; k++, at += 8) blocks[at] = w[k * columns + j];
   }
@@ -116,11 +116,11 @@ function inBlocks(w, rows, columns) {
 /** out <- out + x w, where w is `blocks` and the length of `out` is a multiple of 8. Eight sums in local variables make
     one pass over x for eight columns; the weights are read in their order in memory. */
 function addProduct(out, x, blocks) {
-  const rows = x.length;
+  const rows = x.length, values = new Float64Array(x);
   for (let j = 0, at = 0; j < out.length; j += 8) {
     let s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
     for (let k = 0; k < rows; k++, at += 8) {
-      const value = x[k];
+      const value = values[k];
       s0 += value * blocks[at];
       s1 += value * blocks[at + 1];
       s2 += value * blocks[at + 2];
