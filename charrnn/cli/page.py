@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,27 +12,29 @@ from charrnn.cli._console import option, progress_bar, say
 from charrnn.errors import CharRNNError, ConfigError, RunError, printable, with_parameters
 
 if TYPE_CHECKING:
-    from charrnn.page.contents import Contents, OnStage
+    from charrnn.page.contents import Contents
 
 
 @click.command(name="page")
 @click.argument("run_or_checkpoint", nargs=-1, type=click.Path())
-@click.option("--output", "-o", type=click.Path(), metavar="FILE", help="File to write.  [default: NAME.html]")
-@click.option("--float32", is_flag=True, help="Write all digits of the weights; the file is twice as large.")
-@click.option("--module", is_flag=True, help="Write a JavaScript module with the model, for pages of your own.")
+@click.option("--output", "-o", type=click.Path(), metavar="FILE",
+              help="File to write; replaced if it exists.  [default: NAME.html]")
+@click.option("--float32", is_flag=True, help="Store the weights as float32 instead of float16.")
+@click.option("--module", is_flag=True, help="Write a JavaScript module with the model, for use in other pages.")
 def command(run_or_checkpoint: tuple[str, ...], output: str | None, float32: bool, module: bool) -> None:
-    """Write an HTML page that contains a model, runs it and explains it.
+    """Write an HTML page that contains a model and runs it.
 
-    The page is one file that needs no server and no network. It writes text, shows how surprising a text is to the model
-    and which units of the network follow something that has a name, and replays the training. RUN_OR_CHECKPOINT is a run
-    folder, the name of a run in checkpoints/, a checkpoint, a model file or 'english', the bundled model. Without it, the
-    page shows the newest run in checkpoints/.
+    The page is one file that needs no server and no internet connection. It generates text, shades a text by its surprise,
+    and shows which units of the network follow a feature of the text, and the samples from the training.
+
+    RUN_OR_CHECKPOINT is a run folder (whose best.h5 is used), the name of a run in checkpoints/, a checkpoint, a model file
+    or 'english', the bundled model. Without it, the page shows the newest run in checkpoints/.
 
     The page contains an excerpt of the validation text. With several runs, the page compares their curves, figures and
     samples, and contains no model.
     """
     from charrnn.inference.language_model import load
-    from charrnn.inference.locate import CHECKPOINTS, LAST, checkpoint_at, newest_run
+    from charrnn.inference.locate import CHECKPOINTS, checkpoint_at, newest_run
     from charrnn.page.api import to_bytes
     from charrnn.page.module import module as module_of
     from charrnn.page.page import comparison_page, model_page
@@ -51,11 +53,7 @@ def command(run_or_checkpoint: tuple[str, ...], output: str | None, float32: boo
         data, default = _holding(names[0], lambda: module_of(load(path), dtype)), f"{_name(names[0])}.js"
     else:
         with progress_bar(False, bar_format="{desc} [{elapsed}]", delay=1, leave=False) as bar:
-            def show(stage: str) -> None:
-                bar.set_description_str(stage, refresh=False)
-                bar.update()
-
-            found = [_contents(name, LAST, show, len(names) == 1) for name in names]
+            found = [_contents(name, title, bar, len(names) == 1) for name, title in zip(names, _titles(names))]
         if len(found) == 1:
             data, default = _holding(names[0], lambda: model_page(found[0], dtype)), f"{_name(names[0])}.html"
         else:
@@ -74,25 +72,37 @@ def _holding(name: str, make: Callable[[], str]) -> str:
         raise CharRNNError(f"{name}: {error.problem}", error.hint and "pass `float32`") from error
 
 
-def _contents(name: str, last: str, on_stage: OnStage, with_units: bool) -> Contents:
+def _contents(given: str, title: str, bar: Any, is_alone: bool) -> Contents:
     """Return the contents of the page of a run or a model. If the text of a run cannot be read, say what is left out."""
     from charrnn.cli._corpus import read_corpus_of
     from charrnn.inference.bundled import name_of
     from charrnn.inference.language_model import is_only_a_model, load
-    from charrnn.inference.locate import checkpoint_at
+    from charrnn.inference.locate import LAST, checkpoint_at
     from charrnn.page.contents import contents_of_model, contents_of_run
     from charrnn.training.run import Run
 
-    path = checkpoint_at(name, last)
+    def show(stage: str) -> None:
+        bar.set_description_str(stage if is_alone else f"{title}: {stage}", refresh=False)
+        bar.update()
+
+    path = checkpoint_at(given, LAST)
     if is_only_a_model(path):
-        return contents_of_model(load(path), Path(name_of(path)).stem, on_stage)
+        return contents_of_model(load(path), Path(name_of(path)).stem if is_alone else title, show)
     run = Run.load(path)
     try:
-        split = run.split(read_corpus_of(run, name, ""))
+        split = run.split(read_corpus_of(run, given, ""))
     except CharRNNError as error:
-        say(printable(f"{with_parameters(error.message, option)}; the page has no named units, no novelty and no baseline"))
+        units = "no named units, " * is_alone
+        say(printable(f"{with_parameters(error.message, option)}; the page has {units}no novelty and no baseline"))
         split = None
-    return contents_of_run(run, split, on_stage, with_units)
+    model = run.model if Path(given).is_file() else run.best
+    return contents_of_run(run, split, title, model, show, with_units=is_alone)
+
+
+def _titles(names: Sequence[str]) -> list[str]:
+    """Return the names of runs or models without their folders, or with them if two are the same."""
+    titles = [_name(name) for name in names]
+    return titles if len(set(titles)) == len(titles) else list(names)
 
 
 def _name(given: str) -> str:

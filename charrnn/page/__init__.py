@@ -1,1 +1,1 @@
-"""The HTML page that contains a model, runs it and explains it. Imports everything but ``cli``."""
+"""The HTML page that contains a model and runs it. Imports everything but ``cli``."""

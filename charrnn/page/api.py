@@ -15,7 +15,7 @@ from charrnn.training.prepare import corpus_of
 from charrnn.training.run import Run
 
 _MOST_PARAMETERS = 5_000_000
-"""A larger model is not shown in a notebook, because each copy would add more than 13 MB to it."""
+"""A larger model is not shown in a notebook, because its page would add more than 13 MB to the notebook."""
 
 
 def to_bytes(page: str) -> bytes:
@@ -33,7 +33,7 @@ def write_page(path: str | Path, run: Run, text: Corpus | Split | None, dtype: s
 
 
 def in_notebook(model: LanguageModel) -> str | None:
-    """Return a frame with the page of a model, which cannot reach the notebook around it.
+    """Return a frame with the page of a model, without access to the notebook.
 
     Return None if the model is large, or if it cannot run in a page.
     """
@@ -43,7 +43,7 @@ def in_notebook(model: LanguageModel) -> str | None:
         page = model_page(contents_of_model(model, "Model"))
     except (CharRNNError, ValueError):  # ValueError: the weights are not finite
         return None
-    return (f'<iframe sandbox="allow-scripts" srcdoc="{html.escape(page)}" title="charrnn model" width="100%" '
+    return (f'<iframe sandbox="allow-scripts allow-forms" srcdoc="{html.escape(page)}" title="charrnn model" width="100%" '
             'height="720"></iframe>')
 
 

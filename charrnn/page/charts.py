@@ -17,7 +17,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 8, 36
 """Pixels around the area of the curves."""
 
 COLOURS = 6
-"""The style sheet has this many colours of curves; further runs use the same ones again."""
+"""Number of colours of curves in the style sheet. More runs use the same colours again."""
 
 MOST_CHARACTERS = 200
 """A larger vocabulary has no map, because its characters would cover each other."""
@@ -34,7 +34,10 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A picture of ``WIDTH`` by ``height`` pixels: curves by step. A tick is a pair of a position and a text."""
+    """A picture of ``WIDTH`` by ``height`` pixels: curves by step, from 0 to ``last``.
+
+    A tick is a pair of a position and a text.
+    """
 
     height: int
     lines: list[Line]
@@ -45,7 +48,7 @@ class Chart(NamedTuple):
 
     def x(self, step: float) -> float:
         """Return the horizontal position of a step."""
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * step / self.last, 1)
+        return _x(step, self.last)
 
 
 class Character(NamedTuple):
@@ -57,7 +60,7 @@ class Character(NamedTuple):
 
 
 def loss_chart(runs: Sequence[Curves]) -> Chart:
-    """Return the losses of one run, or the main losses of several; with the n-gram baseline if all have the same."""
+    """Return the losses of one run, or the main losses of several; and the n-gram baseline if it is the same for all."""
     if len(runs) == 1:
         (run,) = runs
         names = {id(run.validation): ("validation", "c0"), id(run.train): ("training", "c1 faint")}
@@ -65,7 +68,7 @@ def loss_chart(runs: Sequence[Curves]) -> Chart:
     else:
         drawn = [(run.main, run.name, f"c{k % COLOURS}") for k, run in enumerate(runs)]
     baselines = {run.baseline for run in runs if run.baseline is not None}
-    curves = [(points, classes, f"{name} {_ending(points)}") for points, name, classes in drawn]
+    curves = [(points, classes, f"{name}, lowest {_lowest(points)}") for points, name, classes in drawn]
     if len(baselines) == 1:
         (nats,) = baselines
         last = max(points.steps[-1] for points, _, _ in drawn)
@@ -80,7 +83,7 @@ def rate_chart(run: Curves) -> Chart:
     return _chart([(run.learning_rate, "c2", "learning rate")], 0.0, 1.05 * high, 130, "learning rate")
 
 
-def _ending(points: Points) -> str:
+def _lowest(points: Points) -> str:
     index = int(np.argmin(points.values))
     return f"{points.values[index]:.3f} at step {points.steps[index]:,.0f}"
 
@@ -88,19 +91,21 @@ def _ending(points: Points) -> str:
 def _chart(curves: Sequence[tuple[Points, str, str]], low: float, high: float, height: int, y_name: str) -> Chart:
     last = max(float(points.steps[-1]) for points, _, _ in curves) or 1.0
 
-    def x(step: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * step / last, 1)
-
     def y(value: float) -> float:
         return round(TOP + (height - TOP - BOTTOM) * (high - value) / (high - low), 1)
 
     lines = []
     for points, classes, label in curves:
         thin = _thinned(points)
-        inside = [f"{x(step)},{y(min(value, high))}" for step, value in zip(thin.steps, thin.values)]
+        inside = [f"{_x(step, last)},{y(min(value, high))}" for step, value in zip(thin.steps, thin.values)]
         lines.append(Line(" ".join(inside), classes, label))
-    return Chart(height, lines, [(x(step), f"{step:,.0f}") for step in _ticks(0, last) if step == int(step)],
+    return Chart(height, lines, [(_x(step, last), f"{step:,.0f}") for step in _ticks(0, last) if step == int(step)],
                  [(y(value), f"{value:.10g}") for value in _ticks(low, high)], y_name, last)
+
+
+def _x(step: float, last: float) -> float:
+    """Return the horizontal position of a step on an axis from 0 to ``last``."""
+    return round(LEFT + (WIDTH - LEFT - RIGHT) * step / last, 1)
 
 
 def _thinned(points: Points) -> Points:
@@ -151,5 +156,5 @@ def _name(point: int, level: str) -> str:
     names = {" ": "space", "\n": "⏎", "\t": "tab"}
     character = chr(point)
     if level == "byte" and point > 127:
-        return f"{point:02x}"
+        return f"0x{point:02x}"
     return names.get(character, character if character.isprintable() else f"U+{point:04X}")

@@ -48,6 +48,7 @@ class Contents(NamedTuple):
     """What a page shows. A part that does not exist, such as the curves of a file that contains only a model, is empty.
 
     ``reading`` is the text that the section "Read" starts with. ``temperatures`` are pairs of a temperature and a sample.
+    ``novelty_table`` contains the names of the columns of a table, and its rows.
     """
 
     name: str
@@ -61,28 +62,32 @@ class Contents(NamedTuple):
     curves: Curves | None = None
     samples: Sequence[Sample] = ()
     novelty: Comparison | None = None
-    split: Split | None = None
+    novelty_table: tuple[list[str], Rows] = ([], [])
 
 
 def contents_of_model(model: LanguageModel, name: str, on_stage: OnStage = _no_stage) -> Contents:
     """Return the contents of the page of a model without a run."""
     on_stage("samples")
     temperatures = _temperatures(model)
-    return Contents(name, f"{_shape(model)}.", model, _model_figures(model, name), [], temperatures[1][1], temperatures, [])
+    summary = f"A recurrent network ({_shape(model)})."
+    return Contents(name, summary, model, _model_figures(model, name), [], temperatures[1][1], temperatures, [])
 
 
-def contents_of_run(run: Run, split: Split | None, on_stage: OnStage = _no_stage, with_units: bool = True) -> Contents:
-    """Return the contents of the page of a run, whose best model the page contains.
+def contents_of_run(run: Run, split: Split | None, name: str | None = None, model: LanguageModel | None = None,
+                    on_stage: OnStage = _no_stage, with_units: bool = True) -> Contents:
+    """Return the contents of the page of a run, called ``name``, with ``model``, by default its best one.
 
     Without ``split``, the text of the run, there are no named units, no novelty and no n-gram baseline; nor are there named
     units if ``with_units`` is false. Raises CorpusError or ConfigError if ``split`` is not that of the run.
     """
-    model = run.best
+    model = model or run.best
+    name = name or ("model" if run.folder is None else run.folder.resolve().name)
     on_stage("samples")
     temperatures = _temperatures(model)
     samples = [] if run.folder is None else [sample for sample in read_samples(RunFolder(run.folder).samples)
                                              if sample.step <= run.step]
     curves = novelty = None
+    table: tuple[list[str], Rows] = ([], [])
     units: list[NamedUnit] = []
     reading = temperatures[1][1]
     if split is not None:
@@ -92,24 +97,25 @@ def contents_of_run(run: Run, split: Split | None, on_stage: OnStage = _no_stage
         reading = _excerpt(model, split.validation) or reading
         on_stage("novelty")
         novelty = compare(model, split, _NOVELTY, most=_NOVELTY_TRAINING)
+        table = novelty.table(split, model)
     on_stage("curves")
     with suppress(RunError):  # it has no losses yet
-        curves = curves_of(run, split)
-    name = "model" if run.folder is None else run.folder.resolve().name
-    summary = f"{_shape(model)}, trained on {run.source.characters:,} {_units(model)} of {_text(run)}."
+        curves = curves_of(run, split)._replace(name=name)
+    text = f"{run.source.characters:,} {_units(model)} of {_text(run)}"
+    summary = f"A recurrent network ({_shape(model)}), trained on {text}."
     return Contents(name, summary, model, [*_model_figures(model, name), *_run_figures(run, split, curves)], _settings(run),
-                    reading, temperatures, units, curves, samples, novelty, split)
+                    reading, temperatures, units, curves, samples, novelty, table)
 
 
 def _shape(model: LanguageModel) -> str:
     config = model.network.config
     layers = "" if config.layers == 1 else f"{config.layers} layers of "
-    return (f"A recurrent network ({config.cell.upper()}, {layers}{config.hidden_size:,} units, "
-            f"{model.network.parameters.flat.size:,} parameters)")
+    return (f"{config.cell.upper()}, {layers}{config.hidden_size:,} units, "
+            f"{model.network.parameters.flat.size:,} parameters")
 
 
 def _text(run: Run) -> str:
-    """Return the names of the files of a run, without their folders, which concern nobody who gets the page."""
+    """Return the names of the files of a run, without their folders, which may be private."""
     return join_names([Path(name).name or name for name in run.source.names]) or "a text"
 
 
@@ -123,10 +129,10 @@ def _temperatures(model: LanguageModel) -> list[tuple[float, str]]:
 
 def _excerpt(model: LanguageModel, part: Part) -> str:
     """Return the beginning of the second half of a part, from the start of a line if there is one near."""
-    ids = part.ids[len(part) // 2:][:2 * READING]
+    ids = part.ids[len(part) // 2:][:(8 if model.text_config.level == "byte" else 2) * READING]
     text = decode(model, ids)
     start = text.find("\n", 0, READING) + 1
-    return text[start:start + READING].rstrip("\n")
+    return text[start:start + READING].strip("\n\ufffd")
 
 
 def decode(model: LanguageModel, ids: np.ndarray) -> str:
@@ -138,7 +144,7 @@ def decode(model: LanguageModel, ids: np.ndarray) -> str:
 
 
 def _model_figures(model: LanguageModel, name: str) -> Rows:
-    rows = [("network", [_shape(model).removeprefix("A recurrent network (").removesuffix(")")]),
+    rows = [("network", [_shape(model)]),
             ("vocabulary", [f"{len(model.vocabulary):,} {_units(model)}"])]
     if model.origin is not None and model.origin.short_name != name:  # a bundled model is its own origin
         rows.append(("weights", [f"started from {model.origin.short_name}"]))
@@ -148,7 +154,7 @@ def _model_figures(model: LanguageModel, name: str) -> Rows:
 def _run_figures(run: Run, split: Split | None, curves: Curves | None) -> Rows:
     level = run.model.text_config.level
     rows = [("text", [f"{_text(run)}: {run.source.characters:,} {_units(run.model)}"]),
-            ("training", [f"{run.step:,} of {run.config.steps or 0:,} steps, {run.epoch:.1f} passes over the text"])]
+            ("training", [f"{run.step:,} of {run.planned:,} steps, {run.epoch:.1f} passes over the text"])]
     if run.step:
         rows.append(("training loss", [f"{run.smoothed_loss:.4f} nats/{level} (running mean)"]))
     if run.best_record is not None:

@@ -1,4 +1,4 @@
-"""A model as one JavaScript module, for other people's pages."""
+"""A model as one JavaScript module, for use in other pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ const model = %(model)s;
 const text = new Text(model);
 let network = null;
 
-/** Return the network of this module, which is made when it is needed first. */
+/** Return the network of this module, and create it on the first call. */
 function loaded() {
   network ??= new Network(model, weightsFrom(weights, model.dtype));
   return network;
@@ -36,7 +36,8 @@ async function logits(string) {
   return inSlices(reading(loaded(), text, string));
 }
 
-/** Return a promise of a text: `prime` and what follows it. A seed repeats here, but does not repeat Python's draws. */
+/** Return a promise of a text: `prime` and what follows it. The same seed gives the same text here, but not the text that
+    Python generates. */
 async function sample(settings) {
   return (await inSlices(writing(loaded(), text, settings))).join("");
 }

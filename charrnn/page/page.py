@@ -16,7 +16,7 @@ from charrnn.page import charts
 from charrnn.page.contents import TEMPERATURES, Contents, Rows
 from charrnn.page.module import SCRIPTS, static
 from charrnn.page.units import NamedUnit
-from charrnn.page.weights import describe, to_base64
+from charrnn.page.weights import PARTS, describe, to_base64
 from charrnn.training.curves import check_units
 from charrnn.training.samples import Sample
 
@@ -25,7 +25,7 @@ _SCRIPT = "view.js", "write.js", "read.js", "course.js", "page.js"
 
 _NAMES = {"hidden": "output h", "cell": "cell c", "i": "input gate i", "f": "forget gate f", "o": "output gate o",
           "g": "candidate g", "r": "reset gate r", "z": "update gate z", "n": "candidate n"}
-_PARTS = {"lstm": ("hidden", "cell", *"ifog"), "gru": ("hidden", *"rzn"), "rnn": ("hidden",)}
+_OF_UNIT = "layer", "part", "unit", "name", "kind", "low", "high"
 
 
 def model_page(contents: Contents, dtype: str = "float16") -> str:
@@ -38,14 +38,15 @@ def model_page(contents: Contents, dtype: str = "float16") -> str:
     losses = None if curves is None else charts.loss_chart([curves])
     has_rates = curves is not None and len(curves.learning_rate.steps) > 0
     script = static(*_SCRIPT)
-    data = {"model": describe(model), "dtype": dtype, "units": [unit._asdict() for unit in contents.units]}
+    data = {"model": describe(model), "dtype": dtype, "units": [
+        {name: getattr(unit, name) for name in _OF_UNIT} for unit in contents.units]}
     layers = [f"layer {k + 1}, " for k in range(config.layers)] if config.layers > 1 else [""]
     return _render(
         "model.html", script, title=contents.name, summary=contents.summary, data=_json(data), worker=static(*_WORKER),
         weights=to_base64(model, dtype), units=[_shown(unit, layers) for unit in contents.units],
         unit="byte" if model.text_config.level == "byte" else "character", temperature=TEMPERATURES[1],
         reading=contents.reading, hidden_size=config.hidden_size,
-        parts=[(f"{k}/{part}", layer + _NAMES[part]) for k, layer in enumerate(layers) for part in _PARTS[config.cell]],
+        parts=[(f"{k}/{part}", layer + _NAMES[part]) for k, layer in enumerate(layers) for part in PARTS[config.cell]],
         samples=[{"x": losses.x(min(sample.step, losses.last)) if losses else 0, "text": sample.text,
                   "when": _when(sample)} for sample in contents.samples],
         losses=losses, rates=charts.rate_chart(curves) if curves is not None and has_rates else None,
@@ -65,11 +66,11 @@ def comparison_page(runs: Sequence[Contents]) -> str:
                    losses=charts.loss_chart(curves) if curves else None,
                    figures=_joined([[*contents.figures, *_copied(contents)] for contents in runs]),
                    settings=[(name, cells) for name, cells in _joined([contents.settings for contents in runs])
-                             if len(set(cells)) > 1])
+                             if len(set(filter(None, cells))) > 1])
 
 
 def _render(template: str, script: str, **values: Any) -> str:
-    """Fill a template. The policy allows this script and this style alone, and no request."""
+    """Fill a template. The policy allows only this script and this style, and no requests."""
     style = static("page.css")
     policy = [f"default-src 'none'; style-src '{_digest(style)}'"]
     if script:
@@ -106,14 +107,16 @@ def _shown(unit: NamedUnit, layers: Sequence[str]) -> dict[str, Any]:
     return {
         "name": unit.name, "direction": unit.direction,
         "place": f"{layers[unit.layer]}unit {unit.unit + 1}, {_NAMES[unit.part]}",
-        "figure": f"AUC {unit.score:.3f}" if is_yes else f"r = {unit.direction * unit.score:.2f}",
-        "typical": f"usually {low} if not, {high} if so" if is_yes else f"from about {low} to {high}"}
+        "figure": (f"AUC {unit.score:.3f}; untrained network {unit.untrained:.3f}" if is_yes else
+                   f"r = {unit.direction * unit.score:.2f}; untrained network {unit.untrained:.2f}"),
+        "typical": (f"median {high} where this is true, {low} elsewhere" if is_yes else
+                    f"median {low} where this is small, {high} where it is large")}
 
 
 def _novelty(contents: Contents) -> dict[str, Any] | None:
-    if contents.novelty is None or contents.split is None:
+    if contents.novelty is None:
         return None
-    head, rows = contents.novelty.table(contents.split, contents.model)
+    head, rows = contents.novelty_table
     verdict = contents.novelty.verdict
     return {"head": ["", *head], "rows": rows, "verdict": f"{verdict[0].upper()}{verdict[1:]}."}
 

@@ -1,18 +1,18 @@
-"""The search for units of a network that follow something a person can name.
+"""The search for units of a network that follow a feature of the text.
 
 The network reads validation text. On the first half of what it has read, the search chooses a unit for each feature; on
-the second half, which it has not used, the score of that unit is measured. Only a clear score is reported: an area under
+the second half, which it has not used, the score of that unit is measured. Only a high score is reported: an area under
 the ROC curve (AUC) of at least 0.95 for a feature that is true or false, a correlation r of at least 0.7 for a number.
 
-An untrained network also has units that follow something, because it has hundreds of them and each mixes the last
-characters: for "inside the indentation" of source code, the best AUC of four untrained networks was 0.96 to 0.99. So a
-unit is reported only if its score is at most half as far from 1 as the best score of an untrained network of the same
-shape. Units that repeat the last character, such as "a newline", are not reported: in untrained networks, the best AUC
+Units of an untrained network also follow features, because there are hundreds of units and each depends on the last few
+characters. For "inside the indentation" of source code, the best AUC of four untrained networks was 0.96 to 0.99. So a unit
+is reported only if the distance of its score from 1 is at most half that of the best unit of an untrained network of the
+same shape. Units that repeat the last character, such as "a newline", are not reported: in untrained networks, the best AUC
 was 0.97 to 1.
 
-The units are those of the memory: the cell of an LSTM, the hidden state of the other cells. The hidden state and the gates
-of an LSTM would add little: in four models of plays, music, source code and verse, they followed nothing that a cell did not
-follow except the last character.
+The search uses the cell of an LSTM, and the hidden state of other cells. The hidden state and the gates of an LSTM would
+add little: in four models of plays, music, source code and verse, they followed nothing that a cell did not follow except
+the last character.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class NamedUnit(NamedTuple):
     ``untrained`` is the best score of a unit of an untrained network of the same shape. ``direction`` is 1 if the unit is
     high when the feature is true or large, and -1 if it is low then.
 
-    The other values are activations: their ``mean``, smallest (``least``) and largest (``most``) one, and the medians where
-    the feature is false or in its lowest tenth (``low``), and where it is true or in its highest tenth (``high``).
+    ``low`` is the median activation where the feature is false or in its lowest tenth, ``high`` where it is true or in its
+    highest tenth.
     """
 
     layer: int
@@ -80,11 +80,8 @@ class NamedUnit(NamedTuple):
     score: float
     untrained: float
     direction: int
-    mean: float
     low: float
     high: float
-    least: float
-    most: float
 
 
 def find_units(model: LanguageModel, part: Part, most: int = 8, characters: int = CHARACTERS,
@@ -225,9 +222,8 @@ def _named_unit(network: CharRNN, unit: int, feature: Feature, score: float, con
         low, high = ~feature.values, feature.values
         kind, least, is_high, size = "AUC", CLEAR_AUC, score > 0.5, max(score, 1 - score)
     layer, number = divmod(unit, network.config.hidden_size)
-    numbers = (values.mean(), np.median(values[low]), np.median(values[high]), values.min(), values.max())
     return NamedUnit(layer, _memory(network), number, feature.name, kind, size, float(least + control * (1 - least)),
-                     1 if is_high else -1, *map(float, numbers))
+                     1 if is_high else -1, float(np.median(values[low])), float(np.median(values[high])))
 
 
 def _memory(network: CharRNN) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 from charrnn.errors import CharRNNError, ConfigError
 from charrnn.inference.language_model import DTYPES, LanguageModel
 
-CELLS = ("lstm", "gru", "rnn")
-"""The cells that ``static/network.js`` computes."""
+PARTS = {"lstm": ("hidden", "cell", *"ifog"), "gru": ("hidden", *"rzn"), "rnn": ("hidden",)}
+"""The cells that ``static/network.js`` computes, with the arrays of their state and the letters of their gates."""
 
 
 def describe(model: LanguageModel) -> dict[str, Any]:
@@ -25,9 +25,9 @@ def describe(model: LanguageModel) -> dict[str, Any]:
     CharRNNError if JavaScript has no such cell.
     """
     config, vocabulary, text = model.network.config, model.vocabulary, model.text_config
-    if config.cell not in CELLS:
+    if config.cell not in PARTS:
         raise CharRNNError(f"the cell {config.cell!r} cannot run in a page, because there is no JavaScript for it",
-                           f"use a model whose cell is one of {', '.join(CELLS)}")
+                           f"use a model whose cell is one of {', '.join(PARTS)}")
     return {"cell": config.cell, "layers": config.layers, "hidden_size": config.hidden_size,
             "embedding_size": config.embedding_size, "vocabulary": vocabulary.codepoints.tolist(),
             "unknown": vocabulary.unknown, "start": vocabulary.start, "level": text.level, "lines": text.lines,

@@ -273,7 +273,7 @@ class Run:
         return draw([curves_of(self, text)])
 
     def page(self, path: str | Path, text: Corpus | Split | None = None, dtype: str = "float16") -> None:
-        """Write an HTML page that contains the best model, runs it and explains it; ``dtype`` is that of its weights.
+        """Write an HTML page that contains the best model and runs it; ``dtype`` is that of its weights.
 
         ``text`` is the text of the run; by default, it is read from its files. Without it, the page has no named units, no
         novelty and no n-gram baseline. Raises OSError if the file cannot be written, CorpusError if ``text`` is not that

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import RUN, Cli, files, on_terminal, refused
+from command_line import RUN, SMALL, Cli, files, on_terminal, refused
 
 from charrnn import Run
 from charrnn.cli import page as page_command
@@ -33,7 +33,7 @@ def test_a_page_of_a_run(here: Path, cli: Cli) -> None:
     page = Path(f"{NAME}.html")
     assert answer == (0, f"{NAME}.html: {page.stat().st_size:,} bytes\n", "")
     text = page.read_text(encoding="utf-8")
-    for part in (f"<title>{NAME}</title>", "How it learned", "n-gram baseline", "Does it copy?", 'id="replay"'):
+    for part in (f"<title>{NAME}</title>", ">Training</h2>", "n-gram baseline", "Copied passages", 'id="replay"'):
         assert part in text
     best = load(RUN)
     assert np.array_equal(weights_of(page), best.network.parameters.flat.astype("<f2"))
@@ -76,7 +76,7 @@ def test_a_file_that_contains_only_a_model(here: Path, cli: Cli) -> None:
     assert (answer.code, answer.err) == (0, "")
     text = Path("small.html").read_text(encoding="utf-8")
     assert "<title>small</title>" in text
-    assert "How it learned" not in text
+    assert ">Training</h2>" not in text
     assert "<h2 id=\"write-title\">Write</h2>" in text
 
 
@@ -98,7 +98,7 @@ def test_a_run_whose_text_is_lost(here: Path, cli: Cli) -> None:
     assert line.endswith("; the page has no named units, no novelty and no baseline")
     text = Path(f"{NAME}.html").read_text(encoding="utf-8")
     assert "n-gram baseline" not in text
-    assert "How it learned" in text
+    assert ">Training</h2>" in text
     Path("notes.txt").write_text("another text", encoding="utf-8")
     answer = cli("page", RUN)
     assert answer.code == 0
@@ -194,7 +194,8 @@ def test_progress(here: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None
     assert settings[0]["leave"] is False
     stages.clear()
     assert cli("page", RUN, NAME).code == 0
-    assert stages == [*["samples", "novelty", "curves"] * 2, "end"]
+    assert stages == [*(f"{title}: {stage}" for title in (str(RUN), NAME) for stage in ("samples", "novelty", "curves")),
+                      "end"]
 
 
 def test_standard_output_is_one_line(here: Path, environment: dict[str, str]) -> None:
@@ -221,3 +222,23 @@ def test_a_run_of_another_time(here: Path, cli: Cli) -> None:
     run = Run.load(RUN / "best.h5")
     assert cli("page", RUN / "best.h5", "-o", "best.html").code == 0
     assert f"{run.step:,} of 12 steps" in Path("best.html").read_text(encoding="utf-8")
+
+
+def test_a_named_file_is_the_model_of_the_page(here: Path, cli: Cli) -> None:
+    """Without it, the page of a run contains the best model."""
+    assert cli("train", "notes.txt", *SMALL, "--steps", 40, "--learning-rate", 0.3, "--overwrite", "--from", "none").code == 0
+    runs = {name: Run.load(RUN / name) for name in ("best.h5", "last.h5")}
+    assert runs["best.h5"].step < runs["last.h5"].step
+    for name, run in (("best.h5", runs["best.h5"]), ("last.h5", runs["last.h5"]), ("", runs["best.h5"])):
+        assert cli("page", RUN / name, "-o", "page.html", "--float32").code == 0
+        assert np.array_equal(weights_of(Path("page.html"), "<f4"), run.model.network.parameters.flat)
+
+
+def test_files_outside_of_run_folders_are_told_apart(here: Path, cli: Cli) -> None:
+    for name in ("one.h5", "two.h5"):
+        shutil.copy(RUN / "last.h5", name)
+    assert cli("page", "one.h5", "two.h5", "-o", "page.html").code == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    for name in ("one", "two"):
+        assert f'<th scope="col">{name}</th>' in page
+        assert f"{name}, lowest" in page

@@ -63,7 +63,7 @@ def test_a_chart_of_any_losses(name: str) -> None:
 def test_the_lines_of_one_run() -> None:
     chart = loss_chart([curves()])
     assert [(line.classes, line.label) for line in chart.lines] == [
-        ("c0", "validation 1.650 at step 40"), ("c1 faint", "training 1.550 at step 40"),
+        ("c0", "validation, lowest 1.650 at step 40"), ("c1 faint", "training, lowest 1.550 at step 40"),
         ("dashed", "n-gram baseline 2.000")]
     assert chart.y_name == "nats per character"
     assert loss_chart([curves(unit="byte")]).y_name == "nats per byte"
@@ -76,7 +76,7 @@ def test_the_lines_of_one_run() -> None:
     assert (np.diff(train[3:, 1]) > 0).all()
     assert chart.x(20) == (LEFT + WIDTH - RIGHT) / 2
     assert [line.label for line in loss_chart([curves(baseline=None, validation=NOTHING)]).lines] == [
-        "training 1.550 at step 40"]
+        "training, lowest 1.550 at step 40"]
     assert [(line.classes, line.label) for line in rate_chart(curves()).lines] == [("c2", "learning rate")]
 
 
@@ -84,7 +84,7 @@ def test_the_lines_of_several_runs() -> None:
     names = [f"run {k}" for k in range(8)]
     chart = loss_chart([curves(name=name) for name in names])
     assert [line.classes for line in chart.lines] == ["c0", "c1", "c2", "c3", "c4", "c5", "c0", "c1", "dashed"]
-    assert [line.label for line in chart.lines[:-1]] == [f"{name} 1.650 at step 40" for name in names]
+    assert [line.label for line in chart.lines[:-1]] == [f"{name}, lowest 1.650 at step 40" for name in names]
     for baselines, is_drawn in (((2.0, 2.0), True), ((2.0, None), True), ((2.0, 2.1), False), ((None, None), False)):
         chart = loss_chart([curves(baseline=baseline) for baseline in baselines])
         assert any(line.classes == "dashed" for line in chart.lines) == is_drawn
@@ -104,7 +104,7 @@ def test_a_long_run_is_thinned() -> None:
     assert 300 <= len(found) <= 400
     assert found[-1, 0] == WIDTH - RIGHT
     assert (np.diff(found[:, 0]) > 0).all()
-    assert line.label == "training 1.000 at step 12,345"
+    assert line.label == "training, lowest 1.000 at step 12,345"
     assert len(line.points) < 6000
     few = Points(steps[:400], values[:400])
     assert len(points_of(loss_chart([curves(train=few, validation=NOTHING)]).lines[0].points)) == 400
@@ -145,7 +145,7 @@ def test_a_map_of_embeddings_and_of_unknown_characters() -> None:
     same.network.parameters["layer0/w_x"][...] = 1
     assert {(character.x, character.y) for character in character_map(same)} == {(20, 20)}
     of_bytes = make_model("a\xc3\xa9", level="byte")
-    assert [character.text for character in character_map(of_bytes)] == ["a", "a9", "c3"]
+    assert [character.text for character in character_map(of_bytes)] == ["a", "0xa9", "0xc3"]
 
 
 def test_vocabularies_without_a_map() -> None:

@@ -84,7 +84,7 @@ def test_the_policy_allows_this_style_and_this_script_alone(name: str) -> None:
         assert rules.pop("script-src") == f"'{digest(scripts[0])}'"
         assert rules.pop("worker-src") == "blob:"
         assert len(scripts) == 1
-        assert [it.get("type") for it in parsed.all("script")] == ["application/json", "text/plain", "text/plain", None]
+        assert [it.get("type") for it in parsed.all("script")] == ["application/json", "text/plain", None, "text/plain"]
         worker = re.search('<script type="text/plain" id="worker">(.*?)</script>', page, re.S)[1]  # type: ignore[index]
         assert not re.search("<!--|<script", scripts[0] + worker)  # would change how the browser finds the end
     assert rules == {"default-src": "'none'", "base-uri": "'none'", "form-action": "'none'"}
@@ -109,17 +109,17 @@ def headings(page: str) -> list[str]:
 
 def test_sections_without_data_are_left_out() -> None:
     everything = headings(model_page(full_contents()))
-    assert everything == ["Write", "Read", "How it learned", "Figures", "Turn the neurons", "Samples at three temperatures",
+    assert everything == ["Write", "Read", "Training", "Figures", "Change units", "Samples at three temperatures",
                           "Map of the characters", "What these numbers do", "Settings"]
     for parts, missing in (
-            ({"units": []}, {"Turn the neurons"}), ({"settings": []}, {"Settings"}),
+            ({"units": []}, {"Change units"}), ({"settings": []}, {"Settings"}),
             ({"curves": None}, set()), ({"samples": []}, set()), ({"temperatures": []}, {"Samples at three temperatures"}),
             ({"model": make_model("ab")}, {"Map of the characters"}),
-            ({"curves": None, "samples": []}, {"How it learned"})):
+            ({"curves": None, "samples": []}, {"Training"})):
         page = model_page(full_contents(**parts))
         assert set(everything) - set(headings(page)) == missing, parts
         parsed = Parsed(page)
-        assert ("course" in parsed.ids) == ({"href": "#course"} in parsed.all("a")) == ("How it learned" not in missing)
+        assert ("course" in parsed.ids) == ({"href": "#course"} in parsed.all("a")) == ("Training" not in missing)
     assert headings(model_page(small_contents())) == ["Write", "Read", "Figures", "Samples at three temperatures",
                                                       "Map of the characters", "What these numbers do"]
 
@@ -152,8 +152,8 @@ def test_units() -> None:
     page = model_page(full_contents(make_model(layers=2), units=[
         named_unit(3, low=-0.001, high=12.3, score=0.9876),
         named_unit(0, "position", kind="r", score=0.7, direction=-1, layer=1)]))
-    assert "layer 1, unit 4, cell c (AUC 0.988)<br>usually 0.00 if not, 12.30 if so" in page
-    assert "layer 2, unit 1, cell c (r = -0.70)<br>from about -0.50 to 0.50" in page
+    assert "layer 1, unit 4, cell c (AUC 0.988; untrained network 0.900)<br>median 12.30 where this is true, 0.00 else" in page
+    assert "layer 2, unit 1, cell c (r = -0.70; untrained network 0.90)<br>median -0.50 where this is small, 0.50 where" in page
     assert re.findall('<option value="[01]".*?>(.*?)</option>', page) == ["inside quotation marks", "position"]
     assert re.findall('<input type="range" min="-4" max="4" step="0.1" value="(.*?)"', page) == ["2", "-2"]
     assert '<option value="0" selected>' in page
@@ -168,7 +168,9 @@ def test_the_data() -> None:
     contents = full_contents()
     page = model_page(contents, "float32")
     data = json.loads(re.search('<script type="application/json" id="data">(.*?)</script>', page)[1])  # type: ignore[index]
-    assert data["units"] == [unit._asdict() for unit in contents.units]
+    assert data["units"] == [
+        {name: getattr(unit, name) for name in ("layer", "part", "unit", "name", "kind", "low", "high")}
+        for unit in contents.units]
     assert data["model"]["vocabulary"] == contents.model.vocabulary.codepoints.tolist()
     assert data["dtype"] == "float32"
     weights = re.search('id="weights">(.*?)</script>', page)[1]  # type: ignore[index]

@@ -87,15 +87,12 @@ def test_units_that_count_or_are_on_inside_quotes_are_found() -> None:
     assert list(found)[:2] == ["inside quotation marks", "position in the line"]
     quotes, counts = found["inside quotation marks"], found["position in the line"]
     assert (quotes.layer, quotes.part, quotes.unit, quotes.kind, quotes.direction) == (0, "cell", QUOTES, "AUC", 1)
-    assert (quotes.score, quotes.low, quotes.high, quotes.least, quotes.most) == pytest.approx((1, 0, 1, 0, 1), abs=1e-6)
+    assert (quotes.score, quotes.low, quotes.high) == pytest.approx((1, 0, 1), abs=1e-6)
     assert (counts.layer, counts.part, counts.unit, counts.kind, counts.direction) == (0, "cell", COUNTS, "r", 1)
     each = 0.05 * np.tanh(1)
-    positions = np.concatenate([np.arange(len(line)) for line in text.splitlines(keepends=True)]) + 1
     assert counts.score > 0.999
-    assert counts.least == pytest.approx(0, abs=1e-9)
-    assert counts.most == pytest.approx(each * max(map(len, text.split("\n"))), rel=1e-6)
-    assert counts.mean == pytest.approx(each * (positions.mean() - 1), rel=0.02)
-    assert counts.low < 0.15 * counts.most < 0.5 * counts.most < counts.high
+    most = each * max(map(len, text.split("\n")))
+    assert 0 <= counts.low < 0.15 * most < 0.5 * most < counts.high <= most * (1 + 1e-6)
     assert quotes.untrained < 0.95
     assert counts.untrained < 0.7
 
@@ -106,7 +103,6 @@ def test_a_unit_that_falls_has_the_other_direction() -> None:
     assert (counts.unit, counts.direction) == (COUNTS, -1)
     assert counts.score > 0.999
     assert counts.high < counts.low < 0
-    assert counts.most == pytest.approx(0, abs=1e-9)
 
 
 def test_units_of_a_lower_layer_are_found_too() -> None:

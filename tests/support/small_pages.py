@@ -28,7 +28,7 @@ def small_contents(model: LanguageModel | None = None, **parts: Any) -> Contents
 
 def named_unit(unit: int, name: str = "inside quotation marks", part: str = "cell", **values: Any) -> NamedUnit:
     """Return a unit of the first layer that has a name."""
-    made = NamedUnit(0, part, unit, name, "AUC", 0.987, 1, 0.0, -0.5, 0.5, -1.5, 1.5)
+    made = NamedUnit(0, part, unit, name, "AUC", 0.987, 0.9, 1, -0.5, 0.5)
     return made._replace(**values)
 
 
