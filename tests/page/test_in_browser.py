@@ -31,6 +31,7 @@ _WATCH = """
 Object.assign(globalThis, { hit: 0, violations: [], messages: 0, Worker: class extends Worker {
   constructor(url) {
     super(url);
+    globalThis.worker = this;
     this.addEventListener("message", () => { messages++; });
   }
 } });
@@ -48,7 +49,7 @@ def model_of(name: str) -> LanguageModel:
 class Opened:
     """A page in the browser, and what it must not do: make requests, violate its policy, print errors."""
 
-    def __init__(self, browser: Any, path: Path, **context: Any) -> None:
+    def __init__(self, browser: Any, path: Path, without_workers: bool = False, **context: Any) -> None:
         from playwright.sync_api import expect
 
         self.expect = expect
@@ -57,6 +58,8 @@ class Opened:
         self.runs = context.get("java_script_enabled", True)
         if self.runs:
             self.context.add_init_script(_WATCH)
+        if without_workers:
+            self.context.add_init_script("Worker = class { constructor() { throw new Error('no workers'); } };")
         self.page = self.context.new_page()
         self.page.set_default_timeout(20_000)
         self.requests: list[str] = []
@@ -89,6 +92,10 @@ class Opened:
     def fill_in(self, section: str, **fields: Any) -> None:
         for name, value in fields.items():
             self.page.fill(f"#{section}-form [name={name}]", str(value))
+
+    def put(self, text: str) -> None:
+        """Fill in a long text to be read: typing many lines takes long."""
+        self.page.eval_on_selector("#read-form [name=string]", "(field, text) => { field.value = text; }", text)
 
     def write(self, prime: str = "", length: int = 60, temperature: float = 0, **fields: Any) -> str:
         """Write a text with these settings; return it without the prime."""
@@ -359,7 +366,7 @@ def test_an_alternative_continues_from_there(demo: Opened) -> None:
     demo.mouse.move(0, 0)
 
     demo.focus("#write-text")
-    for _ in range(index + 5):
+    for _ in range(4):  # from the character that was chosen
         demo.keyboard.press("ArrowRight")
     demo.keyboard.press("ArrowLeft")
     demo.keyboard.press("ArrowDown")  # to the first alternative
@@ -370,27 +377,31 @@ def test_an_alternative_continues_from_there(demo: Opened) -> None:
     demo.finished("write")
     assert demo.text("write") == continued(text[:index + 3], 1)
     assert demo.evaluate("document.activeElement.id") == "write-text"
+    for key, expected in (("ArrowRight", index + 4), ("ArrowLeft", index + 3)):
+        demo.keyboard.press(key)
+        assert current(demo) == expected
+
+
+def current(page: Opened) -> int:
+    """Return the index of the current character of the text that was written, or -1."""
+    return page.evaluate("""[...document.querySelectorAll("#write-text [data-c]")]
+                            .findIndex((span) => span.classList.contains("here"))""")
 
 
 def test_the_keyboard_in_a_text(demo: Opened) -> None:
     text = demo.write("", 100)
     demo.focus("#write-text")
-
-    def current() -> int:
-        return demo.evaluate("""[...document.querySelectorAll("#write-text [data-c]")]
-                                .findIndex((span) => span.classList.contains("here"))""")
-
     for key, expected in (("End", 99), ("Home", 0), ("ArrowLeft", 0), ("PageDown", 40), ("ArrowRight", 41), ("PageUp", 1)):
         demo.keyboard.press(key)
-        assert current() == expected
+        assert current(demo) == expected
     demo.keyboard.press("Control+ArrowRight")
-    assert current() == 1
+    assert current(demo) == 1
     demo.keyboard.press("ArrowDown")
     assert demo.evaluate("document.activeElement.tagName") == "BUTTON"
     demo.keyboard.press("Escape")
     assert demo.evaluate("document.activeElement.id") == "write-text"
     demo.keyboard.press("Shift+Tab")
-    assert current() == -1
+    assert current(demo) == -1
     assert demo.locator(".choices:visible").count() == 0
     assert demo.text("write") == text
 
@@ -438,7 +449,7 @@ def test_streaming_and_stopping(demo: Opened) -> None:
     }""")
     text = TEXT * 25
     demo.shade("bits")
-    demo.fill_in("read", string=text)
+    demo.put(text)
     demo.fill_in("write", prime="", length=60_000, temperature=1)
     at_start, at_end = demo.evaluate("""() => new Promise((resolve) => {
         const [stopWriting, stopReading, ...said] = ["write-stop", "read-stop", "write-status", "read-status"].map(
@@ -461,7 +472,7 @@ def test_streaming_and_stopping(demo: Opened) -> None:
     check_classes(demo.spans("read"), text, score.bits.tolist())
     stopped = demo.inner_text("#write-status")
     written = demo.text("write")
-    assert stopped == f"Stopped after {len(written)} characters."
+    assert stopped == f"Stopped after {len(written):,} characters."
     check_classes(demo.spans("write"), written, MODEL.score(written).bits.tolist())
     demo.loaded()
     count = demo.evaluate("messages")
@@ -472,26 +483,32 @@ def test_streaming_and_stopping(demo: Opened) -> None:
     assert demo.write("", 10) == MODEL.sample("", 10, greedy=True)
 
 
-def test_a_long_text_can_be_stopped_and_read_again(demo: Opened) -> None:
+def test_a_long_text_can_be_stopped(demo: Opened) -> None:
+    """What has been read can be shaded by a unit, and is not read again."""
+    text = TEXT * 100
     demo.shade("bits")
-    demo.fill_in("read", string="abc de" * 5_000)
+    demo.put(text)
     demo.evaluate("""() => new Promise((resolve) => {
-        const status = document.getElementById("read-status");
+        const box = document.getElementById("read-text");
         document.querySelector("#read-form .main").click();
         new MutationObserver((_, observer) => {
-          if (!/^[\\d,]+ characters read …$/.test(status.textContent)) return;
+          if (box.querySelectorAll("[data-c]").length < 2100) return;
           observer.disconnect();
           document.getElementById("read-stop").click();
           resolve();
-        }).observe(status, { childList: true });
+        }).observe(box, { childList: true, subtree: true });
     })""")
-    count = len(demo.text("read"))
-    assert demo.inner_text("#read-status") == f"Stopped after {count} characters."
-    assert 0 < count < 30_000
-    assert demo.inner_text("#read-status").startswith("Stopped")
-    demo.shade("0")  # the values are those of the whole text, which is read again
-    demo.finished("read")
-    assert len(demo.text("read")) == 30_000
+    read = demo.text("read")
+    assert demo.inner_text("#read-status") == f"Stopped after {len(read):,} characters."
+    assert 2100 <= len(read) < len(text)
+    assert text.startswith(read)
+    demo.shade("other 0/f 2")
+    ids = ids_of(MODEL, read, start=True)
+    values = MODEL.network.activations(ids[:, None], MODEL.network.initial_state(1))[0][0]["f"][1:, 0, 1]
+    found = demo.spans("read")
+    assert len(found) == len(read)
+    for (_, shade), value in zip(found, values):
+        assert shade in {f"p{round(4 * value + margin)}".replace("p0", "") for margin in (-1e-3, 1e-3)}
     assert demo.evaluate("Math.max(...Array.from(document.querySelectorAll('#read-text .line'), "
                          "(line) => line.childElementCount))") <= 2001
     demo.read("ab")
@@ -510,7 +527,7 @@ def test_a_named_unit_is_selected_first(demo: Opened, open_page: Any) -> None:
             step = round(abs(value) * 4)
             assert shade.replace("here", "").strip() == (f"{'m' if value < 0 else 'p'}{step}" if step else "")
         assert page.inner_text("#value-legend output") == \
-                "0: -0.10, usual where it does not apply; +1: -0.90, usual where it applies"
+                "0 is -0.10, the median where the feature is false; +1 is -0.90, the median where it is true"
 
 
 def test_errors_of_the_functions(demo: Opened) -> None:
@@ -521,15 +538,90 @@ def test_errors_of_the_functions(demo: Opened) -> None:
 
 def test_characters_that_the_model_cannot_read(demo: Opened) -> None:
     status = demo.read("a\u0645b?")
-    assert status.endswith("per character, 2 unknown, left out")
+    assert status.endswith("per character, 2 unknown characters not counted")
     assert [classes for _, classes in demo.spans("read")][1::2] == ["escape", "escape"]
     known = MODEL.score("ab").bits
     assert demo.descriptions("read")[2] == f"“b”: {known[1]:.2f} bits"
     assert demo.write("a\u0645b?", 30) == MODEL.sample("ab", 30, greedy=True)[2:]
-    assert demo.inner_text("#write-status").endswith(
-        "2 characters of the beginning are unknown to the model and were left out.")
+    assert demo.inner_text("#write-status").endswith("Unknown characters left out of the beginning: 2.")
     assert demo.read("") == "0 characters"
-    assert demo.read("\u0645") == "1 characters, 1 unknown, left out"
+    assert demo.read("\u0645") == "1 character, 1 unknown character not counted"
+
+
+def test_unknown_characters_of_several_bytes(open_page: Any) -> None:
+    with open_page(small_contents(model_of("bytes"))) as page:
+        page.write("a\U0001f600b\u0645", 5)
+        assert page.inner_text("#write-status").endswith("Unknown characters left out of the beginning: 2.")
+        assert page.read("a\U0001f600b\u0645").endswith("per byte, 2 unknown characters not counted")
+
+
+def test_invalid_fields_change_nothing(demo: Opened) -> None:
+    """Neither an alternative, nor a changed unit, nor a shade uses a default in place of an invalid field."""
+    text = demo.write("ab", 30)
+    demo.fill_in("write", temperature=0.333)
+    assert demo.evaluate("document.getElementById('write-form').checkValidity()")
+    for name, value in (("length", ""), ("temperature", "11"), ("topp", "2"), ("topk", "0.5"), ("seed", "-1")):
+        before = demo.input_value(f"#write-form [name={name}]")
+        demo.fill_in("write", **{name: value})
+        demo.hover("#write-text [data-c] >> nth=3")
+        demo.click("#write-text .choices button >> nth=1")
+        assert demo.evaluate("document.activeElement.name") == name
+        assert demo.text("write") == text
+        demo.click("#knobs-off")
+        demo.loaded()
+        assert demo.text("write") == text
+        assert demo.is_disabled("#write-stop")
+        demo.fill_in("write", **{name: before})
+    demo.read("ab cd", "other 0/f 1")
+    shades = demo.spans("read")
+    for value in ("0", "2.5", "1000"):
+        demo.shade(f"other 0/f {value}")
+        assert demo.evaluate("document.activeElement.name") == "unit"
+        assert demo.spans("read") == shades
+        assert demo.read("abc").startswith("3 characters")  # by the surprise: the invalid field is hidden
+        demo.read("ab cd", "other 0/f 1")
+
+
+def test_the_status_is_updated_once_a_second(demo: Opened) -> None:
+    """A screen reader speaks each change."""
+    demo.shade("bits")
+    demo.put(TEXT * 100)
+    updates, seconds = demo.evaluate("""() => new Promise((resolve) => {
+        const status = document.getElementById("read-status"), stop = document.getElementById("read-stop");
+        const begin = performance.now(), updates = [];
+        const observer = new MutationObserver(() => updates.push(status.textContent));
+        observer.observe(status, { childList: true });
+        document.querySelector("#read-form .main").click();
+        new MutationObserver((_, own) => {
+          if (!stop.disabled) return;
+          own.disconnect();
+          setTimeout(() => resolve([updates, (performance.now() - begin) / 1000]));
+        }).observe(stop, { attributes: true });
+    })""")
+    assert updates[0] == "Reading …"
+    assert updates[-1].startswith("30,100 characters, ")
+    assert len(updates) <= 2 + seconds
+    demo.read("ab")
+
+
+def test_without_workers(open_page: Any) -> None:
+    """The page is shown as without JavaScript, and says why."""
+    page = model_page(full_contents(MODEL, samples=samples("first", "second")), "float32")
+    with open_page(page, without_workers=True) as opened:
+        assert opened.inner_text("#failure") == "The model could not be started: no workers"
+        assert not opened.is_visible("#write")
+        assert opened.locator("#samples pre:visible").all_inner_texts() == ["first", "second"]
+
+
+def test_errors_of_the_worker(open_page: Any) -> None:
+    """Each error is shown in the same line; a section says why it does not work."""
+    page = model_page(small_contents(MODEL), "float32").replace('"hidden_size": ', '"hidden_size": 1')
+    with open_page(page) as opened:
+        opened.expect(opened.locator("#failure")).to_contain_text("The model could not be started: the model needs")
+        for section in ("write", "read"):
+            assert opened.finished(section) == "the model could not be started"
+        opened.evaluate("worker.dispatchEvent(new ErrorEvent('error', { message: 'out of memory' }))")
+        assert opened.locator("[role=alert]").all_inner_texts() == ["The model stopped: out of memory"]
 
 
 # The course
@@ -700,7 +792,7 @@ def test_hostile_contents(open_page: Any) -> None:
         page.read(HOSTILE.replace("\ud83d", "?"))
         written = page.write(HOSTILE.replace("\ud83d", "?"), 300, 2)
         assert len(written) >= 300
-        assert page.locator("img, body script:not([id]) ~ script").count() == 0
+        assert page.locator("img, body script:not([id]) ~ script:not([id])").count() == 0
         assert page.locator("script").count() == 4
         assert page.evaluate("charrnn.logits('\\ud800<script>').then((rows) => rows.length)") == 9
         assert page.evaluate("charrnn.sample({ prime: '</script>', length: 20, seed: 1 })").startswith("</script>")

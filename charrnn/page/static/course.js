@@ -1,4 +1,4 @@
-// The replay of learning: a slider through the samples that the run kept, beside the loss at that moment.
+// The slider that selects a sample of the run, and marks its step in the chart of the losses.
 
 function startReplay() {
   const slider = document.getElementById("replay"), list = document.getElementById("samples");

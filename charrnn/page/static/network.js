@@ -1,7 +1,7 @@
 "use strict";
 /* The network in the page: weights, text <-> ids, and one step of the network.
 
-Written to be read beside the Python of charrnn, with its names: the equations are in charrnn/nn/cells/, the shapes in
+It uses the names of the Python code, so that the two can be compared: the equations are in charrnn/nn/cells/, the shapes in
 charrnn/nn/model.py. H hidden units, G gates, D input of a layer, E embedding, V vocabulary, N characters of a text.
 Sums are computed in float64 and stored in float32.
 
@@ -103,8 +103,8 @@ function parameterShapes({ cell, layers, hidden_size, embedding_size, vocabulary
   return shapes;
 }
 
-/** Return `w` (rows, columns) in the layout that `addProduct` reads: blocks of 8 columns, [columns / 8][rows][8], in float64,
-    because JavaScript multiplies in float64 and converting each weight takes longer. The last block is filled with zeros. */
+/** Return `w` (rows, columns) in the layout that `addProduct` reads: blocks of 8 columns, [columns / 8][rows][8], the last
+    one filled with zeros. JavaScript multiplies in float64; float64 weights need not be converted each time. */
 function inBlocks(w, rows, columns) {
   const blocks = new Float64Array(Math.ceil(columns / 8) * rows * 8);
   for (let j = 0; j < columns; j++) {
@@ -154,7 +154,7 @@ function whole(view) {
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
 /** The cells: one step of one layer. `gates` (G*H) is x W_x + b, and becomes the activations of the gates; `product` is
-    h W_h. `turn(parts, values)` applies the knobs: `values` has a block of H numbers for each of `parts`. */
+    h W_h. `turn(parts, values)` changes units as `knobs` says: `values` has a block of H numbers for each of `parts`. */
 const CELLS = {
   /** h' = tanh(x W_x + h W_h + b) */
   rnn({ gates, product }, { hidden }, turn) {
@@ -207,7 +207,8 @@ class Network {
     this.layers = Array.from({ length: model.layers }, (_, k) => {
       const [w_x, w_h, b, b_h] = ["w_x", "w_h", "b", "b_h"].map((name) => this.parameters[`layer${k}/${name}`]);
       const xBlocks = k > 0 || model.embedding_size ? blocks(`layer${k}/w_x`) : null;  // else an id selects a row of w_x
-      return { w_x, w_h, b, b_h, gates: padded(b.length), product: padded(b.length), hBlocks: blocks(`layer${k}/w_h`), xBlocks };
+      const hBlocks = blocks(`layer${k}/w_h`);
+      return { w_x, w_h, b, b_h, gates: padded(b.length), product: padded(b.length), hBlocks, xBlocks };
     });
     this.gates = this.layers.map((layer) => layer.gates);  // (G*H) for each layer: the activations of the last step
     this.outputBlocks = blocks("output/w");
@@ -221,9 +222,9 @@ class Network {
   }
 
   /** Read `id`: update `state` in place and return the logits (V), which the next step overwrites. A model of lines resets
-      the state first if the id is that of the newline. Each of `knobs` changes one value as soon as it has been computed,
-      so all that depends on it changes too: { layer, part: "hidden", "cell" or the letter of a gate, unit, mode: "set" or
-      "add", value }. */
+      the state first if the id is that of the newline. Each of `knobs` changes the value of one unit as soon
+      as it has been computed, so all that depends on it changes too: { layer, part: "hidden", "cell" or the letter of a
+      gate, unit, mode: "set" or "add", value }. */
   step(id, state, knobs = []) {
     const { cell, embedding_size } = this.model;
     if (id === this.separator) {
@@ -264,8 +265,8 @@ class Network {
     return this.parameters["embedding/w"].subarray(id * size, (id + 1) * size);
   }
 
-  /** Return the value of one unit after each of `ids` (N), which were read without knobs: `part` is "hidden", "cell" or the
-      letter of a gate. `hidden` has the hidden states after each of them, (N*H) for each layer; `first` is the state before
+  /** Return the value of one unit after each of `ids` (N), read without `knobs`: `part` is "hidden", "cell" or the letter
+      of a gate. `hidden` has the hidden states after each of them, (N*H) for each layer; `first` is the state before
       the first id. A gate of one unit needs only one column of the weights, and a cell only the gates of its own unit. */
   activation(layer, part, unit, ids, hidden, first = this.initialState()) {
     const values = new Float32Array(ids.length);

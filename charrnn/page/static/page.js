@@ -1,9 +1,16 @@
-// The page: starts the worker, and connects it with the sections.
+// The start of the page: the worker, and then the sections, which talk to it.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 
-/** Returns functions that talk to the worker. A newer job of one kind replaces an older one, whose promise becomes
-    null; the promise of a job that fails is rejected. */
+/** Say at the top of the page why the model does not run. */
+function report(message) {
+  const line = document.getElementById("failure") ?? element("p", { id: "failure", role: "alert" });
+  document.body.prepend(line);
+  line.textContent = message;
+}
+
+/** Return functions that send messages to the worker. A newer job replaces an older one of the same kind, whose promise
+    resolves to null. The promise of a job that fails is rejected. */
 function startWorker() {
   const source = new Blob([document.getElementById("worker").textContent], { type: "text/javascript" });
   const url = URL.createObjectURL(source), worker = new Worker(url);
@@ -16,10 +23,7 @@ function startWorker() {
     if (error) reject(new RangeError(error));
     else resolve(answer);
   };
-  const report = ({ message = "" }) => {
-    document.body.prepend(element("p", {}, `The model could not be started: ${message}`));
-  };
-  worker.onerror = report;
+  worker.onerror = ({ message = "unknown error" }) => report(`The model stopped: ${message}`);
   const end = (kind) => {
     const job = newest.get(kind);
     jobs.get(job)?.resolve(null);
@@ -38,31 +42,37 @@ function startWorker() {
     end(kind);
     worker.postMessage({ do: "stop", kind, job: ++last });
   };
-  return { ask, stop, report };
+  return { ask, stop };
 }
 
-/** Returns the characters of the vocabulary by id, and their names; bytes that are not ASCII are shown as numbers. */
-function vocabularyOf({ vocabulary, unknown, level }) {
-  const characters = vocabulary.map((point, id) => (id === unknown ? "\ufffd" : String.fromCodePoint(point)));
-  const names = characters.map((character, id) => (id === unknown ? "unknown" : level === "byte" && vocabulary[id] > 126
-    ? `0x${vocabulary[id].toString(16)}` : named(character)));
-  return { characters, names };
+/** Return the names of the characters by id; bytes that are not ASCII are shown as numbers. */
+function namesOf({ vocabulary, unknown, level }) {
+  return vocabulary.map((point, id) => (id === unknown ? "unknown"
+    : level === "byte" && point > 126 ? `0x${point.toString(16)}` : named(String.fromCodePoint(point))));
 }
 
-/** Returns a promise that is kept when the whole page has arrived: the weights come last. */
+/** Return a promise that is resolved when the whole page has arrived: the weights come last. */
 function arrived() {
   if (document.readyState !== "loading") return Promise.resolve();
   return new Promise((resolve) => { document.addEventListener("DOMContentLoaded", resolve); });
 }
 
-/** Starts the worker at once, so that it is ready when the weights have arrived, and then the sections. */
+/** Start the worker at once, so that it is ready when the weights have arrived, and then the sections. Without a worker,
+    the page is shown as without JavaScript. */
 function start() {
-  Object.assign(data, vocabularyOf(data.model));
+  const failed = ({ message }) => report(`The model could not be started: ${message}`);
+  let worker;
+  try {
+    worker = startWorker();
+  } catch (error) {
+    failed(error);
+    return;
+  }
+  data.names = namesOf(data.model);
   document.documentElement.classList.add("has-script");
-  const worker = startWorker();
   const loaded = arrived().then(() => {
     const weights = document.getElementById("weights").textContent;
-    worker.ask({ do: "load", model: data.model, dtype: data.dtype, weights }).catch(worker.report);
+    worker.ask({ do: "load", model: data.model, dtype: data.dtype, weights }).catch(failed);
     const read = startReading(worker, data);
     startWriting(worker, data);
     read();

@@ -1,7 +1,7 @@
 "use strict";
 /* The choice of the next character, and texts: read and written by a Network (network.js).
 
-To be read beside charrnn/inference/sampling.py. V vocabulary. */
+It uses the names of charrnn/inference/sampling.py, so that the two can be compared. V vocabulary. */
 
 /** Return the probabilities (V) of the next characters; as `distribution` of charrnn/inference/sampling.py, but of one row
     of logits, and the id `unknown` gets 0. Throws RangeError if a setting is out of range or a logit is NaN. */
@@ -81,8 +81,8 @@ function* reading(network, text, string) {
 }
 
 /** Yield `prime`, then each generated character as soon as it is complete; as `LanguageModel.stream` of
-    charrnn/inference/language_model.py. For each id of the prime, "" is yielded. A model of lines ends after one line unless
-    `until` is passed. Without a seed, each text is different. Throws RangeError if a setting is out of range. */
+    charrnn/inference/language_model.py. For each id of the prime, "" is yielded. A model of lines ends after one line
+    unless `until` is passed. Without a seed, each text is different. Throws RangeError if a setting is out of range. */
 function* writing(network, text, settings = {}) {
   const { length = 1000, seed = Math.floor(Math.random() * 2 ** 32), until = text.isLines ? "\n" : "" } = settings;
   let prime = text.normalize(settings.prime ?? "");

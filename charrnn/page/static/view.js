@@ -4,14 +4,14 @@ const CONTROLS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}]/u;
 const MOST_IN_LINE = 2000;  // a longer line is divided, because the browser lays out a line as a whole
 const JOINERS = "\u200c\u200d";  // Persian and emoji need them
 
-/** Returns an element with properties and children; strings become text. */
+/** Return an element with properties and children; strings become text. */
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
 }
 
-/** Returns a character as it can be shown: a newline with a sign before it, controls as their code points. */
+/** Return a character as it can be shown: a newline with a sign before it, controls as their code points. */
 function visible(character) {
   if (character === "\n") return "\u23ce\n";
   if (character === "\t" || JOINERS.includes(character) || !CONTROLS.test(character)) return character;
@@ -19,7 +19,7 @@ function visible(character) {
   return element("span", { className: "escape" }, codes.join(" "));
 }
 
-/** Returns the name of a character for a sentence or a button. */
+/** Return the name of a character for a sentence or a button. */
 function named(character) {
   const names = { " ": "space", "\n": "new line", "\t": "tab", "\u00a0": "no-break space" };
   if (character in names) return names[character];
@@ -27,24 +27,27 @@ function named(character) {
   return typeof shown === "string" ? character : shown.textContent;
 }
 
-/** Returns the class for a surprisal: none below half a bit, then nine steps up to 8 bits. */
+/** Return the class for a surprisal: none below half a bit, then nine steps up to 8 bits. */
 function classOfBits(bits) {
   if (bits === null) return "escape";
   if (bits < 0.5) return "";
   return `s${Math.min(9, 1 + Math.floor(bits))}`;
 }
 
-/** Returns the class for a value between -1 and 1: blue below zero, orange above. */
+/** Return the class for a value between -1 and 1: blue below zero, orange above. */
 function classOfValue(value) {
   const step = Math.min(4, Math.round(Math.abs(value) * 4));
   return step ? `${value < 0 ? "m" : "p"}${step}` : "";
 }
 
+/** Return a number with a noun, which gets an s if there is not exactly one. */
+const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
 const percent = (p) => (p >= 0.0995 ? `${(100 * p).toFixed(0)} %` : `${(100 * p).toPrecision(2)} %`);
 
 /**
  * A shaded text in the element `box`.
- * `describe(item)` returns the sentence for the line `status`; `choose(index, id)`, if given, is called if the reader
+ * `describe(item)` returns the sentence for the line `status`; `choose(index, id)`, if given, is called if the user
  * chooses another character in place of item `index`; `optionName(id)` returns the name of such a character.
  */
 class ShadedText {
@@ -52,7 +55,6 @@ class ShadedText {
     Object.assign(this, { box, status, describe, choose, optionName });
     this.items = [];
     this.spans = [];
-    this.current = -1;
     this.panel = element("div", { className: "choices", hidden: true });
     this.panel.setAttribute("role", "group");
     this.panel.setAttribute("aria-label", "Other characters in this place");
@@ -67,11 +69,11 @@ class ShadedText {
     box.addEventListener("focusout", (event) => { if (!box.contains(event.relatedTarget)) this.select(-1); });
   }
 
-  /** Empties the text; `prime`, the beginning, is shown without shade. */
+  /** Empty the text; `prime`, the beginning, is shown without shade. */
   clear(prime = "") {
     this.items = [];
     this.spans = [];
-    this.current = -1;
+    this.current = this.from = -1;  // the arrow keys start at `from`, also if no character is the current one
     this.panel.hidden = true;
     const beginning = element("span", { className: "prime" });
     for (const character of prime) beginning.append(visible(character));
@@ -79,7 +81,7 @@ class ShadedText {
     this.startLine().append(beginning);
   }
 
-  /** Removes all items from index `count` on. */
+  /** Remove all items from index `count` on. */
   truncate(count) {
     this.select(-1);
     this.items.length = Math.min(count, this.items.length);
@@ -90,14 +92,14 @@ class ShadedText {
     this.line = this.panel.previousSibling;
   }
 
-  /** Starts a line, a block of its own: when characters are added to a long text, only the last line is laid out again. */
+  /** Start a line, a block of its own: when characters are added to a long text, only the last line is laid out again. */
   startLine() {
     this.line = element("div", { className: "line" });
     this.box.insertBefore(this.line, this.panel);
     return this.line;
   }
 
-  /** Appends items, each with its `text`; `classOf(item)` returns the class of the shade. */
+  /** Append items, each with its `text`; `classOf(item)` returns the class of the shade. */
   add(items, classOf) {
     for (const item of items) {
       if (this.items.at(-1)?.text.endsWith("\n") || this.line.childElementCount > MOST_IN_LINE) this.startLine();
@@ -110,17 +112,17 @@ class ShadedText {
     }
   }
 
-  /** Shades all characters again. */
+  /** Shade all characters again. */
   shade(classOf) {
     this.items.forEach((item, index) => { this.spans[index].className = classOf(item); });
     this.spans[this.current]?.classList.add("here");
   }
 
-  /** Makes a character the current one: describes it and shows what could be in its place. */
+  /** Make a character the current one: describe it and show what could be in its place. */
   select(index) {
     if (index === this.current) return;
     this.spans[this.current]?.classList.remove("here");
-    this.current = index;
+    this.current = this.from = index;
     this.panel.hidden = true;
     const item = this.items[index];
     if (!item) return;
@@ -137,6 +139,7 @@ class ShadedText {
       return element("button", { type: "button", onclick: (event) => {
         event.stopPropagation();
         this.select(-1);
+        this.from = index;
         this.box.focus();
         this.choose(index, id);
       } }, bar, element("kbd", {}, this.optionName(id)), element("span", {}, percent(p)));
@@ -158,7 +161,7 @@ class ShadedText {
       this.box.focus();
     } else if (at < 0 && move !== undefined && !event.ctrlKey && !event.metaKey && !event.altKey && this.items.length) {
       const backwards = getComputedStyle(this.spans[0]).direction === "rtl" && Math.abs(move) === 1;
-      this.select(Math.max(0, Math.min(this.items.length - 1, this.current + (backwards ? -move : move))));
+      this.select(Math.max(0, Math.min(this.items.length - 1, this.from + (backwards ? -move : move))));
       this.spans[this.current].scrollIntoView({ block: "nearest" });
     } else if (at < 0 && (event.key === "ArrowDown" || event.key === "Enter") && !this.panel.hidden) {
       buttons[0]?.focus();

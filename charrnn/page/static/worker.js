@@ -2,18 +2,19 @@
 // The page sends messages { do, job, ... }; every answer contains the number of its job, and the last one
 // { done: true }, with { error } if the job failed.
 
-const SLICE = 25;  // milliseconds of work between two looks at the messages
+const SLICE = 25;  // milliseconds of work before new messages are handled
 const MOST_FLOATS = 2 ** 25;  // the hidden states that are kept of a text, 128 MB
+const MOST_CHARACTERS = 200_000;  // the page has an element for each
 
 let model, network, text;
 let lastIds = [];  // the ids of the newest text of "write", its prime included
-let lastText = null;  // the newest text of "read": its ids, the state before it and the hidden states after each id
+let lastText;  // what has been read of the newest text of "read": ids, the state before them, hidden states after each id
 const newest = {};  // the number of the newest job of each kind; it replaces the older ones
 
 const channel = new MessageChannel(), waiting = [];
 channel.port1.onmessage = () => waiting.shift()();
 
-/** Returns a promise that is kept after the messages that have arrived by now. */
+/** Return a promise that is resolved after the messages that have arrived by now. */
 function messages() {
   return new Promise((resolve) => {
     waiting.push(resolve);
@@ -21,7 +22,8 @@ function messages() {
   });
 }
 
-/** Returns a function that tells, once per slice, whether a job has been replaced; until then `send` passes items on. */
+/** Return `isReplaced`, which handles messages once per slice and returns whether a newer job has replaced this one; `add`
+    collects items, and `send` posts them. */
 function slices(kind, job) {
   newest[kind] = job;
   let items = [], end = performance.now() + SLICE;
@@ -39,10 +41,10 @@ function slices(kind, job) {
   return { add: (item) => items.push(item), send, isReplaced };
 }
 
-/** Reads an id; returns a copy of the logits, because another job can use the network before they are needed. */
+/** Read an id, and return a copy of the logits, because another job can use the network before they are needed. */
 const step = (id, state, knobs) => network.step(id, state, knobs).slice();
 
-/** The most likely ids with their probabilities, the most likely first. */
+/** Return the most likely ids with their probabilities, the most likely first. */
 function mostLikely(p, count) {
   const best = [];
   for (let id = 0; id < p.length; id++) {
@@ -55,8 +57,11 @@ function mostLikely(p, count) {
   return best.filter((id) => p[id] > 0).map((id) => [id, p[id]]);
 }
 
+/** Return the characters of a string as the model reads it. */
+const charactersOf = (string) => Array.from(text.normalize(string));
+
 /**
- * Writes `length` characters after `prime` or, with `keep`, after the first `keep` ids of the newest text; then the first
+ * Write `length` characters after `prime` or, with `keep`, after the first `keep` ids of the newest text; then the first
  * id is `next`.
  * Each item is one character: its first index among the ids, its text, its bits and the five most likely ids in its place.
  */
@@ -64,7 +69,7 @@ async function write({ job, prime, keep, next, length, temperature, topK, topP, 
   const slice = slices("write", job);
   const isNew = prime !== undefined;
   const ids = isNew ? Array.from(text.primed(prime)) : lastIds.slice(0, keep);
-  const left = isNew ? text.encode(prime).filter((id) => id < 0).length : 0;
+  const left = isNew ? charactersOf(prime).filter((character) => text.encode(character).some((id) => id < 0)).length : 0;
   lastIds = ids;
   const state = network.initialState();
   const uniform = random(seed), { unknown } = text;
@@ -96,28 +101,33 @@ async function write({ job, prime, keep, next, length, temperature, topK, topP, 
   slice.send({ done: true, left });
 }
 
-/** The value of a unit or gate after the last step. */
+/** Return the value of a unit or gate after the last step. */
 function valueOf({ layer, part, unit }, state) {
   if (part in state[layer]) return state[layer][part][unit];
   return network.gates[layer][GATES[model.cell].indexOf(part) * model.hidden_size + unit];
 }
 
-/** Reads a text. Each item is one character: its text, its bits (null if it is unknown), and the value of `shade`. */
+/** Read a text. Each item is one character: its text, its bits (null if it is unknown), and the value of `shade`. */
 async function read({ job, string, shade }) {
   const slice = slices("read", job);
   const most = Math.floor(MOST_FLOATS / (model.hidden_size * model.layers));
-  const all = Array.from(text.normalize(string)), parts = all.slice(0, most);
-  const encoded = parts.map((part) => Array.from(text.encode(part)).filter((id) => id >= 0));
-  const count = encoded.reduce((sum, ids) => sum + ids.length, 0);
+  const all = charactersOf(string), encoded = [];
+  let count = 0;
+  for (const character of all.slice(0, MOST_CHARACTERS)) {
+    const ids = text.encode(character).filter((id) => id >= 0);
+    count += ids.length;
+    if (count > most) break;
+    encoded.push(ids);
+  }
   const state = network.initialState();
-  const hidden = state.map(() => new Float32Array(count * model.hidden_size));
+  const hidden = state.map(() => new Float32Array(Math.min(count, most) * model.hidden_size));
   const ids = [], ends = [];  // ends: for each character, the index of its last id
-  lastText = null;
-  let logits = step(text.start, state), bits = 0, known = 0, unknown = 0;
+  let logits = step(text.start, state), value = 0, bits = 0, known = 0, unknown = 0;
   const first = structuredClone(state);
-  for (let k = 0; k < parts.length; k++) {
+  lastText = { first, ids, hidden, ends };
+  for (let k = 0; k < encoded.length; k++) {
     const isKnown = encoded[k].length && !encoded[k].includes(text.unknown);
-    const item = { text: parts[k], bits: isKnown ? 0 : null };
+    const item = { text: all[k], bits: isKnown ? 0 : null };
     for (const id of encoded[k]) {
       if (isKnown) item.bits += surprisal(logits, id) / Math.LN2;
       logits = step(id, state);
@@ -125,7 +135,8 @@ async function read({ job, string, shade }) {
       ids.push(id);
     }
     ends.push(ids.length - 1);
-    if (shade) item.value = ids.length ? valueOf(shade, state) : 0;
+    if (shade && encoded[k].length) value = valueOf(shade, state);  // later, another job can have used the network
+    if (shade) item.value = value;
     if (isKnown) {
       bits += item.bits;
       known += encoded[k].length;
@@ -135,20 +146,19 @@ async function read({ job, string, shade }) {
     slice.add(item);
     if (await slice.isReplaced()) return;
   }
-  lastText = { first, ids, hidden, ends };
-  slice.send({ done: true, bits, known, unknown, cut: all.length - parts.length });
+  slice.send({ done: true, bits, known, unknown, cut: all.length - encoded.length });
 }
 
-/** The values of a unit or gate after each character of the newest text of "read", which is not read again. */
+/** Post the values of a unit or gate after each character that has been read of the newest text of "read". */
 function unit({ job, shade }) {
-  if (!lastText) return postMessage({ job, done: true, values: null });
   const { first, ids, hidden, ends } = lastText;
   const values = network.activation(shade.layer, shade.part, shade.unit, ids, hidden, first);
   postMessage({ job, done: true, values: ends.map((index) => (index < 0 ? 0 : values[index])) });
 }
 
-/** Does what a message asks for. */
+/** Do what a message asks for. */
 function answer(data) {
+  if (!network && data.do !== "load") throw new Error("the model could not be started");
   switch (data.do) {
     case "load":
       model = data.model;

@@ -1,8 +1,8 @@
-// "Write": the model writes, character by character; the reader chooses other characters and turns units.
+// "Write": the model writes, character by character; the user chooses other characters and changes units.
 
 const DEBOUNCE = 150;  // milliseconds
 
-/** Sets up the section; `ask(message, onItems)` sends a message to the worker and returns a promise of its last answer. */
+/** Set up the section; `ask(message, onItems)` sends a message to the worker and returns a promise of its last answer. */
 function startWriting({ ask, stop }, data) {
   const form = document.getElementById("write-form"), status = document.getElementById("write-status");
   const stopButton = document.getElementById("write-stop"), field = (name) => form.elements.namedItem(name);
@@ -14,18 +14,23 @@ function startWriting({ ask, stop }, data) {
     optionName,
   });
 
-  /** Returns a number from a field, or its default if it is empty or invalid. */
-  const number = (name, missing) => {
-    const value = field(name).valueAsNumber;
-    return Number.isFinite(value) && field(name).validity.valid ? value : missing;
-  };
+  /** Return the number in a field, or undefined if it is empty. */
+  const number = (name) => (field(name).value ? field(name).valueAsNumber : undefined);
 
   const settings = () => ({
-    length: number("length", 400), temperature: number("temperature", 1), topK: number("topk", undefined),
-    topP: number("topp", undefined), seed: number("seed", 1), knobs: knobs(),
+    length: number("length"), temperature: number("temperature"), topK: number("topk"), topP: number("topp"),
+    seed: number("seed"), knobs: knobs(),
   });
 
+  /** Show that nothing is being written any more. */
+  function end(message) {
+    stopButton.disabled = true;
+    status.textContent = message;
+  }
+
+  /** Write, if all settings are valid. The first `kept` characters of the text remain. */
   async function run(start, kept = 0) {
+    if (!form.reportValidity()) return;
     if (start.prime === undefined) {
       view.truncate(kept);
     } else {
@@ -39,18 +44,12 @@ function startWriting({ ask, stop }, data) {
       for (const item of items) bits += item.bits;
       count += items.length;
       view.add(items, (item) => classOfBits(item.bits));
-      window.charrnn.firstCharacter ??= performance.now();
-    }).catch((error) => {
-      stopButton.disabled = true;
-      status.textContent = error.message;
-    });
+    }).catch((error) => end(error.message));
     if (!answer) return;
-    stopButton.disabled = true;
     const seconds = (performance.now() - begin) / 1000;
-    const left = answer.left
-      ? ` ${answer.left} characters of the beginning are unknown to the model and were left out.` : "";
-    status.textContent = count ? `${count} characters, ${(bits / count).toFixed(2)} bits per character, ${
-      (count / seconds).toFixed(0)} characters per second.${left}` : left;
+    end([count ? `${counted(count, "character")}, ${(bits / count).toFixed(2)} bits per character, ${
+      (count / seconds).toFixed(0)} characters per second.` : "",
+    answer.left ? `Unknown characters left out of the beginning: ${answer.left}.` : ""].filter(Boolean).join(" "));
   }
 
   const again = () => run({ prime: field("prime").value });
@@ -60,8 +59,7 @@ function startWriting({ ask, stop }, data) {
   });
   stopButton.addEventListener("click", () => {
     stop("write");
-    stopButton.disabled = true;
-    status.textContent = `Stopped after ${view.items.length} characters.`;
+    end(`Stopped after ${counted(view.items.length, "character")}.`);
   });
 
   const sets = [...document.querySelectorAll("#knobs fieldset")];
