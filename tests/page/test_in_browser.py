@@ -828,5 +828,14 @@ def test_the_frame_of_a_notebook(browser: Any, tmp_path: Path) -> None:
         == "SecurityError"
     assert np.abs(np.array(document.evaluate("charrnn.logits('abc').then((rows) => Array.from(rows[2]))"))
                   - logits_of(MODEL, "abc")[-1]).max() < 0.02
+    inside.locator("nav a[href='#figures']").click()
+    opened.expect(inside.locator("#figures-title")).to_be_in_viewport()
+    assert document.evaluate("location.href") == "about:srcdoc"
+    inside.locator("#write-form input[name=length]").fill("50")
+    inside.locator("#write-form button.main").click()
+    opened.expect(inside.locator("#write-status")).to_have_text(re.compile("^50 characters"))
+    inside.locator("#read-form textarea").fill("abc")
+    inside.locator("#read-form button.main").click()
+    opened.expect(inside.locator("#read-status")).to_have_text(re.compile("^3 characters"))
     opened.requests = [url for url in opened.requests if url != "about:srcdoc"]
     opened.close()

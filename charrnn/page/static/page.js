@@ -87,5 +87,14 @@ function start() {
   };
 }
 
+/** In the frame of a notebook, a link to a section would load the notebook: scroll to the section instead. */
+function scrollInFrame(event) {
+  const { hash } = event.target;
+  if (!hash || window === window.top) return;
+  event.preventDefault();
+  document.querySelector(hash).scrollIntoView();
+}
+
 startReplay();
+document.querySelector("nav").addEventListener("click", scrollInFrame);
 if (data.model) start();
