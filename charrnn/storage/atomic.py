@@ -26,11 +26,16 @@ def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview], create_
     """Atomically replace the file at ``path`` with a file that contains ``pieces``.
 
     The pieces are written to a temporary file in the same folder, which is then renamed; with ``create_folder`` a missing
-    folder is created. If ``path`` is a symbolic link, the file that it points to is replaced. Temporary files that killed
-    processes left behind are removed. Raises OSError, which names ``path``, if the file cannot be written. In this case and
-    after an exception from ``pieces``, the old file is unchanged and the temporary file is removed.
+    folder is created. If ``path`` is a symbolic link, the file that it points to is replaced. A device such as /dev/null is
+    not replaced: the pieces are written to it. Temporary files that killed processes left behind are removed. Raises
+    OSError, which names ``path``, if the file cannot be written. In this case and after an exception from ``pieces``, the
+    old file is unchanged and the temporary file is removed.
     """
     target = Path(os.path.realpath(path))
+    if target.is_char_device():
+        with target.open("wb") as device:
+            device.writelines(pieces)
+        return
     if create_folder and not target.parent.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)

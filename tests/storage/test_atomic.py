@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -41,6 +43,20 @@ def test_a_symbolic_link_stays_a_link(path: Path, tmp_path: Path) -> None:
     assert link.is_symlink()
     assert path.read_bytes() == b"new"
     assert os.listdir(link.parent) == ["latest.h5"]
+
+
+@pytest.mark.parametrize(("name", "minor"), [("null", 3), ("full", 7)])
+def test_a_device_is_not_replaced(tmp_path: Path, name: str, minor: int) -> None:
+    device = tmp_path / name
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+        device.open("wb").close()
+    except (OSError, AttributeError):
+        pytest.skip("no device can be made here")
+    with pytest.raises(OSError, match="No space left") if name == "full" else contextlib.nullcontext():
+        replace_file(device, [b"new"])
+    assert device.is_char_device()
+    assert os.listdir(tmp_path) == [name]
 
 
 def test_a_missing_folder_is_created_on_request(tmp_path: Path) -> None:
