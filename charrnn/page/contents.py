@@ -69,7 +69,7 @@ def contents_of_model(model: LanguageModel, name: str, on_stage: OnStage = _no_s
     """Return the contents of the page of a model without a run."""
     on_stage("samples")
     temperatures = _temperatures(model)
-    summary = f"A recurrent network ({_shape(model)})."
+    summary = f"A recurrent network that generates text. {_memory(model)}"
     return Contents(name, summary, model, _model_figures(model, name), [], temperatures[1][1], temperatures, [])
 
 
@@ -102,7 +102,8 @@ def contents_of_run(run: Run, split: Split | None, name: str | None = None, mode
     with suppress(RunError):  # it has no losses yet
         curves = curves_of(run, split)._replace(name=name)
     text = f"{run.source.characters:,} {_units(model)} of {_text(run)}"
-    summary = f"A recurrent network ({_shape(model)}), trained on {text}."
+    summary = (f"A recurrent network that has read {text}, one after the other, and has learned to predict the next one. "
+               f"{_memory(model)}")
     return Contents(name, summary, model, [*_model_figures(model, name), *_run_figures(run, split, curves)], _settings(run),
                     reading, temperatures, units, curves, samples, novelty, table)
 
@@ -112,6 +113,11 @@ def _shape(model: LanguageModel) -> str:
     layers = "" if config.layers == 1 else f"{config.layers} layers of "
     return (f"{config.cell.upper()}, {layers}{config.hidden_size:,} units, "
             f"{model.network.parameters.flat.size:,} parameters")
+
+
+def _memory(model: LanguageModel) -> str:
+    config = model.network.config
+    return f"What it remembers of a text are the values of its {config.layers * config.hidden_size:,} units."
 
 
 def _text(run: Run) -> str:

@@ -49,7 +49,7 @@ def model_page(contents: Contents, dtype: str = "float16") -> str:
         parts=[(f"{k}/{part}", layer + _NAMES[part]) for k, layer in enumerate(layers) for part in PARTS[config.cell]],
         samples=[{"x": losses.x(min(sample.step, losses.last)) if losses else 0, "text": sample.text,
                   "when": _when(sample)} for sample in contents.samples],
-        losses=losses, rates=charts.rate_chart(curves) if curves is not None and has_rates else None,
+        losses=losses, has_baseline=curves is not None and curves.baseline is not None, rates=charts.rate_chart(curves) if curves is not None and has_rates else None,
         figures=contents.figures, settings=contents.settings, temperatures=contents.temperatures,
         novelty=_novelty(contents), characters=charts.character_map(model))
 
@@ -106,11 +106,11 @@ def _shown(unit: NamedUnit, layers: Sequence[str]) -> dict[str, Any]:
     low, high = (f"{value:.2f}".replace("-0.00", "0.00") for value in (unit.low, unit.high))
     return {
         "name": unit.name, "direction": unit.direction,
-        "place": f"{layers[unit.layer]}unit {unit.unit + 1}, {_NAMES[unit.part]}",
+        "place": f"{layers[unit.layer]}unit {unit.unit + 1}",
         "figure": (f"AUC {unit.score:.3f}; untrained network {unit.untrained:.3f}" if is_yes else
                    f"r = {unit.direction * unit.score:.2f}; untrained network {unit.untrained:.2f}"),
-        "typical": (f"median {high} where this is true, {low} elsewhere" if is_yes else
-                    f"median {low} where this is small, {high} where it is large")}
+        "typical": f"median of its {_NAMES[unit.part]}: " + (f"{high} where this is true, {low} elsewhere" if is_yes else
+                                                             f"{low} where this is small, {high} where it is large")}
 
 
 def _novelty(contents: Contents) -> dict[str, Any] | None:

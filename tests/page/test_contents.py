@@ -44,8 +44,9 @@ def test_a_run(folder: Path, text: Path) -> None:
     assert stages == ["samples", "units", "novelty", "curves"]
     assert found.name == "first"
     size = found.model.network.parameters.flat.size
-    assert found.summary == (f"A recurrent network (LSTM, 8 units, {size:,} parameters), trained on 3,000 characters of "
-                             "notes.txt.")
+    assert found.summary == (
+        "A recurrent network that has read 3,000 characters of notes.txt, one after the other, and has learned to predict the "
+        "next one. What it remembers of a text are the values of its 8 units.")
     assert found.model.network.parameters.flat.tolist() == run.best.network.parameters.flat.tolist()
     assert [sample.step for sample in found.samples] == [0, 1, 2, 4, 8]
     assert [temperature for temperature, _ in found.temperatures] == [0.5, 0.75, 1.0]
@@ -58,6 +59,7 @@ def test_a_run(folder: Path, text: Path) -> None:
     figures = {name: " ".join(cells) for name, cells in found.figures}
     assert list(figures) == ["network", "vocabulary", "text", "training", "training loss", "validation loss",
                              "n-gram baseline"]
+    assert figures["network"] == f"LSTM, 8 units, {size:,} parameters"
     assert figures["text"] == "notes.txt: 3,000 characters"
     assert figures["training"].startswith("8 of 8 steps, ")
     assert run.best_record is not None
@@ -166,7 +168,7 @@ def test_a_model(settings: dict[str, Any]) -> None:
     found = contents_of_model(model, "some model", stages.append)
     assert stages == ["samples"]
     assert found.name == "some model"
-    assert found.summary.startswith("A recurrent network (")
+    assert found.summary.startswith("A recurrent network that generates text. ")
     assert found.settings == []
     assert found.curves is None
     unit = "bytes" if model.text_config.level == "byte" else "characters"

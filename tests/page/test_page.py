@@ -152,8 +152,8 @@ def test_units() -> None:
     page = model_page(full_contents(make_model(layers=2), units=[
         named_unit(3, low=-0.001, high=12.3, score=0.9876),
         named_unit(0, "position", kind="r", score=0.7, direction=-1, layer=1)]))
-    assert "layer 1, unit 4, cell c (AUC 0.988; untrained network 0.900)<br>median 12.30 where this is true" in page
-    assert "layer 2, unit 1, cell c (r = -0.70; untrained network 0.90)<br>median -0.50 where this is small" in page
+    assert "layer 1, unit 4 (AUC 0.988; untrained network 0.900)<br>median of its cell c: 12.30 where this is true" in page
+    assert "layer 2, unit 1 (r = -0.70; untrained network 0.90)<br>median of its cell c: -0.50 where this is small" in page
     assert re.findall('<option value="[01]".*?>(.*?)</option>', page) == ["inside quotation marks", "position"]
     assert re.findall('<input type="range" min="-4" max="4" step="0.1" value="(.*?)"', page) == ["2", "-2"]
     assert '<option value="0" selected>' in page

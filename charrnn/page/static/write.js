@@ -7,7 +7,7 @@ function startWriting({ ask, stop }, data) {
   const form = document.getElementById("write-form"), status = document.getElementById("write-status");
   const stopButton = document.getElementById("write-stop"), field = (name) => form.elements.namedItem(name);
   const optionName = (id) => data.names[id];
-  const view = new ShadedText(document.getElementById("write-text"), status, {
+  const box = document.getElementById("write-text"), view = new ShadedText(box, status, {
     describe: (item) => `\u201c${named(item.text)}\u201d: ${percent(item.p)}, ${item.bits.toFixed(2)} bits. Most likely: ${
       item.options.map(([id, p]) => `${optionName(id)} ${percent(p)}`).join(", ")}`,
     choose: (index, id) => run({ keep: view.items[index].at, next: id }, index),
@@ -24,6 +24,7 @@ function startWriting({ ask, stop }, data) {
 
   /** Show that nothing is being written any more. */
   function end(message) {
+    box.style.minHeight = "";
     stopButton.disabled = true;
     status.textContent = message;
   }
@@ -31,6 +32,7 @@ function startWriting({ ask, stop }, data) {
   /** Write, if all settings are valid. The first `kept` characters of the text remain. */
   async function run(start, kept = 0) {
     if (!form.reportValidity()) return;
+    box.style.minHeight = `${box.offsetHeight}px`;  // so that nothing below moves while the text is written again
     if (start.prime === undefined) {
       view.truncate(kept);
     } else {
@@ -38,9 +40,9 @@ function startWriting({ ask, stop }, data) {
     }
     stopButton.disabled = false;
     status.textContent = "Writing \u2026";
-    const begin = performance.now();
-    let bits = 0, count = 0;
+    let bits = 0, count = 0, begin = performance.now();
     const answer = await ask({ do: "write", ...start, ...settings() }, (items) => {
+      if (!count) begin = performance.now();  // the beginning of the text has been read
       for (const item of items) bits += item.bits;
       count += items.length;
       view.add(items, (item) => classOfBits(item.bits));
