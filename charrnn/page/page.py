@@ -49,7 +49,8 @@ def model_page(contents: Contents, dtype: str = "float16") -> str:
         parts=[(f"{k}/{part}", layer + _NAMES[part]) for k, layer in enumerate(layers) for part in PARTS[config.cell]],
         samples=[{"x": losses.x(min(sample.step, losses.last)) if losses else 0, "text": sample.text,
                   "when": _when(sample)} for sample in contents.samples],
-        losses=losses, has_baseline=curves is not None and curves.baseline is not None, rates=charts.rate_chart(curves) if curves is not None and has_rates else None,
+        losses=losses, has_baseline=curves is not None and curves.baseline is not None,
+        rates=charts.rate_chart(curves) if curves is not None and has_rates else None,
         figures=contents.figures, settings=contents.settings, temperatures=contents.temperatures,
         novelty=_novelty(contents), characters=charts.character_map(model))
 

@@ -45,8 +45,8 @@ def test_a_run(folder: Path, text: Path) -> None:
     assert found.name == "first"
     size = found.model.network.parameters.flat.size
     assert found.summary == (
-        "A recurrent network that has read 3,000 characters of notes.txt, one after the other, and has learned to predict the "
-        "next one. What it remembers of a text are the values of its 8 units.")
+        "A recurrent network that has read 3,000 characters of notes.txt, one after the other, and has learned to predict "
+        "the next one. What it remembers of a text are the values of its 8 units.")
     assert found.model.network.parameters.flat.tolist() == run.best.network.parameters.flat.tolist()
     assert [sample.step for sample in found.samples] == [0, 1, 2, 4, 8]
     assert [temperature for temperature, _ in found.temperatures] == [0.5, 0.75, 1.0]
