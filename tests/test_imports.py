@@ -27,9 +27,9 @@ PACKAGES = {
            "model", "parallel", "gradient_check"),
     "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model",
                   "pytorch", "passages", "novelty", "blockwise", "rows"),
-    "training": ("optimizers", "schema", "row_file", "metrics_rows", "curves", "plot", "run", "recipe", "trainer",
-                 "metrics_table", "samples", "run_folder", "run_lock", "signals", "events", "keeper", "pretrained",
-                 "prepare", "api", "sweep"),
+    "training": ("optimizers", "schema", "row_file", "metrics_rows", "curves", "plot", "rollback", "run", "recipe",
+                 "trainer", "metrics_table", "samples", "run_folder", "run_lock", "signals", "events", "keeper",
+                 "pretrained", "prepare", "api", "sweep"),
     "page": ("features", "units", "weights", "module", "charts", "contents", "page", "api"),
 }
 """The modules of each package; a module imports only from the modules before it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from charrnn.inference.bundled import advising, provenance
 from charrnn.inference.evaluation import Evaluation, evaluate
 from charrnn.inference.locate import checkpoint_at
 from charrnn.inference.origin import Origin
-from charrnn.inference.sampling import generate
+from charrnn.inference.sampling import decoded, generate, without_first
 from charrnn.inference.scoring import Score, nats_of, spread
 from charrnn.nn.model import CharRNN, parameter_shapes
 from charrnn.nn.validation import check_sequence
@@ -104,7 +103,7 @@ class LanguageModel:
         turns = self.generate(1, prime, length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
                               until=until, seed=seed)
         if self.text_config.level == "byte":
-            return _decoded(turns)
+            return decoded(turns)
         return (characters[0] for characters in turns)
 
     def generate(self, count: int, prime: str = "", length: int | None = None, *, until: str | None = None,
@@ -126,7 +125,7 @@ class LanguageModel:
             prime, until = "\n" + prime, "\n" if until is None else until
         turns = generate(self.network, self.vocabulary, count, prime=prime, length=length, until=until,
                          seed=secrets.randbits(32) if seed is None else seed, **settings)
-        return _without_first(turns) if lines else turns
+        return without_first(turns) if lines else turns
 
     @overload
     def score(self, text: str | Path | np.ndarray, streams: int | None = None) -> Score: ...
@@ -307,17 +306,3 @@ def restore(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> La
         weights[...] = arrays[f"parameters/{name}"]
     return LanguageModel(network, vocabulary, from_dict(TextConfig, metadata["text"]),
                          Origin.from_metadata(metadata.get("origin")))
-
-
-def _without_first(turns: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Yield all turns but the first, which is the newline that a model of lines reads first."""
-    next(turns)
-    yield from turns
-
-
-def _decoded(turns: Iterator[list[str]]) -> Iterator[str]:
-    """Decode the bytes of one sample as UTF-8; invalid bytes become U+FFFD."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for (byte,) in turns:
-        yield from decoder.decode(byte.encode("latin-1"))
-    yield from decoder.decode(b"", final=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -142,3 +143,17 @@ def _draw(logits: np.ndarray, axis: int, temperature: float, top_k: int | None, 
     sums = np.cumsum(p, axis=axis)
     drawn = np.array([[rng.random()] for rng in generators]) * sums[:, -1:]
     return np.minimum((sums <= drawn).sum(axis=axis), p.shape[-1] - 1)
+
+
+def without_first(turns: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Yield all turns but the first, which is the newline that a model of lines reads first."""
+    next(turns)
+    yield from turns
+
+
+def decoded(turns: Iterator[list[str]]) -> Iterator[str]:
+    """Decode the bytes of one sample as UTF-8; invalid bytes become U+FFFD."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for (byte,) in turns:
+        yield from decoder.decode(byte.encode("latin-1"))
+    yield from decoder.decode(b"", final=True)

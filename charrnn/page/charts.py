@@ -128,7 +128,7 @@ def _ticks(low: float, high: float, count: int = 6) -> list[float]:
 def character_map(model: LanguageModel, size: int = WIDTH) -> list[Character]:
     """Return the characters of a small vocabulary in two dimensions.
 
-    There are none if the vocabulary has more than ``MOST_CHARACTERS``, or if a single number represents each of them.
+    The list is empty if the vocabulary has more than ``MOST_CHARACTERS``, or if the vectors have only one element.
 
     A character is represented by its row of the embedding or, without one, of the input weights. The rows are projected on
     their first two principal components, and drawn in the order of the vocabulary in a square of ``size`` pixels.

@@ -37,7 +37,7 @@ Rows = list[tuple[str, list[str]]]
 """A table: the name of each row, and its cells."""
 
 OnStage = Callable[[str], None]
-"""A function that is called with the name of what is computed next."""
+"""A function that is called with the name of each part before it is computed."""
 
 
 def _no_stage(stage: str) -> None:

@@ -1,7 +1,7 @@
 """The search for units of a network that follow a feature of the text.
 
-The network reads validation text. On the first half of what it has read, the search chooses a unit for each feature; on
-the second half, which it has not used, the score of that unit is measured. Only a high score is reported: an area under
+The network reads validation text. On the first half of this text, the search chooses a unit for each feature. On the second
+half, which the search has not used, the score of that unit is measured. Only a high score is reported: an area under
 the ROC curve (AUC) of at least 0.95 for a feature that is true or false, a correlation r of at least 0.7 for a number.
 
 Units of an untrained network also follow features, because there are hundreds of units and each depends on the last few

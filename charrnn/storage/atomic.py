@@ -33,8 +33,11 @@ def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview], create_
     """
     target = Path(os.path.realpath(path))
     if target.is_char_device():
-        with target.open("wb") as device:
-            device.writelines(pieces)
+        try:
+            with target.open("wb") as device:
+                device.writelines(pieces)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         return
     if create_folder and not target.parent.exists():
         target.parent.mkdir(parents=True, exist_ok=True)

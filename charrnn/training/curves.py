@@ -103,7 +103,7 @@ def check_units(runs: Iterable[Curves]) -> None:
 def limits(drawn: Sequence[Points], baselines: Iterable[float]) -> tuple[float, float]:
     """Return the limits of an axis for these losses, with a margin; steep curves may start above it.
 
-    The lowest loss of each curve is inside, also if it is at the start or if the curve is much shorter than others.
+    The lowest loss of each curve is inside, even if it is at the start or if the curve is much shorter than others.
     """
     last = max(points.steps[-1] for points in drawn)
     values = np.concatenate([*(points.values[points.steps >= _START * last] for points in drawn),

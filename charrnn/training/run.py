@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from charrnn.training import schema
 from charrnn.training.curves import curves_of
 from charrnn.training.optimizers import Optimizer, make_optimizer
 from charrnn.training.plot import draw, to_svg
+from charrnn.training.rollback import Rollback
 from charrnn.training.schema import Record, Source, source_of
 
 if TYPE_CHECKING:
@@ -42,13 +43,6 @@ EVALUATIONS = 20
 _MOST_EVALUATIONS = 100_000
 _SMOOTHING = 0.01
 _NOT_FIXED = "the length was given in minutes and the number of steps is not fixed yet; call trainer.fix_plan"
-
-
-class Rollback(NamedTuple):
-    """The last weights that are known to be finite: the step after which they were copied, and the flat copies by name."""
-
-    step: int
-    blocks: dict[str, np.ndarray]
 
 
 @dataclass(repr=False)
@@ -237,19 +231,14 @@ class Run:
 
     def keep_rollback(self) -> None:
         """Copy the current weights for a rollback."""
-        copies = self.rollback.blocks if self.rollback else {name: np.empty_like(block.flat)
-                                                             for name, block in self.blocks.items()}
-        for name, block in self.blocks.items():
-            copies[name][...] = block.flat
-        self.rollback = Rollback(self.step, copies)
+        self.rollback = Rollback.of(self.step, self.blocks, self.rollback)
         self.failures = 0
 
     def roll_back(self) -> None:
         """Restore the last finite weights, set the state to zero, and halve the learning rate."""
         if self.rollback is None:
             raise ValueError("the run has no copied weights for a rollback")
-        for name, block in self.blocks.items():
-            block.flat[...] = self.rollback.blocks[name]
+        self.rollback.restore(self.blocks)
         self.state = self.model.network.initial_state(self.config.batch_size)
         self.failures += 1
         self.rate_factor /= 2

@@ -66,7 +66,7 @@ def values_of(text: str, **settings: Any) -> dict[str, np.ndarray]:
 
 
 def line(read: str) -> str:
-    """Return the last line of what was read, without its newline; "" after a newline."""
+    """Return the last line of a text, without its newline; "" after a newline."""
     return read.rpartition("\n")[2]
 
 

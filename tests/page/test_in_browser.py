@@ -142,7 +142,7 @@ class Opened:
         return "".join(text for text, _ in self.spans(section))
 
     def descriptions(self, section: str) -> list[str]:
-        """Move through a text with the arrow keys, and return what is said about each character."""
+        """Move through a text with the arrow keys, and return the description of each character."""
         return self.page.evaluate("""(section) => {
             const box = document.getElementById(`${section}-text`), status = document.getElementById(`${section}-status`);
             const press = (key) => box.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));

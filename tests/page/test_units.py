@@ -149,7 +149,7 @@ def test_the_second_half_does_not_affect_the_choice(monkeypatch: pytest.MonkeyPa
     units_choose = units._choose
     monkeypatch.setattr(units, "_choose", choose)
     for second in (make_text(2), make_text(3, "„”")):
-        search(model, first + second[:len(first) - 300])  # the half of what is read, and 200 characters before it
+        search(model, first + second[:len(first) - 300])  # the first half of the text, and the 200 characters before it
     np.testing.assert_array_equal(chosen[0][0], chosen[1][0])
     assert chosen[0][1] == chosen[1][1] != {}
 
