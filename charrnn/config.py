@@ -187,6 +187,9 @@ class TrainConfig:
     The schedule ``cosine`` falls to 2 % of the peak learning rate; ``step`` divides the rate by ten after 60 % of the plan
     and again after 85 %. ``weight_decay`` is decoupled: each step subtracts this fraction of a weight, times the learning
     rate. ``clip_value`` is applied before ``clip_norm``.
+
+    ``precision`` is that of the factors of the products in the layers; their sums, and everything else, are float32 (or
+    float64, if the network is).
     """
 
     batch_size: int = _setting(int, 32, "Optimization", "Parallel streams of text.", least=1, most=2**16)
@@ -226,6 +229,9 @@ class TrainConfig:
     checkpoint_minutes: float = _setting(float, 5.0, "Saving", "Maximum minutes between saves.", above=0)
     keep: int = _setting(int, 0, "Saving", "Keep the checkpoints of the last N evaluations, as step-N.h5.", least=0)
     recover: bool = _setting(bool, True, "Optimization", "Roll back and halve the learning rate after a non-finite loss.")
+    precision: str = _setting(
+        str, "auto", "Optimization", "Numbers that training multiplies; auto = bfloat16 where this is faster.",
+        choices=("auto", "float32", "bfloat16"), absent="float32")
     seed: int = _setting(int, 1, "Other", "Random seed for initial weights and dropout masks.", least=0)
     threads: int | None = _setting(int, None, "Other", "Threads on each MPI rank.",
                                    unset="one per core, with at least 8 streams each", least=1, most=1024)

@@ -78,6 +78,7 @@ INVALID = {
         "samples": (0, 1, "yes", None),
         "sample_every": (*NOT_INT, 0, -1, 2**63),
         "keep": (*NOT_INT, -1, 2**63, None),
+        "precision": (*NOT_TEXT, "float64", None),
         "seed": (*NOT_INT, -1, 2**63, None),
         "threads": (*NOT_INT, 0, -1, 2**63),
     },
@@ -106,6 +107,7 @@ VALID = [
     (TrainConfig, "recover", (True, False)), (TrainConfig, "samples", (True, False)),
     (TrainConfig, "sample_every", (1, None)), (TrainConfig, "keep", (0, 2**63 - 1)),
     (TrainConfig, "patience", (1, None)), (TrainConfig, "seed", (0, 2**63 - 1)), (TrainConfig, "threads", (1, None)),
+    (TrainConfig, "precision", ("auto", "float32", "bfloat16")),
 ]
 VALID_CASES = [(kind, name, value) for kind, name, values in VALID for value in values]
 
@@ -231,18 +233,18 @@ def test_a_config_can_be_restored_from_its_values(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_a_missing_setting_takes_its_default(config):
+def test_a_missing_setting_takes_its_value_for_older_files(config):
     values = to_dict(config)
     for item in dataclasses.fields(config):
         rest = {name: value for name, value in values.items() if name != item.name}
         try:
-            expected = dataclasses.replace(config, **{item.name: item.default})
+            expected = dataclasses.replace(config, **{item.name: item.metadata["absent"]})
         except ConfigError:  # the default cannot be combined with the other settings
             continue
         assert from_dict(type(config), rest) == expected
 
 
-def test_a_missing_setting_takes_its_value_for_older_files(monkeypatch):
+def test_the_value_for_older_files_may_differ_from_the_default(monkeypatch):
     """If a new setting changes the default behaviour, older files keep the old behaviour."""
     (item,) = (item for item in dataclasses.fields(ModelConfig) if item.name == "layers")
     monkeypatch.setattr(item, "metadata", {**item.metadata, "absent": 7})
@@ -260,7 +262,8 @@ def test_rejects_an_unknown_setting(config):
 def test_converts_a_setting_that_was_renamed_or_removed(monkeypatch):
     monkeypatch.setitem(FORMER_SETTINGS, ("TrainConfig", "bptt"), lambda value: {"seq_len": value})
     monkeypatch.setitem(FORMER_SETTINGS, ("TrainConfig", "nesterov"), lambda value: {})
-    assert from_dict(TrainConfig, {"bptt": 12, "nesterov": True, "steps": 3}) == TrainConfig(seq_len=12, steps=3)
+    assert from_dict(TrainConfig, {"bptt": 12, "nesterov": True, "steps": 3}) == TrainConfig(
+        seq_len=12, steps=3, precision="float32")
     with pytest.raises(ConfigError, match="seq_len: must be at least 1"):
         from_dict(TrainConfig, {"bptt": 0})
     with pytest.raises(ValueError, match="unknown setting 'bptt'"):

@@ -27,6 +27,7 @@ from charrnn.training.events import (
     RunMade,
     Sampled,
     Saved,
+    SpeedMeasured,
     StartChosen,
     Started,
     StepTaken,
@@ -50,6 +51,9 @@ _NOVELTY_SECONDS, _NOVELTY_CHARACTERS = 0.7, 1_000_000
 """Seconds for generating this text, and maximum number of characters of the training part to compare it with."""
 
 
+_KINDS = {"reference": "with NumPy", "compiled": "with compiled kernels", "bfloat16": "in bfloat16"}
+"""How the line about the speed of the machine names the kinds of kernels."""
+
 _SHOWN = 120
 """Characters of a sample that are shown while training."""
 
@@ -64,6 +68,7 @@ class Printer:
         self._bar: Any = None
         self._on_bytes: Any = None
         self._start, self._chosen = "--from none", ""  # options
+        self._has_compiled = False
 
     def __enter__(self) -> Printer:
         return self
@@ -104,8 +109,12 @@ class Printer:
                     length = f"Training ends after {counted(epochs, 'epoch')}, before {length} have passed"
                 interval = "" if eval_every is None else f" --eval-every {eval_every}"
                 self._say(f"{length}: the same as {self._start} --steps {steps}{interval} {self._chosen}".rstrip())
-            case CompilationStarted():
+            case CompilationStarted() if not self._has_compiled:
+                self._has_compiled = True
                 self._say("Compiling the kernels for this machine (only the first time)")
+            case SpeedMeasured(speeds):
+                shown = ", ".join(f"{speed / 1e9:.0f} {_KINDS[name]}" for name, speed in speeds.items())
+                self._say(f"Measured this machine (only the first time), GFLOP/s per core: {shown}")
             case Started(run):
                 self._say_started(run)
             case StepTaken(run, step):

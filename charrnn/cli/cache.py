@@ -16,6 +16,7 @@ from charrnn.config import TextConfig
 def command(clear: bool) -> None:
     """List the token files of long texts, in the user's cache folder or in $CHARRNN_CACHE."""
     from charrnn.errors import CorpusError, printable
+    from charrnn.storage.cache import cache_folder
     from charrnn.text import token_file
 
     left, size = token_file.abandoned_files(), 0
@@ -31,7 +32,7 @@ def command(clear: bool) -> None:
             continue
         click.echo(f"{_megabytes(path.stat().st_size)}  {printable(path.name)}")
         click.echo(f"              {'left by a process that was killed' if path in left else _described(path)}")
-    click.echo(f"{_megabytes(size)}  {'removed from' if clear else 'in'} {token_file.folder()}, {len(files):,} "
+    click.echo(f"{_megabytes(size)}  {'removed from' if clear else 'in'} {cache_folder()}, {len(files):,} "
                f"token file{'s'[:len(files) != 1]}")
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from charrnn.config import ModelConfig, check_range
 from charrnn.errors import check_type
 from charrnn.nn.cells import CELLS
-from charrnn.nn.kernels import kernels_for, reference
+from charrnn.nn.kernels import has_bfloat16, kernels_for, kernels_name, reference
 from charrnn.nn.output import OutputLayer
 from charrnn.nn.parameters import Parameters
 from charrnn.nn.projection import project, project_back
@@ -54,6 +54,9 @@ class CharRNN:
     It keeps no state between windows: the caller passes the state in and gets the next state back. ``parameters`` contains
     the weights by name; writing into an array takes effect at once. With ``rng``, the initial weights are drawn; without it
     they are zero, to be loaded later. ``dtype`` is float32 or float64.
+
+    ``kernels`` is the name of the kernels to use, or None for those that ``kernels_name`` chooses. If ``bfloat16`` is true,
+    ``loss_and_gradients`` rounds the factors of the products in the layers to bfloat16, if this is faster here.
 
     Buffers are kept between calls, so two threads must not use the same model (see ``replica``). Methods that read a window
     raise ValueError if an argument is invalid, or TypeError if it is not an array. The constructor raises ConfigError,
@@ -83,6 +86,8 @@ class CharRNN:
         self._embedding = parameters.get("embedding/w")
         self._buffers: _Buffers | None = None
         self._gradients: Parameters | None = None
+        self.kernels: str | None = None
+        self.bfloat16 = False
 
     def _draw_weights(self, rng: np.random.Generator) -> None:
         """Draw the initial weights in the order of the parameters; those of an embedding from N(0, 1)."""
@@ -100,6 +105,7 @@ class CharRNN:
         """Return a model for another thread: it shares the parameters of this one, and has its own buffers."""
         twin = CharRNN.__new__(CharRNN)
         twin._set_up(self.config, self.vocabulary_size, self.parameters)
+        twin.kernels, twin.bfloat16 = self.kernels, self.bfloat16
         return twin
 
     @property
@@ -122,7 +128,7 @@ class CharRNN:
                ) -> tuple[np.ndarray, State]:
         """Return the loss of each character in nats, (T, B), and the last state, without dropout."""
         self.check(inputs, targets, state, reset)
-        kernels = kernels_for(self.dtype)
+        kernels = kernels_for(self.dtype, self.kernels)
         inputs, targets = _native(inputs), _native(targets)
         hidden, state = self._unroll(inputs, state, kernels, reset=reset)
         return self._output.losses(hidden, targets, kernels), state
@@ -135,7 +141,7 @@ class CharRNN:
         LSTM or a GRU. ``inputs`` are those of ``forward``. The arrays are valid until the next call.
         """
         self._check_reading(inputs, state, reset)
-        _, state = self._unroll(_native(inputs), state, kernels_for(self.dtype), reset=reset)
+        _, state = self._unroll(_native(inputs), state, kernels_for(self.dtype, self.kernels), reset=reset)
         works = self._buffers_for(*inputs.shape[:2]).works
         return [cell.activations(work) for cell, work in zip(self._cells, works)], state
 
@@ -174,9 +180,10 @@ class CharRNN:
         if d_state is None:
             d_state = self.initial_state(targets.shape[1])
         gradients = self._gradients
-        kernels = kernels_for(self.dtype)
+        kernels = kernels_for(self.dtype, self.kernels)
+        bfloat16 = self.bfloat16 and has_bfloat16(kernels_name(self.dtype, self.kernels))
         inputs, targets = _native(inputs), _native(targets)
-        hidden, state = self._unroll(inputs, state, kernels, masks, weight_masks, reset)
+        hidden, state = self._unroll(inputs, state, kernels, masks, weight_masks, reset, bfloat16)
         d_hidden = self._buffers_for(*targets.shape).d_hidden
         loss = self._output.loss_and_gradients(hidden, targets, characters or targets.size, kernels, gradients, d_hidden)
         d_state = map_state(lambda array: array.astype(self.dtype, copy=False), d_state)
@@ -215,7 +222,7 @@ class CharRNN:
         check_state(name, state, cell.State, shapes, self.config.layers)
 
     def _unroll(self, inputs: np.ndarray, state: State, kernels: ModuleType, masks: list[np.ndarray] | None = None,
-                weight_masks: list[np.ndarray] | None = None, reset: np.ndarray | None = None
+                weight_masks: list[np.ndarray] | None = None, reset: np.ndarray | None = None, bfloat16: bool = False
                 ) -> tuple[np.ndarray, State]:
         """Return the outputs (T, B, H) of the last layer, multiplied by its mask if there is one, and the last state."""
         buffers = self._buffers_for(*inputs.shape[:2])
@@ -225,7 +232,7 @@ class CharRNN:
         after = []
         for k, cell in enumerate(self._cells):
             work = buffers.works[k]
-            work.kernels = kernels
+            work.kernels, work.bfloat16 = kernels, bfloat16
             work.weight_mask = weight_masks[k] if weight_masks else None
             work.reset[...] = False if reset is None else reset
             after.append(cell.forward(cell.project(below, work), state[k], work))

@@ -36,10 +36,18 @@ def default_threads(batch_size: int) -> int:
     return max(1, min(ranks().cores, batch_size // (_STREAMS_PER_THREAD * ranks().count)))
 
 
-def environment(dtype: Any = np.float32) -> dict[str, str]:
-    """Return the properties of the machine and the process that can change the last bits of a result."""
-    return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(), "kernels": describe_kernels(dtype),
-            "ranks": str(ranks().count)}
+def environment(dtype: Any = np.float32, kernels: str | None = None) -> dict[str, str]:
+    """Return the properties of the machine and the process that can change the last bits of a result.
+
+    ``kernels`` is the name of the kernels that are preferred.
+    """
+    return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(),
+            "kernels": describe_kernels(dtype, kernels), "ranks": str(ranks().count)}
+
+
+def kernels_in(environment: dict[str, str]) -> str | None:
+    """Return the name of the kernels in an environment, or None if it contains none."""
+    return environment.get("kernels", "").partition(",")[0] or None
 
 
 class Workers:

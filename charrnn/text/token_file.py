@@ -22,6 +22,7 @@ import numpy as np
 from charrnn.config import TextConfig, from_dict, to_dict
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.storage import atomic, container
+from charrnn.storage.cache import cache_folder
 from charrnn.text.files import FileDigest, read_blocks
 from charrnn.text.reader import Reader
 from charrnn.text.record import Stamps, TextFile
@@ -48,18 +49,9 @@ class Kept(NamedTuple):
     metadata: Mapping[str, Any]
 
 
-def folder() -> Path:
-    """Return the folder of token files: CHARRNN_CACHE, or the cache folder of this system."""
-    if chosen := os.environ.get("CHARRNN_CACHE"):
-        return Path(chosen)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("charrnn", appauthor=False)
-
-
 def no_room(error: OSError) -> CorpusError:
     """Return the error for a token file that cannot be written."""
-    return CorpusError(f"{folder()}: the token file cannot be written ({error.strerror or error})",
+    return CorpusError(f"{cache_folder()}: the token file cannot be written ({error.strerror or error})",
                        "check that this is a folder with free space, or set CHARRNN_CACHE to another folder")
 
 
@@ -67,7 +59,7 @@ def path_of(sources: Sequence[str | Path], text_config: TextConfig) -> Path:
     """Return the path of the token file of ``sources`` that are read with ``text_config``."""
     key = json.dumps([[os.path.abspath(source) for source in sources], to_dict(text_config)], sort_keys=True)
     stem = Path(os.path.abspath(sources[0])).stem or "text"
-    return folder() / f"{stem[:40]}-{hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.h5"
+    return cache_folder() / f"{stem[:40]}-{hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.h5"
 
 
 class Place:
@@ -93,15 +85,15 @@ class Place:
         """Return the folder, creating it if needed. Raises OSError if that fails."""
         if self._folder is None:
             try:
-                folder().mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder()).close()  # raises OSError if the folder is not writable
-                self._folder = folder()
+                cache_folder().mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=cache_folder()).close()  # raises OSError if the folder is not writable
+                self._folder = cache_folder()
             except OSError as error:
                 if self.is_required:
                     raise
                 self._folder = Path(tempfile.mkdtemp(prefix="charrnn-"))
-                self.warnings = (f"{folder()}: not writable ({error.strerror or error}), so the ids of the text are kept "
-                                 f"in {self._folder} until the program ends",)
+                self.warnings = (f"{cache_folder()}: not writable ({error.strerror or error}), so the ids of the text are "
+                                 f"kept in {self._folder} until the program ends",)
         return self._folder
 
     def path(self) -> Path:
@@ -228,12 +220,12 @@ def metadata_of(path: Path) -> dict[str, Any]:
 
 def token_files() -> list[Path]:
     """Return the files in the cache folder that are named like token files, sorted."""
-    return sorted(path for path in folder().glob("*.h5") if _NAME.fullmatch(path.name) and path.is_file())
+    return sorted(path for path in cache_folder().glob("*.h5") if _NAME.fullmatch(path.name) and path.is_file())
 
 
 def abandoned_files() -> list[Path]:
     """Return the files that killed processes left in the cache folder: temporary files, and texts that were piped in."""
-    found = ((path, _TEMPORARY.fullmatch(path.name)) for path in folder().glob("*"))
+    found = ((path, _TEMPORARY.fullmatch(path.name)) for path in cache_folder().glob("*"))
     return sorted(path for path, name in found
                   if name and path.is_file() and atomic.is_abandoned(path, name[1], int(name[2])))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -55,6 +55,16 @@ class VocabularyChanged(NamedTuple):
 
 class CompilationStarted(NamedTuple):
     """The kernels are being compiled for this machine, because the cache does not contain them."""
+
+
+class SpeedMeasured(NamedTuple):
+    """The speed of this machine was measured, because the cache folder does not contain it.
+
+    ``speeds`` are the operations per second of one core with the reference kernels ("reference"), the compiled kernels
+    ("compiled") and, if the processor supports it, the compiled kernels in bfloat16 ("bfloat16").
+    """
+
+    speeds: Mapping[str, float]
 
 
 class PlanFixed(NamedTuple):

@@ -29,6 +29,9 @@ class Optimizer(ABC):
 
     SLOTS: ClassVar[tuple[str, ...]]
 
+    kernels: str | None = None
+    """The name of the kernels to use, or None for those that ``kernels_name`` chooses."""
+
     def __init__(self, parameters: Parameters, weight_decay: float = 0.0, slots: Mapping[str, Parameters] | None = None
                  ) -> None:
         self.parameters = parameters
@@ -130,19 +133,21 @@ class Adam(Optimizer):
     EPSILON = 1e-8
 
     def _change(self, w: np.ndarray, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> None:
-        kernels_for(w.dtype).adam(w, g, *slots, self.B1, self.B2, learning_rate / (1 - self.B1**step),
+        kernels_for(w.dtype, self.kernels).adam(w, g, *slots, self.B1, self.B2, learning_rate / (1 - self.B1**step),
                              1 / math.sqrt(1 - self.B2**step), self.EPSILON)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, "adagrad": Adagrad, "sgd": SGD}
 
 
-def make_optimizer(config: TrainConfig, parameters: Parameters, slots: Mapping[str, Parameters] | None = None) -> Optimizer:
-    """Return the optimizer that ``config`` names, with ``slots`` or with slots of zeros."""
+def make_optimizer(config: TrainConfig, parameters: Parameters, slots: Mapping[str, Parameters] | None = None,
+                   kernels: str | None = None) -> Optimizer:
+    """Return the optimizer that ``config`` names, with ``slots`` or with slots of zeros, and its ``kernels``."""
     kind = OPTIMIZERS[config.optimizer]
-    if kind is SGD:
-        return SGD(parameters, config.weight_decay, config.momentum, slots)
-    return kind(parameters, config.weight_decay, slots)
+    momentum = {"momentum": config.momentum} if kind is SGD else {}
+    optimizer = kind(parameters, config.weight_decay, slots=slots, **momentum)
+    optimizer.kernels = kernels
+    return optimizer
 
 
 def clip(gradients: Parameters, norm: float = 0.0, value: float = 0.0) -> float:

@@ -13,8 +13,8 @@ from charrnn.errors import ConfigError, CorpusError, RunError, check_type
 from charrnn.inference.language_model import file_metadata
 from charrnn.inference.locate import LAST, checkpoint_at
 from charrnn.mpi import ranks
-from charrnn.nn.kernels import kernels_name, reporting_compilation
-from charrnn.nn.parallel import default_threads, environment
+from charrnn.nn.kernels import has_bfloat16, kernels_name, reporting_compilation
+from charrnn.nn.parallel import default_threads, environment, kernels_in
 from charrnn.text.builtin import BUILTIN_TEXTS
 from charrnn.text.corpus import Corpus, Split
 from charrnn.text.files import STANDARD_INPUT, join_names
@@ -37,6 +37,7 @@ from charrnn.training.run import Run, steps_of
 from charrnn.training.run_folder import Inherited, RunFolder, inherit
 from charrnn.training.run_lock import RunLock
 from charrnn.training.schema import Source, source_of
+from charrnn.training.speed import choose_arithmetic
 from charrnn.training.trainer import fix_plan
 
 TextSource = Corpus | str | Path | Sequence[str | Path]
@@ -80,13 +81,17 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
         corpus = read(source, text_config, on_event)
         split = corpus.split(train_config.validation, train_config.test)
         cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
+        is_size_open = found is not None or "hidden_size" not in model_settings
+        needs_speed = train_config.budget is not None and is_size_open
+        arithmetic = choose_arithmetic(train_config, needs_speed, on_event, choices.append)
+        train_config = replace(train_config, precision=arithmetic.precision)
         run = None
         if found is not None:
-            run = start_from_pretrained(found, split, model_settings, train_config, cores, choices.append)
+            run = start_from_pretrained(found, split, model_settings, train_config, cores, arithmetic, choices.append)
         if run is None:
             model_config = choose_model(model_config, model_settings, train_config, len(split.train),
-                                        len(corpus.vocabulary), cores, kernels_name("float32"))
-            run = Run.start(split, model_config, train_config)
+                                        len(corpus.vocabulary), cores, arithmetic.speed)
+            run = Run.start(split, model_config, train_config, kernels=arithmetic.kernels)
             if "hidden_size" not in model_settings:
                 choices.append(ModelChosen(model_config, tuple(name for name in CHOSEN if name not in model_settings)))
         if name is None:
@@ -262,14 +267,20 @@ def _beside(old: RunFolder | None, name: str) -> RunFolder:
 def _continue_here(run: Run, length: TrainConfig, on_event: OnEvent) -> None:
     """Record the current machine, number of threads and patience; warn if the result may differ in its last bits."""
     threads = min(length.threads or run.config.threads or 1, run.config.batch_size)
-    before, now = run.environment, environment(run.model.network.dtype)
+    network = run.model.network
+    before, now = run.environment, environment(network.dtype, kernels_in(run.environment))
     changes = {name: (value, now.get(name)) for name, value in before.items()}
     changes["threads"] = run.config.threads, threads  # type: ignore[assignment]
     shown = [f"{name} from {old} to {new}" for name, (old, new) in changes.items() if new != old]
     if shown:
         on_event(Warned(f"changed since the last save: {', '.join(shown)}; the result may differ in its last bits"))
+    precision = run.config.precision
+    if precision == "bfloat16" and not has_bfloat16(kernels_name(network.dtype, network.kernels)):
+        on_event(Warned("this run was trained with products in bfloat16, which is not supported here; it continues in "
+                        "float32"))
+        precision, network.bfloat16 = "float32", False
     run.environment = now
-    run.config = replace(run.config, threads=threads,
+    run.config = replace(run.config, threads=threads, precision=precision,
                          patience=run.config.patience if length.patience is None else length.patience)
 
 

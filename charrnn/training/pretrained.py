@@ -16,11 +16,12 @@ from charrnn.inference.language_model import LanguageModel, load
 from charrnn.inference.locate import checkpoint_at
 from charrnn.inference.ngram import baseline
 from charrnn.inference.origin import Origin, digest
-from charrnn.nn.kernels import kernels_name, reporting_compilation
+from charrnn.nn.kernels import reporting_compilation
 from charrnn.text.corpus import Corpus, Split
 from charrnn.training.events import CompilationStarted, ModelChosen, OnEvent, StartChosen, VocabularyChanged, Warned
 from charrnn.training.recipe import tune
 from charrnn.training.run import Run
+from charrnn.training.speed import Arithmetic
 
 _SHAPE = ("cell", "hidden_size", "layers", "embedding_size")
 """The settings that a run shares with the model from which it starts."""
@@ -95,7 +96,7 @@ def find_pretrained(start_from: str | Path, given: Mapping[str, Any], text_confi
 
 
 def start_from_pretrained(found: Pretrained, split: Split, given: Mapping[str, Any], train_config: TrainConfig,
-                          cores: int, on_event: OnEvent) -> Run | None:
+                          cores: int, arithmetic: Arithmetic, on_event: OnEvent) -> Run | None:
     """Return a run that starts from a pretrained model, or None if ``found.is_auto`` and this does not help on the text.
 
     ``given`` are the model settings that are set; the others, and the learning rate, come from the recipe.
@@ -107,8 +108,8 @@ def start_from_pretrained(found: Pretrained, split: Split, given: Mapping[str, A
             return None
     network = found.model.network
     model_config, config = tune(network.config, given, train_config, len(split.train), len(split.corpus.vocabulary), cores,
-                                kernels_name(network.dtype))
-    run, new_characters = Run.start_from(found.model, split, model_config, config)
+                                arithmetic.speed)
+    run, new_characters = Run.start_from(found.model, split, model_config, config, arithmetic.kernels)
     run.model.origin = found.origin(split.corpus)
     if found.is_auto:
         if not _helps(found, run, split, on_event):

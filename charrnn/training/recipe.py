@@ -7,6 +7,7 @@ same choice on every machine with the same number of cores and the same kernels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,8 +17,11 @@ from charrnn.nn.cells import CELLS
 
 _SIZES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
-_SPEED = {"compiled": 75e9, "reference": 45e9}
-"""Assumed floating-point operations per second of one core in a training step, for each kind of kernels."""
+TYPICAL_SPEED = 58e9
+"""Floating-point operations per second of one core in a training step of 256 units, with compiled kernels in float32."""
+
+_ASSUMED_SPEED = 75e9
+"""The speed that is assumed for a core of ``TYPICAL_SPEED``: larger networks are faster."""
 
 _PASSES = 2.5
 """A size is chosen only if there is time for this number of passes over the text, or if the next rule allows it."""
@@ -46,14 +50,25 @@ _TUNING_WEIGHT_DROP = 0.1
 
 
 def characters_read(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int,
-                    kernels: str) -> float:
-    """Return the approximate number of characters that training reads; minutes are converted with ``_SPEED``."""
+                    speed: float) -> float:
+    """Return the approximate number of characters that training reads in a number of passes, steps or minutes.
+
+    ``speed`` is the measured speed of one core; see ``assumed_speed``.
+    """
     if train.epochs is not None:
         return train.epochs * characters
     if train.steps is not None:
         return float(train.steps * train.batch_size * train.seq_len)
     assert train.budget is not None
-    return 60 * train.budget * cores * _SPEED[kernels] / (6 * weight_count(model, vocabulary_size))
+    return 60 * train.budget * cores * assumed_speed(speed) / (6 * weight_count(model, vocabulary_size))
+
+
+def assumed_speed(measured: float) -> float:
+    """Return the assumed speed of a core: that of a typical one, times the nearest power of two.
+
+    Measurements are inexact. The typical speeds of several machines and kernels are far from the limits of these classes.
+    """
+    return _ASSUMED_SPEED * 2.0 ** round(math.log2(measured / TYPICAL_SPEED))
 
 
 def weight_count(model: ModelConfig, vocabulary_size: int) -> int:
@@ -63,7 +78,7 @@ def weight_count(model: ModelConfig, vocabulary_size: int) -> int:
 
 
 def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig, characters: int, vocabulary_size: int,
-                 cores: int, kernels: str) -> ModelConfig:
+                 cores: int, speed: float) -> ModelConfig:
     """Return ``model`` with the hidden size and the dropout that suit the training part and the length of training.
 
     Settings in ``given`` are not changed; if the hidden size is among them, no setting is.
@@ -76,10 +91,10 @@ def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig,
         larger = replace(model, hidden_size=size)
         count = weight_count(larger, vocabulary_size)
         enough = min(_PASSES * characters, _CHARACTERS_PER_WEIGHT * count)
-        if (characters_read(larger, train, characters, vocabulary_size, cores, kernels) >= enough
+        if (characters_read(larger, train, characters, vocabulary_size, cores, speed) >= enough
                 and count <= _WEIGHTS_PER_CHARACTER * characters):
             chosen = larger
-    passes = characters_read(chosen, train, characters, vocabulary_size, cores, kernels) / max(1, characters)
+    passes = characters_read(chosen, train, characters, vocabulary_size, cores, speed) / max(1, characters)
     fraction = min(_MOST_DROPPED, max(0.0, _DROPPED_PER_PASS * (passes - _PASSES_WITHOUT_DROPOUT)))
     fraction = round(20 * fraction) / 20
     return replace(chosen, dropout=model.dropout if "dropout" in given else fraction,
@@ -87,12 +102,12 @@ def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig,
 
 
 def tune(model: ModelConfig, given: Mapping[str, Any], train: TrainConfig, characters: int, vocabulary_size: int,
-         cores: int, kernels: str) -> tuple[ModelConfig, TrainConfig]:
+         cores: int, speed: float) -> tuple[ModelConfig, TrainConfig]:
     """Return the settings with which a pretrained ``model`` is trained on a training part of ``characters``.
 
     The dropout is chosen unless it is in ``given``, and the learning rate unless it is set.
     """
-    passes = characters_read(model, train, characters, vocabulary_size, cores, kernels) / max(1, characters)
+    passes = characters_read(model, train, characters, vocabulary_size, cores, speed) / max(1, characters)
     fraction = _TUNING_WEIGHT_DROP if passes > _PASSES_WITHOUT_DROPOUT else 0.0
     model = replace(model, dropout=given.get("dropout", 0.0), weight_drop=given.get("weight_drop", fraction))
     rate = _TUNING_RATE * LEARNING_RATES[train.optimizer] * CELLS[model.cell].LEARNING_RATE_FACTOR

@@ -17,8 +17,9 @@ from charrnn.inference import language_model
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.locate import BEST, LAST, checkpoint_at, is_checkpoint_of_run
 from charrnn.nn.cells import CELLS
+from charrnn.nn.kernels import kernels_name, resolve_precision
 from charrnn.nn.model import CharRNN
-from charrnn.nn.parallel import default_threads, environment
+from charrnn.nn.parallel import default_threads, environment, kernels_in
 from charrnn.nn.parameters import Parameters
 from charrnn.nn.state import State, map_state
 from charrnn.randomness import generator
@@ -82,8 +83,11 @@ class Run:
 
     @classmethod
     def start(cls, text: Corpus | Split, model_config: ModelConfig | None = None, train_config: TrainConfig | None = None,
-              dtype: Any = np.float32) -> Run:
-        """Return a run before its first step. Raises ConfigError if the text is too short for the windows."""
+              dtype: Any = np.float32, kernels: str | None = None) -> Run:
+        """Return a run before its first step. ``kernels`` is the name of the kernels to use, if they work here.
+
+        Raises ConfigError if the text is too short for the windows, or the precision is not supported here.
+        """
         model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
         check_type("text", text, Corpus, Split)
         check_type("model_config", model_config, ModelConfig)
@@ -99,10 +103,12 @@ class Run:
         config = replace(
             config, batch_size=windows.batch_size, validation=corpus.validation_fraction(config.validation), epochs=None,
             steps=None, minutes=budget, learning_rate=config.learning_rate or rate,
-            threads=min(config.threads or default_threads(windows.batch_size), windows.batch_size))
+            threads=min(config.threads or default_threads(windows.batch_size), windows.batch_size),
+            precision=resolve_precision(config.precision, dtype, kernels_name(dtype, kernels)))
         network = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)
         run = cls._of(LanguageModel(network, corpus.vocabulary, corpus.text_config), config,
-                      network.initial_state(windows.batch_size), source_of(corpus, windows.per_epoch), environment(dtype))
+                      network.initial_state(windows.batch_size), source_of(corpus, windows.per_epoch),
+                      environment(dtype, kernels))
         run.keep_rollback()
         if steps is not None:
             run.plan(steps)
@@ -110,14 +116,14 @@ class Run:
 
     @classmethod
     def start_from(cls, old: LanguageModel, text: Corpus | Split, model_config: ModelConfig | None = None,
-                   train_config: TrainConfig | None = None) -> tuple[Run, list[str]]:
+                   train_config: TrainConfig | None = None, kernels: str | None = None) -> tuple[Run, list[str]]:
         """Return a run on a text, before its first step, that starts from the weights of ``old``.
 
         Characters that ``old`` does not know get initial weights, and are returned with the run. Raises ValueError if the
         cell or the sizes in ``model_config`` (by default that of ``old``) are not those of ``old``.
         """
         check_type("old", old, LanguageModel)
-        run = cls.start(text, model_config or old.network.config, train_config, old.network.dtype)
+        run = cls.start(text, model_config or old.network.config, train_config, old.network.dtype, kernels)
         new_characters = run.model.take_weights(old)
         run.keep_rollback()
         return run, new_characters
@@ -126,10 +132,11 @@ class Run:
     def _of(cls, model: LanguageModel, config: TrainConfig, state: State, source: Source, environment: dict[str, str],
             **progress: Any) -> Run:
         """Return a run whose optimizer starts with slots of zeros."""
-        parameters = model.network.parameters
+        network, parameters = model.network, model.network.parameters
+        network.kernels, network.bfloat16 = kernels_in(environment), config.precision == "bfloat16"
         blocks = {name: parameters if name == "parameters" else parameters.like() for name in schema.block_names(config)}
         slots = {name.removeprefix("optimizer/"): block for name, block in blocks.items() if name.startswith("optimizer/")}
-        optimizer = make_optimizer(config, parameters, slots)
+        optimizer = make_optimizer(config, parameters, slots, network.kernels)
         return cls(model, config, blocks, optimizer, state, source, environment, **progress)
 
     def split(self, corpus: Corpus) -> Split:

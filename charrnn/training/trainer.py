@@ -185,16 +185,17 @@ class Trainer:
 def _compile(run: Run, dtype: np.dtype) -> None:
     """Compile the kernels in advance, so that no timed step includes compilation."""
     network = run.model.network
-    if kernels_name(network.dtype) == "reference":
+    if kernels_name(network.dtype, network.kernels) == "reference":
         return
     # Sizes of 2, not 1: an array with a side of 1 is contiguous in both orders, for which numba has another signature.
     config = network.config
     small = CharRNN(replace(config, hidden_size=2, embedding_size=min(2, config.embedding_size or 0)), 2,
                     dtype=network.dtype)
+    small.kernels, small.bfloat16 = network.kernels, network.bfloat16
     ids, state = np.zeros((2, 2), dtype), small.initial_state(2)
     _, gradients, _ = small.loss_and_gradients(ids, ids, state)
     small.losses(ids, ids, state)
-    make_optimizer(run.config, small.parameters).update(gradients, 0.0, 1)
+    make_optimizer(run.config, small.parameters, kernels=network.kernels).update(gradients, 0.0, 1)
 
 
 def fix_plan(run: Run, text: Corpus | Split, minutes: float | None = None, spent: float = 0.0, ranks: Ranks | None = None

@@ -22,7 +22,8 @@ from charrnn.randomness import generator
 
 if importlib.util.find_spec("numba"):
     from charrnn.nn.kernels import compiled
-    from charrnn.nn.kernels.packed import pack, product
+    from charrnn.nn.kernels.packed import add_product, multiply, pack
+    from charrnn.nn.kernels.tile import COLUMNS, ROWS
 else:
     compiled = None
 needs_numba = pytest.mark.skipif(compiled is None, reason="numba is not installed (pip install '.[fast]')")
@@ -72,7 +73,7 @@ def test_nan_reaches_the_result(kind):
     with np.errstate(invalid="ignore"):
         assert np.isnan(kind.softmax_cross_entropy(logits, np.zeros(2, int))).tolist() == [False, True]
         x, hidden = np.array([[[0, np.nan, 1, 2]]], np.float32), np.zeros((2, 1, 4), np.float32)
-        kind.rnn_forward(x, np.zeros((4, 4), np.float32), hidden, NO_RESETS[:1, :1])
+        kind.rnn_forward(x, kind.pack(np.zeros((4, 4), np.float32)), hidden, NO_RESETS[:1, :1])
     assert np.isnan(hidden[1]).tolist() == [[False, True, False, False]]
 
 
@@ -98,14 +99,21 @@ def window(name, scale, reset=NO_RESETS):
     return [*arguments, reset], [k for k in range(1, len(arguments)) if arguments[k] is not w_h]
 
 
+def run(kind, name, arguments, bfloat16=False):
+    """Call a loop with copies of ``arguments``, in which the weights are packed; return the copies."""
+    copies = [array.copy() for array in arguments]
+    w_h = next(k for k, array in enumerate(arguments) if array.shape[0] == H and array.ndim == 2)
+    packed = kind.pack(copies[w_h].T if name.endswith("backward") else copies[w_h], bfloat16)
+    getattr(kind, name)(*copies[:w_h], packed, *copies[w_h + 1:])
+    return copies
+
+
 @needs_numba
 @pytest.mark.parametrize("scale", [0.1, 1, 3])
 @pytest.mark.parametrize("name", [f"{cell}_{way}" for cell in CELLS for way in ("forward", "backward")])
 def test_compiled_loops_agree_with_the_reference(name, scale):
     arguments, results = window(name, scale)
-    ours, theirs = ([array.copy() for array in arguments] for _ in range(2))
-    getattr(compiled, name)(*ours)
-    getattr(reference, name)(*theirs)
+    ours, theirs = run(compiled, name, arguments), run(reference, name, arguments)
     for k in results:
         most = abs(theirs[k]).max()
         assert most > 0
@@ -121,10 +129,8 @@ RESETS = {"first": np.arange(T)[:, None] == np.zeros(B), "all": ~NO_RESETS,
 @pytest.mark.parametrize("name", [f"{cell}_{way}" for cell in CELLS for way in ("forward", "backward")])
 def test_both_kernels_start_documents_in_the_same_way(name, reset):
     arguments, results = window(name, 1, reset)
-    ours, theirs, usual = ([array.copy() for array in arguments] for _ in range(3))
-    getattr(compiled, name)(*ours)
-    getattr(reference, name)(*theirs)
-    getattr(reference, name)(*usual[:-1], NO_RESETS)
+    ours, theirs = run(compiled, name, arguments), run(reference, name, arguments)
+    usual = run(reference, name, [*arguments[:-1], NO_RESETS])
     for k in results:
         np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-4, atol=3e-6 * abs(theirs[k]).max(), err_msg=f"argument {k}")
     assert any(abs(theirs[k] - usual[k]).max() > 0.01 for k in results)
@@ -141,8 +147,8 @@ def test_a_state_of_nan_ends_with_its_document(kind, cell):
     for state in arguments[2:-1]:
         if state.shape == (T + 1, B, H):
             state[0] = np.nan
-    getattr(kind, f"{cell}_forward")(*arguments)
-    assert all(np.isfinite(array[1:]).all() for array in arguments if array.shape == (T + 1, B, H))
+    results = run(kind, f"{cell}_forward", arguments)
+    assert all(np.isfinite(array[1:]).all() for array in results if array.shape == (T + 1, B, H))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -157,15 +163,18 @@ def test_the_reference_gives_the_same_result_for_few_and_many_streams(cell):
 
 @needs_numba
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 64), (2, 3, 65), (6, 300, 128), (7, 128, 200), (64, 5, 63),
-                                   (25, 64, 16)])
+                                   (25, 64, 16), (3, 5000, 70)])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_the_product_with_packed_weights_is_correct(shape, transposed):
     rows, depth, columns = shape
     rng = np.random.default_rng(4)
     a, w = rng.standard_normal((rows, depth)), rng.standard_normal((depth, columns))
-    packed = pack((np.ascontiguousarray(w.T).T if transposed else w).astype(np.float32))
+    packed = pack((np.ascontiguousarray(w.T).T if transposed else w).astype(np.float32), COLUMNS)
     around = np.full((rows + 2, columns), 7, np.float32)  # neither the row before nor the row after may change
-    product(a.astype(np.float32), packed, around[1:-1])
+    add_product(a.astype(np.float32), packed, around[1:-1])
+    np.testing.assert_allclose(around[1:-1], 7 + a @ w, atol=1e-5 * depth)
+    assert (around[[0, -1]] == 7).all()
+    multiply(pack(a.T.astype(np.float32), ROWS), packed, around[1:-1])
     np.testing.assert_allclose(around[1:-1], a @ w, atol=1e-5 * depth)
     assert (around[[0, -1]] == 7).all()
 
@@ -290,17 +299,17 @@ def test_a_numba_that_does_not_work_is_reported_once_and_the_reference_is_used(n
 
 @needs_numba
 def test_a_product_that_is_compiled_incorrectly_is_detected(monkeypatch):
-    monkeypatch.setattr(compiled, "_multiply", lambda a, w: a @ w + 1)
+    monkeypatch.setattr(compiled, "_multiply", lambda left, panels, out: out.fill(1))
     with pytest.raises(ArithmeticError, match="a compiled product is wrong"):
         compiled.check()
 
 
 @needs_numba
-def test_the_cache_of_every_kernel_depends_on_the_packed_product():
+def test_the_cache_of_every_kernel_depends_on_the_products():
     cached = [function for function in vars(compiled).values()
               if type(getattr(function, "_cache", None)).__name__ == "FunctionCache"]
-    assert len(cached) == 10
-    assert all(function.py_func.__qualname__.endswith(f"_{compiled._PACKED}") for function in cached)
+    assert len(cached) == 12
+    assert all(function.py_func.__qualname__.endswith(f"_{compiled._SOURCES}") for function in cached)
 
 
 @needs_numba
@@ -312,7 +321,8 @@ def test_cached_kernels_are_compiled_again_when_the_packed_product_changes(tmp_p
 import numpy as np
 from charrnn.nn.kernels import compiled
 one = np.ones((1, 1), np.float32)
-print(compiled.__file__, compiled._multiply(one, one)[0, 0])
+compiled._multiply(compiled._panels(one, compiled.ROWS), compiled._panels(one, compiled.COLUMNS), one)
+print(compiled.__file__, one[0, 0])
 """
     packed = tmp_path / "charrnn" / "nn" / "kernels" / "packed.py"
     environment = {**os.environ, "NUMBA_CACHE_DIR": ""}
@@ -329,7 +339,7 @@ print(compiled.__file__, compiled._multiply(one, one)[0, 0])
     changed = source.replace("panels[p, k, j] = w[k, first + j]", "panels[p, k, j] = 2 * w[k, first + j]")
     assert changed != source
     packed.write_text(changed, encoding="utf-8")
-    assert products() == 2
+    assert products() == 4
 
 
 @needs_numba

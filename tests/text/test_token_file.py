@@ -25,6 +25,7 @@ from charrnn.config import TextConfig
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.storage import atomic
 from charrnn.storage import container as checkpoint
+from charrnn.storage.cache import cache_folder
 from charrnn.text import token_file, tokens
 from charrnn.text.corpus import Corpus
 from charrnn.text.record import Stamps, TextFile
@@ -510,14 +511,14 @@ def test_a_killed_writer_leaves_the_old_token_file(source, python, tmp_path, cac
 # Location
 
 def test_the_cache_folder_is_that_of_the_system_unless_another_is_set(monkeypatch, tmp_path):
-    assert token_file.folder() == tmp_path / "cache"
+    assert cache_folder() == tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     for name in (None, ""):
         if name is None:
             monkeypatch.delenv("CHARRNN_CACHE")
         else:
             monkeypatch.setenv("CHARRNN_CACHE", name)
-        assert token_file.folder() == tmp_path / "mine" / "charrnn"
+        assert cache_folder() == tmp_path / "mine" / "charrnn"
 
 
 def test_the_name_depends_on_the_text_and_all_options(tmp_path, monkeypatch, cache):
@@ -565,10 +566,10 @@ def test_leftovers_of_killed_processes_are_found_and_files_in_use_are_not(source
 
 def test_a_long_text_from_standard_input_is_kept_until_the_program_ends(python, cache, environment):
     program = ("import os, sys; from charrnn import Corpus\n"
-               "from charrnn.text import tokens, token_file; tokens.SMALL = 64\n"
+               "from charrnn.storage.cache import cache_folder; from charrnn.text import tokens; tokens.SMALL = 64\n"
                f"os.environ['CHARRNN_CACHE'] = {str(cache)!r}\n"
                "corpus = Corpus.read('-')\n"
-               "print(len(corpus), corpus.path.name, len(list(token_file.folder().iterdir())))")
+               "print(len(corpus), corpus.path.name, len(list(cache_folder().iterdir())))")
     size, name, count = python("-c", program, stdin=TEXT).out.split()
     assert (int(size), int(count)) == (len(TEXT), 1)
     assert name.startswith("standard-input-")

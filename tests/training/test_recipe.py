@@ -4,14 +4,14 @@ import pytest
 
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.nn.model import CharRNN
-from charrnn.training.recipe import characters_read, choose_model, tune, weight_count
+from charrnn.training.recipe import TYPICAL_SPEED, assumed_speed, characters_read, choose_model, tune, weight_count
 
 SHAKESPEARE = 1_003_854
 
 
-def chosen(characters=SHAKESPEARE, cell="lstm", named=(), cores=2, kernels="compiled", model=None, **length):
+def chosen(characters=SHAKESPEARE, cell="lstm", named=(), cores=2, speed=TYPICAL_SPEED, model=None, **length):
     config = TrainConfig(**(length or {"minutes": 2.0}))
-    return choose_model(model or ModelConfig(cell), named, config, characters, 65, cores, kernels)
+    return choose_model(model or ModelConfig(cell), named, config, characters, 65, cores, speed)
 
 
 def test_the_recipe_gives_the_sizes_in_the_documentation():
@@ -25,8 +25,16 @@ def test_more_time_or_more_cores_never_give_a_smaller_model(more):
         assert chosen(characters, **more).hidden_size >= chosen(characters).hidden_size
 
 
-def test_compiled_kernels_allow_a_larger_model():
-    assert chosen(kernels="compiled").hidden_size > chosen(kernels="reference").hidden_size
+def test_a_faster_machine_allows_a_larger_model():
+    sizes = [chosen(minutes=1.0, speed=factor * TYPICAL_SPEED).hidden_size for factor in (0.1, 0.5, 1, 2)]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 2
+
+
+@pytest.mark.parametrize("typical", [28e9, 37e9, 54e9, 62e9, 73e9, 134e9])
+def test_the_noise_of_a_measurement_does_not_change_the_assumed_speed(typical):
+    """The typical speeds are those of NumPy and of compiled kernels on two machines, and of bfloat16 on one."""
+    assert len({assumed_speed(typical * noise) for noise in (0.9, 0.95, 1, 1.05, 1.1)}) == 1
 
 
 def test_a_small_text_gets_a_small_model_with_much_dropout():
@@ -72,21 +80,21 @@ def test_only_weights_that_are_multiplied_are_counted(cell, layers, embedding_si
 
 def test_the_number_of_characters_read_follows_from_the_plan():
     model = ModelConfig()
-    assert characters_read(model, TrainConfig(epochs=2.5), 1000, 65, 2, "compiled") == 2500
-    assert characters_read(model, TrainConfig(steps=10, batch_size=3, seq_len=7), 1000, 65, 2, "compiled") == 210
-    one, two = (characters_read(model, TrainConfig(minutes=2.0), 1000, 65, cores, "compiled") for cores in (1, 2))
+    assert characters_read(model, TrainConfig(epochs=2.5), 1000, 65, 2, TYPICAL_SPEED) == 2500
+    assert characters_read(model, TrainConfig(steps=10, batch_size=3, seq_len=7), 1000, 65, 2, TYPICAL_SPEED) == 210
+    one, two = (characters_read(model, TrainConfig(minutes=2.0), 1000, 65, cores, TYPICAL_SPEED) for cores in (1, 2))
     assert two == 2 * one
 
 
 @pytest.mark.parametrize("characters", [0, 1, 2])
 def test_a_tiny_text_gets_the_smallest_model(characters):
-    assert choose_model(ModelConfig(), set(), TrainConfig(minutes=1.0), characters, 1, 2, "compiled").hidden_size == 32
+    assert choose_model(ModelConfig(), set(), TrainConfig(minutes=1.0), characters, 1, 2, TYPICAL_SPEED).hidden_size == 32
 
 
 def tuned(characters=100_000, given=None, model=None, **train):
     config = TrainConfig(**train)
     return tune(model or ModelConfig(hidden_size=512, dropout=0.3, weight_drop=0.4), given or {}, config, characters, 80, 2,
-                "compiled")
+                TYPICAL_SPEED)
 
 
 def test_a_pretrained_model_gets_a_low_learning_rate_and_little_dropout():

@@ -93,7 +93,7 @@ class Cell(ABC):
 
         ``inputs`` are ids (T, B), one-hot rows (T, B, V), or outputs (T, B, D) of the layer below or of an embedding.
         """
-        return projection.project(inputs, self.w_x, self.b, work.x)
+        return projection.project(inputs, self.w_x, self.b, work.x, work.matmul)
 
     def project_back(self, inputs: np.ndarray, d_x: np.ndarray, work: Any, gradients: Mapping[str, np.ndarray],
                      needs_d_inputs: bool) -> np.ndarray | None:
@@ -101,7 +101,7 @@ class Cell(ABC):
         d_rows = rows(d_x)
         np.matmul(np.ones(len(d_rows), d_rows.dtype), d_rows, out=gradients[f"{self.prefix}/b"])
         return projection.project_back(inputs, d_x, self.w_x, gradients[f"{self.prefix}/w_x"], work.kernels,
-                                       needs_d_inputs)
+                                       needs_d_inputs, work.matmul)
 
     @abstractmethod
     def forward(self, x: np.ndarray, state: Any, work: Any) -> Any:
@@ -138,10 +138,19 @@ class Work:
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
         self.x: np.ndarray  # (T, B, G*H): projected inputs, then activations of the gates, then the gradient of x
         self.kernels: ModuleType = reference
+        self.bfloat16 = False  # whether the factors of products are rounded to bfloat16
         self.weight_mask: np.ndarray | None = None  # (H, G*H)
         self.w_h: np.ndarray  # (H, G*H): the recurrent weights, multiplied by the mask
         self.reset = np.zeros((seq_len, batch_size), bool)  # (T, B): the state is set to zero before that step
         self.hidden = np.empty((seq_len + 1, batch_size, hidden_size), dtype)  # (T + 1, B, H): [t] is before step t
+
+    def pack(self, w: np.ndarray) -> Any:
+        """Return the weights ``w`` in the form that the loops of the kernels need."""
+        return self.kernels.pack(w, self.bfloat16)
+
+    def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        """out <- a b"""
+        self.kernels.matmul(a, b, out, self.bfloat16)
 
     def before(self) -> np.ndarray:
         """Return the hidden state before each step, (T*B, H), which is zero after a reset."""

@@ -64,7 +64,7 @@ class GRU(Cell):
         work.x = x
         work.hidden[0] = state.hidden
         work.w_h = self.weights(work)
-        work.kernels.gru_forward(x, work.w_h, self.b_h, work.hidden, work.memory, work.reset)
+        work.kernels.gru_forward(x, work.pack(work.w_h), self.b_h, work.hidden, work.memory, work.reset)
         return GRUState(work.hidden[-1].copy())
 
     def activations(self, work: GRUWork) -> dict[str, np.ndarray]:
@@ -75,12 +75,12 @@ class GRU(Cell):
         d_x = work.x
         d_memory = work.memory
         d_before = d_state.hidden.copy()
-        work.kernels.gru_backward(d_hidden, d_before, work.w_h, work.hidden, d_memory, d_x, work.reset)
+        work.kernels.gru_backward(d_hidden, d_before, work.pack(work.w_h.T), work.hidden, d_memory, d_x, work.reset)
         # Blocks r and z of w_h get the gradient of x; block n gets the gradient of the memory, which r multiplies.
         before = work.before().T
         size = len(self.w_h)
         d_w_h = gradients[f"{self.prefix}/w_h"]
-        np.matmul(before, rows(d_x)[:, :2 * size], out=d_w_h[:, :2 * size])
-        np.matmul(before, rows(d_memory), out=d_w_h[:, 2 * size:])
+        work.matmul(before, rows(d_x)[:, :2 * size], d_w_h[:, :2 * size])
+        work.matmul(before, rows(d_memory), d_w_h[:, 2 * size:])
         np.sum(rows(d_memory), axis=0, out=gradients[f"{self.prefix}/b_h"])
         return d_x, GRUState(d_before)

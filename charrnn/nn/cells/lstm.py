@@ -64,7 +64,7 @@ class LSTM(Cell):
         work.hidden[0] = state.hidden
         work.cell[0] = state.cell
         work.w_h = self.weights(work)
-        work.kernels.lstm_forward(x, work.w_h, work.hidden, work.cell, work.reset)
+        work.kernels.lstm_forward(x, work.pack(work.w_h), work.hidden, work.cell, work.reset)
         return LSTMState(work.hidden[-1].copy(), work.cell[-1].copy())
 
     def activations(self, work: LSTMWork) -> dict[str, np.ndarray]:
@@ -75,6 +75,6 @@ class LSTM(Cell):
         d_x = work.x
         d_before = d_state.hidden.copy()
         d_cell = d_state.cell.copy()
-        work.kernels.lstm_backward(d_hidden, d_before, d_cell, work.w_h, work.cell, d_x, work.reset)
-        np.matmul(work.before().T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
+        work.kernels.lstm_backward(d_hidden, d_before, d_cell, work.pack(work.w_h.T), work.cell, d_x, work.reset)
+        work.matmul(work.before().T, rows(d_x), gradients[f"{self.prefix}/w_h"])
         return d_x, LSTMState(d_before, d_cell)

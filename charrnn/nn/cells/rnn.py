@@ -45,13 +45,13 @@ class RNN(Cell):
         work.x = x
         work.hidden[0] = state.hidden
         work.w_h = self.weights(work)
-        work.kernels.rnn_forward(x, work.w_h, work.hidden, work.reset)
+        work.kernels.rnn_forward(x, work.pack(work.w_h), work.hidden, work.reset)
         return RNNState(work.hidden[-1].copy())
 
     def backward(self, d_hidden: np.ndarray, d_state: RNNState, work: RNNWork, gradients: Mapping[str, np.ndarray]
                  ) -> tuple[np.ndarray, RNNState]:
         d_x = work.x
         d_before = d_state.hidden.copy()
-        work.kernels.rnn_backward(d_hidden, d_before, work.w_h, work.hidden, d_x, work.reset)
-        np.matmul(work.before().T, rows(d_x), out=gradients[f"{self.prefix}/w_h"])
+        work.kernels.rnn_backward(d_hidden, d_before, work.pack(work.w_h.T), work.hidden, d_x, work.reset)
+        work.matmul(work.before().T, rows(d_x), gradients[f"{self.prefix}/w_h"])
         return d_x, RNNState(d_before)

@@ -15,21 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.errors import CharRNNError, printable
+from charrnn.errors import CharRNNError, ConfigError, printable
 from charrnn.nn.kernels import reference
+
+VARIABLE = "CHARRNN_KERNELS"
+"""The environment variable that selects the kernels."""
 
 _INSTALL = "pip install '.[fast]'"
 
 
-def kernels_name(dtype: Any) -> str:
+def kernels_name(dtype: Any, preferred: str | None = None) -> str:
     """Return the name of the kernels for ``dtype``.
 
-    It is "compiled" if numba is installed (pip install '.[fast]') and works, and ``dtype`` is float32; otherwise
-    "reference". If numba is installed but does not work, the first call warns. For float32, the environment variable
-    CHARRNN_KERNELS can select the kernels by name. Raises CharRNNError if it contains another name, or if it is "compiled"
-    and numba does not work.
+    It is "compiled" if numba is installed (pip install '.[fast]') and works, ``dtype`` is float32, and the ``preferred``
+    kernels are not "reference"; otherwise it is "reference". If numba is installed but does not work, the first call warns.
+    For float32, the environment variable CHARRNN_KERNELS can select the kernels by name. Raises CharRNNError if it contains
+    another name, or if it is "compiled" and numba does not work.
     """
-    wanted = os.environ.get("CHARRNN_KERNELS", "")
+    wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", "reference", "compiled"):
         raise CharRNNError(f"CHARRNN_KERNELS must be reference or compiled, not {wanted!r}")
     if wanted == "compiled":
@@ -37,7 +40,7 @@ def kernels_name(dtype: Any) -> str:
             raise CharRNNError("CHARRNN_KERNELS=compiled is set, but numba is not installed", _INSTALL)
         if fault := _fault_of_numba():
             raise CharRNNError(f"CHARRNN_KERNELS=compiled is set, but {fault}", f"{_INSTALL} installs a tested version")
-    if wanted == "reference" or np.dtype(dtype) != np.float32 or not _numba_is_installed():
+    if (wanted or preferred) == "reference" or np.dtype(dtype) != np.float32 or not _numba_is_installed():
         return "reference"
     if fault := _fault_of_numba():
         _warn(fault)
@@ -55,7 +58,7 @@ def _fault_of_numba() -> str | None:
     """Return why the compiled kernels cannot be used, or None if they work.
 
     Numba may not support the installed NumPy, may find no folder for its cache, or may have changed a private part that
-    ``packed.py`` uses.
+    ``tile.py`` uses.
     """
     try:
         importlib.import_module("charrnn.nn.kernels.compiled").check()
@@ -102,12 +105,36 @@ def reporting_compilation(report: Callable[[], object]) -> Iterator[None]:
         yield
 
 
-def describe_kernels(dtype: Any) -> str:
+def has_bfloat16(kernels: str) -> bool:
+    """Return whether the kernels of this name compute products of bfloat16 numbers faster than those of float32 numbers."""
+    return kernels in _kernels_with_bfloat16()
+
+
+def _kernels_with_bfloat16() -> tuple[str, ...]:
+    if kernels_name(np.float32) == "reference":
+        return ()
+    return ("compiled",) if importlib.import_module("charrnn.nn.kernels.tile").HAS_BFLOAT16 else ()
+
+
+def resolve_precision(precision: str, dtype: Any, kernels: str) -> str:
+    """Return the precision that the setting means for a network of ``dtype`` with these kernels: float32 or bfloat16.
+
+    Raises ConfigError if it is bfloat16 and the network, the kernels or the processor do not support it.
+    """
+    is_supported = np.dtype(dtype) == np.float32 and has_bfloat16(kernels)
+    if precision == "bfloat16" and not is_supported:
+        raise ConfigError("precision", "cannot be bfloat16 here: this needs compiled kernels, weights in float32 and a "
+                                       "processor with AVX512-BF16", "use auto")
+    return "bfloat16" if precision != "float32" and is_supported else "float32"
+
+
+def describe_kernels(dtype: Any, preferred: str | None = None) -> str:
     """Return the name of the kernels for ``dtype``, with the version of numba if they are compiled."""
-    name = kernels_name(dtype)
+    name = kernels_name(dtype, preferred)
     return f"compiled, numba {_numba_version()}" if name == "compiled" else name
 
 
-def kernels_for(dtype: Any) -> ModuleType:
+def kernels_for(dtype: Any, preferred: str | None = None) -> ModuleType:
     """Return the module of the kernels for ``dtype``. Raises CharRNNError as ``kernels_name`` does."""
-    return importlib.import_module("charrnn.nn.kernels.compiled") if kernels_name(dtype) == "compiled" else reference
+    name = kernels_name(dtype, preferred)
+    return importlib.import_module("charrnn.nn.kernels.compiled") if name == "compiled" else reference

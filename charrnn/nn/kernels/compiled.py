@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from charrnn.nn.kernels import packed
-from charrnn.nn.kernels.packed import COLUMNS, pack, product
+from charrnn.nn.kernels import packed, tile
+from charrnn.nn.kernels.packed import add_product
+from charrnn.nn.kernels.tile import COLUMNS, ROWS
 
 # Reordering and fused multiply-add are allowed. Assuming that there are no NaNs is not: NaNs must reach the loss.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -23,15 +24,15 @@ _FAST = {"contract", "reassoc", "nsz", "arcp"}
 # The last bits of the two versions differ; a first run would use one version, and a run from the cache the other.
 _inline = njit(nogil=True, error_model="numpy", fastmath=_FAST, inline="always")
 
-_PACKED = hashlib.sha256(Path(packed.__file__).read_bytes()).hexdigest()[:8]
+_SOURCES = hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in (packed, tile))).hexdigest()[:8]
 
 
 def _compile(function):
-    """Compile a kernel, and cache it under a name that depends on the source of ``packed.py``.
+    """Compile a kernel, and cache it under a name that depends on the sources of the products.
 
     Numba compiles a cached function again if its own file changes, but not if the file of a function that it calls changes.
     """
-    function.__qualname__ += f"_{_PACKED}"
+    function.__qualname__ += f"_{_SOURCES}"
     return njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)(function)
 
 
@@ -84,22 +85,20 @@ def _carried(state, reset, room):  # ``room`` is memory for a copy
 
 
 @_inline
-def _rnn_forward(gates, recurrent, hidden):
+def _rnn_forward(gates, hidden):
     streams, size = hidden.shape
     for b in range(streams):
-        x, r, h = gates[b], recurrent[b], hidden[b]
+        x, h = gates[b], hidden[b]
         for k in range(size):
-            h[k] = _tanh(x[k] + r[k])
+            h[k] = _tanh(x[k])
 
 
 @_compile
-def rnn_forward(x, w_h, hidden, reset):
-    panels = pack(w_h)
-    recurrent = np.empty_like(x[0])
+def rnn_forward(x, panels, hidden, reset):
     room = np.empty_like(hidden[0])
     for t in range(len(x)):
-        product(_carried(hidden[t], reset[t], room), panels, recurrent)
-        _rnn_forward(x[t], recurrent, hidden[t + 1])
+        add_product(_carried(hidden[t], reset[t], room), panels, x[t])
+        _rnn_forward(x[t], hidden[t + 1])
 
 
 @_inline
@@ -112,38 +111,34 @@ def _rnn_backward(d_hidden, d_before, hidden, gates):
 
 
 @_compile
-def rnn_backward(d_hidden, d_before, w_h, hidden, x, reset):
-    panels = pack(w_h.T)
+def rnn_backward(d_hidden, d_before, panels, hidden, x, reset):
     for t in range(len(x) - 1, -1, -1):
         _rnn_backward(d_hidden[t], d_before, hidden[t + 1], x[t])
-        product(x[t], panels, d_before)
+        d_before[...] = 0
+        add_product(x[t], panels, d_before)
         _forget(d_before, reset[t])
 
 
 @_inline
-def _lstm_forward(gates, recurrent, cell_before, cell, hidden):
+def _lstm_forward(gates, cell_before, cell, hidden):
     streams, size = cell.shape
     for b in range(streams):
-        x, r = gates[b], recurrent[b]
+        x = gates[b]
         i, f, o, g = x[:size], x[size:2 * size], x[2 * size:3 * size], x[3 * size:]
-        r_i, r_f, r_o, r_g = r[:size], r[size:2 * size], r[2 * size:3 * size], r[3 * size:]
         before, after, h = cell_before[b], cell[b], hidden[b]
         for k in range(size):
-            i_k, f_k, o_k = _sigmoid(i[k] + r_i[k]), _sigmoid(f[k] + r_f[k]), _sigmoid(o[k] + r_o[k])
-            g_k = _tanh(g[k] + r_g[k])
+            i_k, f_k, o_k, g_k = _sigmoid(i[k]), _sigmoid(f[k]), _sigmoid(o[k]), _tanh(g[k])
             c_k = f_k * before[k] + i_k * g_k
             i[k], f[k], o[k], g[k] = i_k, f_k, o_k, g_k
             after[k], h[k] = c_k, o_k * _tanh(c_k)
 
 
 @_compile
-def lstm_forward(x, w_h, hidden, cell, reset):
-    panels = pack(w_h)
-    recurrent = np.empty_like(x[0])
+def lstm_forward(x, panels, hidden, cell, reset):
     room = np.empty_like(hidden[0])
     for t in range(len(x)):
-        product(_carried(hidden[t], reset[t], room), panels, recurrent)
-        _lstm_forward(x[t], recurrent, _carried(cell[t], reset[t], room), cell[t + 1], hidden[t + 1])
+        add_product(_carried(hidden[t], reset[t], room), panels, x[t])
+        _lstm_forward(x[t], _carried(cell[t], reset[t], room), cell[t + 1], hidden[t + 1])
 
 
 @_inline
@@ -166,12 +161,12 @@ def _lstm_backward(d_hidden, d_before, d_cell, cell_before, cell, gates):
 
 
 @_compile
-def lstm_backward(d_hidden, d_before, d_cell, w_h, cell, x, reset):
-    panels = pack(w_h.T)
+def lstm_backward(d_hidden, d_before, d_cell, panels, cell, x, reset):
     room = np.empty_like(cell[0])
     for t in range(len(x) - 1, -1, -1):
         _lstm_backward(d_hidden[t], d_before, d_cell, _carried(cell[t], reset[t], room), cell[t + 1], x[t])
-        product(x[t], panels, d_before)
+        d_before[...] = 0
+        add_product(x[t], panels, d_before)
         _forget(d_before, reset[t])
         _forget(d_cell, reset[t])
 
@@ -193,13 +188,13 @@ def _gru_forward(gates, recurrent, bias, hidden_before, memory, hidden):
 
 
 @_compile
-def gru_forward(x, w_h, bias, hidden, memory, reset):
-    panels = pack(w_h)
+def gru_forward(x, panels, bias, hidden, memory, reset):
     recurrent = np.empty_like(x[0])
     room = np.empty_like(hidden[0])
     for t in range(len(x)):
         before = _carried(hidden[t], reset[t], room)
-        product(before, panels, recurrent)
+        recurrent[...] = 0
+        add_product(before, panels, recurrent)
         _gru_forward(x[t], recurrent, bias, before, memory[t], hidden[t + 1])
 
 
@@ -224,15 +219,13 @@ def _gru_backward(d_hidden, d_before, hidden_before, memory, gates, d_recurrent)
 
 
 @_compile
-def gru_backward(d_hidden, d_before, w_h, hidden, memory, x, reset):
-    panels = pack(w_h.T)
+def gru_backward(d_hidden, d_before, panels, hidden, memory, x, reset):
     d_recurrent = np.empty_like(x[0])
     room = np.empty_like(hidden[0])
     for t in range(len(x) - 1, -1, -1):
         _gru_backward(d_hidden[t], d_before, _carried(hidden[t], reset[t], room), memory[t], x[t], d_recurrent)
-        product(d_recurrent, panels, d_before)
-        for b in range(len(d_before)):
-            d_before[b] += d_hidden[t, b]
+        d_before[...] = d_hidden[t]
+        add_product(d_recurrent, panels, d_before)
         _forget(d_before, reset[t])
 
 
@@ -288,15 +281,38 @@ def adam(w, g, mean, square_mean, b1, b2, rate, scale, epsilon):
 
 
 @_compile
-def _multiply(a, w):
-    out = np.empty((len(a), w.shape[1]), np.float32)
-    product(a, pack(w), out)
-    return out
+def _panels(w, width):
+    return packed.pack(w, width)
+
+
+@_compile
+def _panels_of_pairs(w, width):
+    return packed.pack_pairs(w, width)
+
+
+@_compile
+def _multiply(left, panels, out):
+    packed.multiply(left, panels, out)
+
+
+def pack(w, bfloat16=False):
+    """Return the panels of ``w``."""
+    return (_panels_of_pairs if bfloat16 else _panels)(w, COLUMNS)
+
+
+def matmul(a, b, out, bfloat16=False):
+    """out <- a b, by BLAS or, in bfloat16, with packed factors."""
+    if bfloat16:
+        _multiply(_panels_of_pairs(a.T, ROWS), _panels_of_pairs(b, COLUMNS), out)
+    else:
+        np.matmul(a, b, out=out)
 
 
 def check() -> None:
-    """Raise an exception unless numba correctly compiles ``packed.product``, which uses private parts of numba."""
+    """Raise an exception unless numba correctly compiles ``tile.py``, which uses private parts of numba."""
     a = np.arange(7 * 3, dtype=np.float32).reshape(7, 3)
     w = np.arange(3 * (COLUMNS + 1), dtype=np.float32).reshape(3, -1)
-    if not np.array_equal(_multiply(a, w), a @ w):
+    out = np.empty((7, COLUMNS + 1), np.float32)
+    _multiply(_panels(a.T, ROWS), _panels(w, COLUMNS), out)
+    if not np.array_equal(out, a @ w):
         raise ArithmeticError("a compiled product is wrong")

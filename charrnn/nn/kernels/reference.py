@@ -1,5 +1,5 @@
-"""The kernels in NumPy, which define what the compiled kernels compute: the loop over time of each cell, the loss, the sum
-of rows by id, and Adam.
+"""The kernels in NumPy, which define what the compiled kernels compute: products, the loop over time of each cell, the
+loss, the sum of rows by id, and Adam.
 
 T time steps, B streams, H hidden units, G gates, N rows, D columns, V vocabulary. The arguments of the loops, with
 their shapes, and whether a loop reads them (in), writes them (out), or reads and overwrites them (overwritten):
@@ -9,7 +9,7 @@ argument       shape         forward      meaning
 =============  ============  ===========  ==========================================================================
 ``x``          (T, B, G*H)   overwritten  projected inputs, gates side by side; becomes the activations of the gates
                                           (rnn: the argument of tanh)
-``w_h``        (H, G*H)      in           recurrent weights
+``weights``    (H, G*H)      in           recurrent weights, in the form that ``pack`` returns
 ``bias``       (H,)          in           ``b_h`` of the GRU
 ``hidden``     (T+1, B, H)   overwritten  hidden[0] (in) is the first state, hidden[1:] (out) the output
 ``cell``       (T+1, B, H)   overwritten  LSTM: cell[0] (in) is the first cell state, cell[1:] (out) the later ones
@@ -23,7 +23,7 @@ argument       shape         backward     meaning
 ``d_hidden``   (T, B, H)     overwritten  gradient of the output; meaningless afterwards
 ``d_before``   (B, H)        overwritten  gradient of the last hidden state; becomes that of the first
 ``d_cell``     (B, H)        overwritten  LSTM: gradient of the last cell state; becomes that of the first
-``w_h``        (H, G*H)      in           recurrent weights
+``weights``    (G*H, H)      in           transposed recurrent weights, in the form that ``pack`` returns
 ``hidden``     (T+1, B, H)   in           RNN, GRU: from forward
 ``cell``       (T+1, B, H)   in           LSTM: from forward
 ``memory``     (T, B, H)     overwritten  GRU: from forward; becomes its gradient
@@ -35,17 +35,56 @@ argument       shape         backward     meaning
 The other kernels:
 
 =========================  ==================================================================================
+``pack``                   ``w`` (K, N) in; the result is in the form that the loops of the same kernels need
+``matmul``                 ``a`` (M, K) in, ``b`` (K, N) in, ``out`` (M, N) out
 ``softmax_cross_entropy``  ``logits`` (N, V) overwritten, ``targets`` (N,) in, ``scale`` in
 ``add_rows``               ``total`` (V, D) overwritten, ``ids`` (N,) in, ``rows`` (N, D) in
 ``adam``                   ``w``, ``mean``, ``square_mean`` (P,) overwritten, ``g`` (P,) in, the scalars in
 =========================  ==================================================================================
+
+With ``bfloat16``, the factors of a product are rounded to bfloat16, which has the exponent of a float32 and 8 significant
+bits; products and sums are float32. Some processors compute such products twice as fast.
 
 A sigmoid is computed with tanh, 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which cannot overflow.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+
+
+class Weights(NamedTuple):
+    """Weights (K, N) of a product; if ``bfloat16`` is true, they are rounded, and the other factor must be."""
+
+    w: np.ndarray
+    bfloat16: bool
+
+
+def pack(w: np.ndarray, bfloat16: bool = False) -> Weights:
+    """Return the weights ``w`` (K, N) for the products of a window."""
+    w = np.ascontiguousarray(w)  # BLAS is faster with a contiguous matrix
+    return Weights(rounded(w) if bfloat16 else w, bfloat16)
+
+
+def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray, bfloat16: bool = False) -> None:
+    """out <- a b"""
+    np.matmul(rounded(a) if bfloat16 else a, rounded(b) if bfloat16 else b, out=out)
+
+
+def rounded(array: np.ndarray) -> np.ndarray:
+    """Return float32 numbers rounded to bfloat16: to the nearest, ties to even; NaN stays NaN, large numbers become inf."""
+    bits = np.array(array, np.float32).view(np.uint32)
+    with np.errstate(over="ignore"):  # only the bits of NaN can overflow
+        nearest = bits + (0x7FFF + (bits >> 16 & 1))
+    upper = np.where(np.isnan(array), bits | 0x400000, nearest) & np.uint32(0xFFFF0000)
+    return upper.view(np.float32)
+
+
+def _product(a: np.ndarray, weights: Weights, out: np.ndarray | None = None) -> np.ndarray:
+    """Return a w."""
+    return np.matmul(rounded(a) if weights.bfloat16 else a, weights.w, out=out)
 
 
 def _sigmoid(x: np.ndarray) -> None:
@@ -61,33 +100,32 @@ def carried(state: np.ndarray, reset: np.ndarray) -> np.ndarray:
     return np.where(reset[..., None], 0, state) if reset.any() else state
 
 
-def rnn_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, reset: np.ndarray) -> None:
+def rnn_forward(x: np.ndarray, weights: Weights, hidden: np.ndarray, reset: np.ndarray) -> None:
     """hidden[t + 1] <- tanh(x[t] + hidden[t] w_h)"""
     recurrent = np.empty_like(x[0])
     for t, gates in enumerate(x):
-        gates += np.matmul(carried(hidden[t], reset[t]), w_h, out=recurrent)
+        gates += _product(carried(hidden[t], reset[t]), weights, recurrent)
         np.tanh(gates, out=hidden[t + 1])
 
 
-def rnn_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, x: np.ndarray,
+def rnn_backward(d_hidden: np.ndarray, d_before: np.ndarray, weights: Weights, hidden: np.ndarray, x: np.ndarray,
                  reset: np.ndarray) -> None:
     """x <- d_hidden (1 - hidden^2)"""
-    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with a contiguous matrix
     for t in reversed(range(len(x))):
         d_hidden[t] += d_before
         np.multiply(hidden[t + 1], hidden[t + 1], out=x[t])
         np.subtract(1, x[t], out=x[t])
         x[t] *= d_hidden[t]
-        np.matmul(x[t], w_transposed, out=d_before)
+        _product(x[t], weights, d_before)
         d_before[reset[t]] = 0
 
 
-def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.ndarray, reset: np.ndarray) -> None:
+def lstm_forward(x: np.ndarray, weights: Weights, hidden: np.ndarray, cell: np.ndarray, reset: np.ndarray) -> None:
     """i, f, o, g: cell[t + 1] <- f cell[t] + i g; hidden[t + 1] <- o tanh(cell[t + 1])"""
     size = cell.shape[-1]
     recurrent = np.empty_like(x[0])
     for t, gates in enumerate(x):
-        gates += np.matmul(carried(hidden[t], reset[t]), w_h, out=recurrent)
+        gates += _product(carried(hidden[t], reset[t]), weights, recurrent)
         _sigmoid(gates[:, :3 * size])
         i, f, o, g = _gates(gates, size)
         np.tanh(g, out=g)
@@ -98,11 +136,10 @@ def lstm_forward(x: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, cell: np.nd
         hidden[t + 1] *= o
 
 
-def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray, w_h: np.ndarray, cell: np.ndarray,
+def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray, weights: Weights, cell: np.ndarray,
                   x: np.ndarray, reset: np.ndarray) -> None:
     """x <- the gradient of the projected inputs; d_before and d_cell <- the gradients of the first state"""
     size = d_cell.shape[-1]
-    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with a contiguous matrix
     for t in reversed(range(len(x))):
         d_hidden[t] += d_before
         sigmoids = x[t, :, :3 * size]
@@ -120,24 +157,24 @@ def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray
         o *= d_o
         d_g *= 1 - g * g
         g[...] = d_g
-        np.matmul(x[t], w_transposed, out=d_before)
+        _product(x[t], weights, d_before)
         d_before[reset[t]] = 0
         d_cell[reset[t]] = 0
 
 
-def gru_forward(x: np.ndarray, w_h: np.ndarray, bias: np.ndarray, hidden: np.ndarray, memory: np.ndarray,
+def gru_forward(x: np.ndarray, weights: Weights, bias: np.ndarray, hidden: np.ndarray, memory: np.ndarray,
                 reset: np.ndarray) -> None:
     """r, z, n = tanh(x_n + r memory[t]): memory[t] <- hidden[t] w_h_n + bias; hidden[t + 1] <- (1 - z) n + z hidden[t]"""
     size = hidden.shape[-1]
-    product = np.empty_like(x[0])
+    recurrent = np.empty_like(x[0])
     for t, gates in enumerate(x):
         before = carried(hidden[t], reset[t])
-        np.matmul(before, w_h, out=product)
-        gates[:, :2 * size] += product[:, :2 * size]
+        _product(before, weights, recurrent)
+        gates[:, :2 * size] += recurrent[:, :2 * size]
         _sigmoid(gates[:, :2 * size])
         r, z, n = _gates(gates, size)
         after = hidden[t + 1]
-        np.add(product[:, 2 * size:], bias, out=memory[t])
+        np.add(recurrent[:, 2 * size:], bias, out=memory[t])
         np.multiply(r, memory[t], out=after)
         n += after
         np.tanh(n, out=n)
@@ -146,11 +183,10 @@ def gru_forward(x: np.ndarray, w_h: np.ndarray, bias: np.ndarray, hidden: np.nda
         after += n
 
 
-def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hidden: np.ndarray, memory: np.ndarray,
+def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, weights: Weights, hidden: np.ndarray, memory: np.ndarray,
                  x: np.ndarray, reset: np.ndarray) -> None:
     """x <- the gradient of the projected inputs; memory <- the gradient of memory"""
     size = d_hidden.shape[-1]
-    w_transposed = np.ascontiguousarray(w_h.T)  # BLAS is faster with a contiguous matrix
     d_recurrent = np.empty_like(x[0])
     for t in reversed(range(len(x))):
         d = d_hidden[t]
@@ -169,7 +205,7 @@ def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, w_h: np.ndarray, hi
         memory[t] = d_memory
         d_recurrent[:, :2 * size] = sigmoids
         d_recurrent[:, 2 * size:] = d_memory
-        np.matmul(d_recurrent, w_transposed, out=d_before)
+        _product(d_recurrent, weights, d_before)
         d_before += d
         d_before[reset[t]] = 0
 

@@ -1,0 +1,15 @@
+"""The user's cache folder, for files that are made again when they are missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Return the folder that CHARRNN_CACHE names, or the cache folder of this system."""
+    if chosen := os.environ.get("CHARRNN_CACHE"):
+        return Path(chosen)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("charrnn", appauthor=False)

@@ -1,0 +1,149 @@
+"""How fast this machine trains with each kind of kernels, and the choice between them.
+
+The first training on a machine measures this for about a second. The result is kept in ``speed.json`` in the cache folder,
+for each combination of processor, number of threads and versions, and is measured again if the file is missing or damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn import __version__
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.cpu import blas
+from charrnn.mpi import Ranks
+from charrnn.nn.kernels import (
+    VARIABLE,
+    describe_kernels,
+    kernels_name,
+    reporting_compilation,
+    resolve_precision,
+)
+from charrnn.nn.model import CharRNN
+from charrnn.nn.parallel import Team, default_threads
+from charrnn.randomness import generator
+from charrnn.storage.atomic import replace_file
+from charrnn.storage.cache import cache_folder
+from charrnn.training.events import CompilationStarted, OnEvent, SpeedMeasured
+from charrnn.training.recipe import TYPICAL_SPEED, weight_count
+
+FILE = "speed.json"
+
+_MODEL, _VOCABULARY, _SEQ_LEN = ModelConfig("lstm", 256), 65, 64
+"""The network whose steps are timed. It is small, so that a measurement takes little time."""
+
+_SECONDS, _LEAST_ROUNDS = 1.0, 3
+_LEAST_GAIN = 1.05
+"""bfloat16 is used if it is faster than float32 by this factor."""
+
+
+class Arithmetic(NamedTuple):
+    """How a run computes: the name of its kernels, its precision, and its speed in operations per second of one core."""
+
+    kernels: str
+    precision: str
+    speed: float
+
+
+def choose_arithmetic(config: TrainConfig, needs_speed: bool, on_event: OnEvent, later: OnEvent) -> Arithmetic:
+    """Return the fastest kernels on this machine and, if ``config`` leaves it open, the faster precision.
+
+    The environment variable CHARRNN_KERNELS and a processor without bfloat16 reduce the choice. If only one is left, the
+    speed is measured only if ``needs_speed`` is true; otherwise it is a typical one. ``later`` gets the event of a
+    measurement. Raises ConfigError if the precision is not supported here.
+    """
+    best = kernels_name(np.float32)
+    precision = resolve_precision(config.precision, np.float32, best)
+    candidates = [best]
+    if best == "compiled" and precision == "bfloat16":
+        candidates = ["bfloat16"] if config.precision == "bfloat16" else ["compiled", "bfloat16"]
+    if best == "compiled" and config.precision != "bfloat16" and not os.environ.get(VARIABLE):
+        candidates.insert(0, "reference")
+    if len(candidates) == 1 and not needs_speed:
+        return Arithmetic(best, precision, TYPICAL_SPEED)
+    speeds = _speeds(candidates, on_event, later)
+    rank = {name: speeds[name] / (_LEAST_GAIN if name == "bfloat16" else 1) for name in candidates}
+    fastest = max(candidates, key=rank.__getitem__)
+    kernels, precision = ("compiled", fastest) if fastest == "bfloat16" else (fastest, "float32")
+    return Arithmetic(kernels, precision, speeds[fastest])
+
+
+def _speeds(names: list[str], on_event: OnEvent, later: OnEvent) -> Mapping[str, float]:
+    """Return the speed of each of ``names``, from the file of earlier measurements or measured now."""
+    path, machine = cache_folder() / FILE, _machine()
+    kept = _read(path)
+    known = kept.get(machine, {})
+    if missing := [name for name in names if name not in known]:
+        with reporting_compilation(lambda: on_event(CompilationStarted())):
+            known = {**known, **measure(missing)}
+        later(SpeedMeasured(known))
+        _write(path, {**kept, machine: known})
+    return known
+
+
+def measure(names: list[str]) -> dict[str, float]:
+    """Return the floating-point operations per second of one core in a training step, for each of ``names``.
+
+    They are "reference" and "compiled", kernels in float32, and "bfloat16", compiled kernels with products of bfloat16
+    numbers. Only the operations in products of matrices count. The time is that of the processor, so that other processes
+    hardly change the result; the fastest of several steps counts.
+    """
+    batch_size = TrainConfig.batch_size
+    threads = default_threads(batch_size)
+    ids = (np.arange((_SEQ_LEN + 1) * batch_size, dtype=np.uint8) % _VOCABULARY).reshape(-1, batch_size)
+    teams = {name: _team(name, threads) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for team in teams.values():  # compiles the kernels
+        team.loss_and_gradients(ids[:-1], ids[1:], team.model.initial_state(batch_size))
+    started = time.perf_counter()
+    while time.perf_counter() - started < _SECONDS or len(seconds[names[-1]]) < _LEAST_ROUNDS:
+        for name, team in teams.items():
+            before = time.process_time()
+            team.loss_and_gradients(ids[:-1], ids[1:], team.model.initial_state(batch_size))
+            seconds[name].append(time.process_time() - before)
+    operations = 6 * weight_count(_MODEL, _VOCABULARY) * batch_size * _SEQ_LEN
+    return {name: operations / min(times) for name, times in seconds.items()}
+
+
+def _team(name: str, threads: int) -> Team:
+    model = CharRNN(_MODEL, _VOCABULARY, generator(1, "weights"))
+    model.kernels, model.bfloat16 = ("compiled", True) if name == "bfloat16" else (name, False)
+    team = Team(model, threads, Ranks())
+    team.warm_up()
+    return team
+
+
+def _machine() -> str:
+    """Return a description of everything that changes the speed."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return "; ".join((platform.node(), platform.machine(), model, f"{default_threads(TrainConfig.batch_size)} threads",
+                      f"numpy {np.__version__}", blas(), describe_kernels(np.float32), f"charrnn {__version__}"))
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """Return the measurements in a file; none if it is missing or damaged."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    is_valid = isinstance(kept, dict) and all(
+        isinstance(speeds, dict) and all(type(speed) is float and 0 < speed < 1e18 for speed in speeds.values())
+        for speeds in kept.values())
+    return kept if is_valid else {}
+
+
+def _write(path: Path, speeds: Any) -> None:
+    """Keep the measurements; if the folder is not writable, the next training measures again."""
+    with suppress(OSError):
+        replace_file(path, [json.dumps(speeds, indent=1).encode()], create_folder=True)
