@@ -24,7 +24,7 @@ PACKAGES = {
     "text": ("vocabulary", "download", "builtin", "catalog", "formats", "files", "record", "decoding", "documents",
              "tokens", "reader", "token_file", "spool", "known_text", "corpus", "overlap", "windows"),
     "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
-           "model", "parallel", "gradient_check"),
+           "model", "sampler", "parallel", "gradient_check"),
     "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model",
                   "pytorch", "passages", "novelty", "blockwise", "rows"),
     "training": ("optimizers", "schema", "row_file", "metrics_rows", "curves", "plot", "rollback", "run", "recipe",
@@ -46,7 +46,8 @@ DISPLAYS = {("charrnn.training.run", "charrnn.page.api"), ("charrnn.inference.la
 HOME = Path(charrnn.__file__).parent
 MODULES = ["charrnn", *sorted(item.name for item in pkgutil.walk_packages(charrnn.__path__, "charrnn."))]
 if importlib.util.find_spec("numba") is None:
-    MODULES = [name for name in MODULES if name.rpartition(".")[2] not in ("compiled", "packed", "tile")]
+    MODULES = [name for name in MODULES if name.rpartition(".")[2] not in ("compiled", "packed", "tile")
+               and name != "charrnn.nn.kernels.sampling"]
 TERMINAL = {"click", "tqdm"}
 HEAVY = {"numpy", "h5py", "numba", "matplotlib"}
 

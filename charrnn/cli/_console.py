@@ -16,6 +16,8 @@ from charrnn.errors import printable
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+COMPILING = "Compiling the kernels for this machine (only the first time)"
+
 _SECONDS_BETWEEN_LINES = 30
 
 _OPTIONS = {"start_from": "from"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._console import option, progress_bar, say, standard_error, warn, without_controls
+from charrnn.cli._console import COMPILING, option, progress_bar, say, standard_error, warn, without_controls
 from charrnn.cli._corpus import describe_corpus, reading_progress
 from charrnn.errors import CharRNNError, printable, with_parameters
 from charrnn.text.files import STANDARD_INPUT
@@ -111,7 +111,7 @@ class Printer:
                 self._say(f"{length}: the same as {self._start} --steps {steps}{interval} {self._chosen}".rstrip())
             case CompilationStarted() if not self._has_compiled:
                 self._has_compiled = True
-                self._say("Compiling the kernels for this machine (only the first time)")
+                self._say(COMPILING)
             case SpeedMeasured(speeds):
                 shown = ", ".join(f"{speed / 1e9:.0f} {_KINDS[name]}" for name, speed in speeds.items())
                 self._say(f"Measured this machine (only the first time), GFLOP/s per core: {shown}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._console import argument_text, say, without_controls
+from charrnn.cli._console import COMPILING, argument_text, say, without_controls
 from charrnn.cli._options import Command, Option
 from charrnn.config import SAMPLE_LENGTH, check_range
 from charrnn.errors import CharRNNError, ConfigError, printable
@@ -92,7 +92,8 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
         for first in range(0, count, most):
             size = min(most, count - first)
             yield size, model.generate(size, prime, length, temperature=temperature, top_k=top_k, top_p=top_p,
-                                       greedy=greedy, until=until, seed=seed, first=first)
+                                       greedy=greedy, until=until, seed=seed, first=first,
+                                       on_compilation=lambda: say(COMPILING))
 
     out = _Output(is_bytes)
     if text_config.lines:

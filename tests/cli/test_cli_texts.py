@@ -19,6 +19,7 @@ from charrnn.config import TextConfig
 from charrnn.inference.evaluation import evaluate
 from charrnn.inference.sampling import generate
 from charrnn.storage import atomic
+from charrnn.storage.cache import cache_folder
 from charrnn.text import token_file, tokens
 
 Cli = Callable[..., Any]
@@ -474,7 +475,7 @@ def test_prepare_refuses_a_text_that_cannot_be_read_again(cli: Cli) -> None:
 
 
 def test_cache_lists_and_clears_token_files_and_nothing_else(cli: Cli) -> None:
-    assert cli("cache").out == f"      0.0 MB  in {token_file.folder()}, 0 token files\n"
+    assert cli("cache").out == f"      0.0 MB  in {cache_folder()}, 0 token files\n"
     assert cli("cache", "--clear").code == 0
     first = Path(cli("prepare", "names.txt", "--lines", "--min-count", 2, "--glob", "*.\x1b").out.rstrip("\n"))
     second = Path(cli("prepare", "folder", "names.txt").out.rstrip("\n"))
@@ -496,9 +497,9 @@ def test_cache_lists_and_clears_token_files_and_nothing_else(cli: Cli) -> None:
     assert any(f"{Path('folder').resolve()}, {Path('names.txt').resolve()}: " in line for line in lines)
     assert "              corrupt; will be rebuilt" in lines
     total = sum(path.stat().st_size for path in (first, second, damaged)) / 1e6
-    assert lines[-1] == f"{total:9,.1f} MB  in {token_file.folder()}, 3 token files"
+    assert lines[-1] == f"{total:9,.1f} MB  in {cache_folder()}, 3 token files"
     answer = cli("cache", "--clear")
-    assert answer.out == f"{total:9,.1f} MB  removed from {token_file.folder()}, 3 token files\n"
+    assert answer.out == f"{total:9,.1f} MB  removed from {cache_folder()}, 3 token files\n"
     assert sorted(os.listdir("cache")) == ["mine.txt", "notes.h5"]
 
 
@@ -533,7 +534,7 @@ def test_a_long_text_from_standard_input_is_trained_on(train: Cli, monkeypatch: 
     monkeypatch.setattr(tokens, "SMALL", 64)
     monkeypatch.setattr("charrnn.cli._loop.warn", lambda message: None)
     assert train("-", stdin=text).out == one
-    assert list(token_file.folder().iterdir()) == []
+    assert list(cache_folder().iterdir()) == []
 
 
 def test_a_long_text_is_evaluated_without_the_cache_of_its_training(train: Cli, cli: Cli,
@@ -609,7 +610,7 @@ def test_a_line_that_is_cut_off_is_not_marked_and_a_message_says_so(train: Cli, 
 
 
 def test_cache_shows_and_clears_leftovers_of_killed_processes(train: Cli, cli: Cli) -> None:
-    left = token_file.folder() / f"standard-input-{atomic.owner().partition('-')[0]}-999999999-0123abcd.h5"
+    left = cache_folder() / f"standard-input-{atomic.owner().partition('-')[0]}-999999999-0123abcd.h5"
     left.parent.mkdir(exist_ok=True)
     left.write_bytes(b"half")
     assert "left by a process that was killed" in cli("cache").out

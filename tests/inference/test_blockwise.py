@@ -17,7 +17,8 @@ from charrnn.inference import blockwise, scoring
 from charrnn.inference.blockwise import BlockScores
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.scoring import Score
-from charrnn.text import known_text, spool, token_file
+from charrnn.storage.cache import cache_folder
+from charrnn.text import known_text, spool
 
 MODELS = {"text": make_model(), "slot": make_model(min_count=2), "lines": make_model(lines=True),
           "float32": make_model(dtype=np.float32)}
@@ -124,4 +125,4 @@ def test_temporary_files_are_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(spool, "SMALL", 2)
     assert len(joined(BlockScores(MODELS["text"], ["fade"]))) == 4
-    assert list(token_file.folder().iterdir()) == []
+    assert list(cache_folder().iterdir()) == []

@@ -1,6 +1,7 @@
 """charrnn.inference.sampling"""
 
 from itertools import islice
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ class Fake:
     def __init__(self, answer, vocabulary_size=6):
         self.answer = answer
         self.vocabulary_size = vocabulary_size
+        self.parameters = SimpleNamespace(flat=np.empty(0))
         self.seen = []
 
     def replica(self):
@@ -429,3 +431,13 @@ def test_a_network_that_computes_nan_generates_nothing():
     for settings_ in ({}, {"greedy": True}, {"temperature": 0}):
         with pytest.raises(ValueError, match="the model computes NaN"):
             written(model, length=5, **settings_)
+
+
+@pytest.mark.parametrize("length", [4, 100, None])
+def test_nan_is_reported_after_the_characters_before_it(length):
+    """Several characters are computed before the first one is returned."""
+    network = Fake(lambda read, k: LOGITS if read < 4 else np.full(6, np.nan))
+    characters = sample(network, LETTERS, prime="a", length=length, seed=1)
+    assert len([next(characters) for _ in range(4)]) == 4
+    with pytest.raises(ValueError, match="the model computes NaN"):
+        next(characters)

@@ -75,6 +75,8 @@ def _tile_of(count):
     into the cache while row k of ``b`` is used.
     """
 
+    parts = {1: 4, 2: 2}.get(count, 1)  # a processor adds to several sums at a time: a few rows need several for each row
+
     @intrinsic
     def tile(typing, a, row, column, b, c, ahead, step):
         if b.dtype == types.uint32:
@@ -99,9 +101,12 @@ def _tile_of(count):
             c_rows = [vectors(c, builder.mul(c_row, _SIZE(m)), _FLOATS) for m in range(count)]
             sums = [[cgutils.alloca_once_value(builder, builder.load(place, align=4)) for place in places]
                     for places in c_rows]
+            more = [[[cgutils.alloca_once_value(builder, ir.Constant(_FLOATS, None)) for _ in places] for places in c_rows]
+                    for _ in range(parts - 1)]
+            all_sums = [sums, *more]
             a_rows = [builder.mul(row, _SIZE(m)) for m in range(count)]
 
-            def add_row(k):
+            def add_row(k, sums):
                 weights = [builder.load(place, align=4) for place in vectors(b, builder.mul(k, b_row), vector)]
                 for m in range(count):
                     number = builder.load(address(a, builder.add(a_rows[m], builder.mul(k, column)), element))
@@ -110,17 +115,23 @@ def _tile_of(count):
                     for total, weight in zip(sums[m], weights):
                         builder.store(add(builder, builder.load(total), spread, weight), total)
 
-            even = builder.and_(depth, _SIZE(-2))
-            with cgutils.for_range_slice(builder, _SIZE(0), even, _SIZE(2), _SIZE) as (k, _):
+            at_once = max(2, parts)  # more would need more registers than there are
+            whole = builder.and_(depth, _SIZE(-at_once))
+            with cgutils.for_range_slice(builder, _SIZE(0), whole, _SIZE(at_once), _SIZE) as (k, _):
                 place = builder.add(ahead, builder.mul(k, step))
                 builder.call(fetch, [address(b, place, _BYTE), _INT(0), _INT(3), _INT(1)])
-                add_row(k)
-                add_row(builder.add(k, _SIZE(1)))
-            with builder.if_then(builder.icmp_signed("!=", even, depth)):
-                add_row(even)
-            for totals, places in zip(sums, c_rows):
-                for total, place in zip(totals, places):
-                    builder.store(builder.load(total), place, align=4)
+                for i in range(at_once):
+                    add_row(builder.add(k, _SIZE(i)), all_sums[i % parts])
+            for i in range(at_once - 1):
+                k = builder.add(whole, _SIZE(i))
+                with builder.if_then(builder.icmp_signed("<", k, depth)):
+                    add_row(k, sums)
+            for totals, places, *others in zip(sums, c_rows, *more):
+                for total, place, *rest in zip(totals, places, *others):
+                    result = builder.load(total)
+                    for part in rest:
+                        result = builder.fadd(result, builder.load(part))
+                    builder.store(result, place, align=4)
             return context.get_dummy_value()
 
         return types.void(a, types.intp, types.intp, b, c, types.intp, types.intp), generate

@@ -1,0 +1,53 @@
+"""Sampler: draws and reads many characters in one call of a compiled function."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+
+from charrnn.nn.kernels import kernels_name
+from charrnn.nn.model import CharRNN
+from charrnn.nn.state import State
+
+_CELLS = ("lstm", "gru", "rnn")
+
+
+class Sampler:
+    """A function sample(uniform) that returns the next characters of B streams, (N, B), for uniform numbers (N, B).
+
+    It starts from ``logits`` (B, V) and ``state``, and remembers where it is. The weights of ``model`` are copied, so later
+    changes have no effect. ``top_k`` and ``top_p`` may be None. The character ``excluded`` is never drawn. If the model
+    computes NaN, the characters are -1 from there on.
+    """
+
+    def __init__(self, model: CharRNN, logits: np.ndarray, state: State, temperature: float, top_k: int | None,
+                 top_p: float | None, excluded: int | None) -> None:
+        module = importlib.import_module("charrnn.nn.kernels.sampling")
+        parameters, layers = model.parameters, range(model.config.layers)
+        w_x, w_h, b = ([parameters[f"layer{k}/{name}"] for k in layers] for name in ("w_x", "w_h", "b"))
+        table = parameters["embedding/w"] @ w_x[0] if model.config.embedding_size else w_x[0]
+        output, output_bias = parameters["output/w"], parameters["output/b"].copy()
+        self._logits = logits.copy()
+        if excluded is not None:
+            output_bias[excluded] = self._logits[:, excluded] = -np.inf
+        above = module.stacked(w_x[1:] or [w_h[0][:, :0]])
+        weights = module.Weights(table + b[0], above, np.stack(b)[1:], module.stacked(w_h), module.pack(output),
+                                 output_bias)
+        size = model.vocabulary_size
+        choice = module.Choice(float(temperature), min(top_k or size, size), 1.0 if top_p is None else float(top_p))
+        bias = [np.stack([parameters[f"layer{k}/b_h"] for k in layers])] if model.config.cell == "gru" else []
+        self._states = [np.stack(arrays) for arrays in zip(*state)]
+        self._arguments = [weights, *bias, choice, self._logits, *self._states]
+        self._sample = getattr(module, f"sample_{model.config.cell}")
+        self(np.empty((0, len(logits))))  # compiles it
+
+    @staticmethod
+    def supports(model: CharRNN) -> bool:
+        """Return whether there are compiled functions for ``model``, and numba works."""
+        return model.config.cell in _CELLS and kernels_name(model.dtype, model.kernels) == "compiled"
+
+    def __call__(self, uniform: np.ndarray) -> np.ndarray:
+        ids = np.full(uniform.shape, -1, np.int64)
+        self._sample(*self._arguments, uniform, ids)
+        return ids
