@@ -346,17 +346,22 @@ print(compiled.__file__, one[0, 0])
 @pytest.mark.parametrize("config", [{"cell": "rnn"}, {"cell": "gru", "layers": 2, "dropout": 0.5, "embedding_size": 3},
                                     {"cell": "lstm", "weight_drop": 0.5, "embedding_size": 3}],
                          ids=lambda config: config["cell"])
-def test_nothing_is_compiled_while_the_steps_are_timed(config):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_nothing_is_compiled_while_the_steps_are_timed(config, precision):
     program = f"""
 from numba.core.registry import CPUDispatcher
 from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
+from charrnn.nn import kernels
 from charrnn.nn.kernels import compiled
+
+kernels._kernels_with_bfloat16 = lambda: ("compiled",)
 
 def signatures():
     return {{name: function.signatures for name, function in vars(compiled).items() if isinstance(function, CPUDispatcher)}}
 
 corpus = Corpus.from_text("the quick brown fox jumps over the lazy dog" * 20)
-run = Run.start(corpus, ModelConfig(hidden_size=37, **{config}), TrainConfig(steps=4, batch_size=3, seq_len=8, threads=2))
+run = Run.start(corpus, ModelConfig(hidden_size=37, **{config}), TrainConfig(
+    steps=4, batch_size=3, seq_len=8, threads=2, precision="{precision}"))
 trainer = Trainer(run, corpus)
 before = signatures()
 assert any(before.values())
