@@ -230,7 +230,7 @@ class TrainConfig:
     keep: int = _setting(int, 0, "Saving", "Keep the checkpoints of the last N evaluations, as step-N.h5.", least=0)
     recover: bool = _setting(bool, True, "Optimization", "Roll back and halve the learning rate after a non-finite loss.")
     precision: str = _setting(
-        str, "auto", "Optimization", "Numbers that training multiplies; auto = bfloat16 where this is faster.",
+        str, "auto", "Optimization", "Numbers that training multiplies; auto = the faster.",
         choices=("auto", "float32", "bfloat16"), absent="float32")
     seed: int = _setting(int, 1, "Other", "Random seed for initial weights and dropout masks.", least=0)
     threads: int | None = _setting(int, None, "Other", "Threads on each MPI rank.",

@@ -34,6 +34,7 @@ def test_train_uses_its_options(empty: Path, cli: Cli) -> None:
         --warmup 1 --weight-decay 0.01
         --momentum 0.8 --clip-norm 2 --clip-value 0.5 --validation 0.2 --test 0.15 --eval-every 1 --patience 5 --seed 7
         --threads 2 --checkpoint-every 3 --checkpoint-minutes 9 --keep 2 --no-samples --sample-every 4 --no-recover
+        --precision float32
         --name mine --checkpoints runs/here --quiet"""
     answer = cli("train", "notes.txt", *options.split())
     assert (answer.code, answer.err) == (0, "")
@@ -45,7 +46,7 @@ def test_train_uses_its_options(empty: Path, cli: Cli) -> None:
         "learning_rate": 0.5, "schedule": "step", "warmup": 1, "weight_decay": 0.01, "momentum": 0.8, "clip_norm": 2.0,
         "clip_value": 0.5, "validation": 0.2, "test": 0.15, "eval_every": 1, "patience": 5, "seed": 7, "threads": 2,
         "checkpoint_every": 3, "checkpoint_minutes": 9.0, "keep": 2, "samples": False, "sample_every": 4,
-        "recover": False}
+        "recover": False, "precision": "float32"}
     assert sorted(os.listdir("runs/here/mine")) == ["best.h5", "last.h5", "metrics.csv", "step-1.h5", "step-2.h5"]
 
 

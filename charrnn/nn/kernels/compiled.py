@@ -69,6 +69,14 @@ def _sigmoid(x):
 
 
 @_inline
+def _copy(source, target):  # by loops: numba takes seconds to compile an assignment of arrays
+    for b in range(len(source)):
+        row, copied = source[b], target[b]
+        for k in range(len(row)):
+            copied[k] = row[k]
+
+
+@_inline
 def _forget(state, reset):
     for b in range(len(reset)):
         if reset[b]:
@@ -77,10 +85,11 @@ def _forget(state, reset):
 
 @_inline
 def _carried(state, reset, room):  # ``room`` is memory for a copy
-    if reset.any():
-        room[...] = state
-        _forget(room, reset)
-        return room
+    for b in range(len(reset)):
+        if reset[b]:
+            _copy(state, room)
+            _forget(room, reset)
+            return room
     return state
 
 
@@ -224,7 +233,7 @@ def gru_backward(d_hidden, d_before, panels, hidden, memory, x, reset):
     room = np.empty_like(hidden[0])
     for t in range(len(x) - 1, -1, -1):
         _gru_backward(d_hidden[t], d_before, _carried(hidden[t], reset[t], room), memory[t], x[t], d_recurrent)
-        d_before[...] = d_hidden[t]
+        _copy(d_hidden[t], d_before)
         add_product(d_recurrent, panels, d_before)
         _forget(d_before, reset[t])
 

@@ -17,10 +17,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from charrnn.nn.kernels.tile import COLUMNS, ROWS, pair, tile
-
-_LINE = 64
-"""Bytes of a line of the cache."""
+from charrnn.nn.kernels.tile import COLUMNS, FETCHED, LINE, ROWS, pair, tile
 
 _DEPTH = 2**18 // (4 * COLUMNS)
 """A product is computed for this many rows of a panel at a time; two such parts fit into the second-level cache."""
@@ -33,9 +30,38 @@ _inline = njit(nogil=True, error_model="numpy", inline="always")
 def _empty(shape, like):
     """Return an array that starts at a line of the cache, of the dtype of ``like``."""
     count = shape[0] * shape[1] * shape[2]
-    memory = np.empty(count + _LINE // 4, like.dtype)
-    first = (-memory.ctypes.data) % _LINE // 4
+    memory = np.empty(count + LINE // 4, like.dtype)
+    first = (-memory.ctypes.data) % LINE // 4
     return memory[first:first + count].reshape(shape)
+
+
+@_inline
+def _copy_row(w, k, first, panel_row):
+    """panel_row <- w[k, first:], padded with zeros"""
+    row = w[k, first:first + len(panel_row)]
+    for j in range(len(row)):
+        panel_row[j] = row[j]
+    panel_row[len(row):] = 0
+
+
+@_inline
+def _copy_pairs(w, k, first, panel_row):
+    """panel_row <- pairs of w[k, first:] and w[k + 1, first:], padded with zeros"""
+    low = w[k, first:first + len(panel_row)]
+    if k + 1 < len(w):
+        high = w[k + 1, first:first + len(panel_row)]
+        for j in range(len(low)):
+            panel_row[j] = pair(low[j], high[j])
+    else:
+        for j in range(len(low)):
+            panel_row[j] = pair(low[j], np.float32(0))
+    panel_row[len(low):] = 0
+
+
+@_inline
+def _is_by_rows(w):
+    """Return whether the numbers of a row are neighbours in memory: then ``w`` is read row by row, else panel by panel."""
+    return w.strides[1] <= w.strides[0]
 
 
 @_compile
@@ -43,14 +69,14 @@ def pack(w, width):
     """Return ``w`` (K, N) as panels (P, K, ``width``); the last panel is padded with zeros."""
     rows, columns = w.shape
     panels = _empty((-(-columns // width), rows, width), np.empty(0, np.float32))
-    for p in range(len(panels)):
-        first = p * width
-        used = min(width, columns - first)
+    if _is_by_rows(w):
         for k in range(rows):
-            for j in range(used):
-                panels[p, k, j] = w[k, first + j]
-            for j in range(used, width):
-                panels[p, k, j] = 0
+            for p in range(len(panels)):
+                _copy_row(w, k, p * width, panels[p, k])
+    else:
+        for p in range(len(panels)):
+            for k in range(rows):
+                _copy_row(w, k, p * width, panels[p, k])
     return panels
 
 
@@ -59,19 +85,14 @@ def pack_pairs(w, width):
     """Return ``w`` (K, N) as panels (P, (K + 1) // 2, ``width``) of pairs of bfloat16 numbers, padded with zeros."""
     rows, columns = w.shape
     panels = _empty((-(-columns // width), (rows + 1) // 2, width), np.empty(0, np.uint32))
-    zero = np.float32(0)
-    for p in range(len(panels)):
-        first = p * width
-        used = min(width, columns - first)
+    if _is_by_rows(w):
         for k in range(0, rows, 2):
-            if k + 1 < rows:
-                for j in range(used):
-                    panels[p, k // 2, j] = pair(w[k, first + j], w[k + 1, first + j])
-            else:
-                for j in range(used):
-                    panels[p, k // 2, j] = pair(w[k, first + j], zero)
-            for j in range(used, width):
-                panels[p, k // 2, j] = 0
+            for p in range(len(panels)):
+                _copy_pairs(w, k, p * width, panels[p, k // 2])
+    else:
+        for p in range(len(panels)):
+            for k in range(0, rows, 2):
+                _copy_pairs(w, k, p * width, panels[p, k // 2])
     return panels
 
 
@@ -120,7 +141,7 @@ def add_product(a, panels, out):
     factor = _like(a, panels)
     rows, depth = factor.shape
     tiles = -(-rows // ROWS)
-    panel_bytes, step = 4 * depth * COLUMNS, min(_LINE // 2, 4 * COLUMNS // tiles)
+    panel_bytes, step = 4 * depth * COLUMNS, min(FETCHED, 4 * COLUMNS // tiles)
     rest = np.zeros((ROWS, COLUMNS), np.float32)
     for first_k in range(0, depth, _DEPTH):
         last_k = min(depth, first_k + _DEPTH)
@@ -138,7 +159,7 @@ def add_product(a, panels, out):
 def multiply(left, panels, out):
     """out <- a w, for the panels of ``w`` (K, N) and those of the transposed ``a``, which are ``ROWS`` wide"""
     groups, depth, _ = left.shape
-    panel_bytes, step = 4 * depth * COLUMNS, 4 * COLUMNS // groups
+    panel_bytes, step = 4 * depth * COLUMNS, min(FETCHED, 4 * COLUMNS // groups)
     rest = np.zeros((ROWS, COLUMNS), np.float32)
     out[...] = 0
     for first_k in range(0, depth, _DEPTH):

@@ -14,12 +14,16 @@ The arguments of the loops are those of ``Weights`` and ``Choice``, then:
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
-from charrnn.nn.kernels.compiled import _compile, _gru_forward, _inline, _lstm_forward, _rnn_forward, pack
+from charrnn.nn.kernels.compiled import _compile, _copy, _gru_forward, _lstm_forward, _rnn_forward, pack
 from charrnn.nn.kernels.packed import add_product
+
+_helper = njit(nogil=True, error_model="numpy")
 
 
 class Weights(NamedTuple):
@@ -50,9 +54,25 @@ def stacked(matrices):
     return np.stack([pack(np.ascontiguousarray(matrix)) for matrix in matrices])
 
 
-@_inline
-def _draw(logits, uniform, choice, ids):
+@_helper
+def _sum(p):
+    total = 0.0
+    for k in range(len(p)):
+        total += p[k]
+    return total
+
+
+@_helper
+def _copy_row(source, target):
+    for k in range(len(source)):
+        target[k] = source[k]
+
+
+@_helper
+def _draw(logits, uniform, choice, p, ids):
+    """Draw the next characters; return whether all logits are numbers. ``p`` (V,) is memory."""
     streams, size = logits.shape
+    is_valid = True
     for b in range(streams):
         x = logits[b]
         best = 0
@@ -62,53 +82,78 @@ def _draw(logits, uniform, choice, ids):
             best = k if x[k] > x[best] else best
         if is_nan:
             ids[b] = -1
+            is_valid = False
         elif choice.temperature == 0:
             ids[b] = best
         else:
-            p = np.exp((x.astype(np.float64) - x[best]) / choice.temperature)
-            if choice.top_k < size or choice.top_p < 1:
-                _drop_unlikely(p, choice)
-            sums = np.cumsum(p)
-            ids[b] = min(np.sum(sums <= uniform[b] * sums[-1]), size - 1)
+            for k in range(size):
+                p[k] = math.exp((np.float64(x[k]) - np.float64(x[best])) / choice.temperature)
+            if choice.top_k < size:
+                _keep_most_likely(p, 0.0, 1.0, choice.top_k)
+            if choice.top_p < 1:
+                _keep_most_likely(p, 1.0, 0.0, choice.top_p * (1 - 1e-12) * _sum(p))
+            drawn = uniform[b] * _sum(p)
+            total = 0.0
+            ids[b] = size - 1
+            for k in range(size):
+                total += p[k]
+                if total > drawn:
+                    ids[b] = k
+                    break
+    return is_valid
 
 
-@_inline
-def _drop_unlikely(p, choice):
-    """Set the probabilities ``p`` that ``top_k`` and ``top_p`` exclude to zero."""
-    order = np.argsort(-p, kind="mergesort")  # of equally likely characters the first are kept
-    kept = min(choice.top_k, len(p))
-    least = choice.top_p * (1 - 1e-12) * p[order[:kept]].sum()
+@_helper
+def _keep_most_likely(p, factor, one, needed):
+    """Keep the fewest of the numbers ``p``, the largest first, for which ``factor`` p + ``one`` has at least this sum.
+
+    The others become zero. Of equal numbers the first are kept. The smallest number to keep is found by bisection.
+    """
+    low, high = 0.0, 2.0
+    while True:
+        middle = 0.5 * (low + high)
+        if middle <= low or middle >= high:
+            break
+        total = 0.0
+        for k in range(len(p)):
+            if p[k] >= middle:
+                total += factor * p[k] + one
+        if total >= needed:
+            low = middle
+        else:
+            high = middle
     total = 0.0
-    for rank in range(len(p)):
-        if rank >= kept:
-            p[order[rank]] = 0
-        total += p[order[rank]]
-        if choice.top_p < 1 and total >= least:
-            kept = min(kept, rank + 1)
+    for k in range(len(p)):
+        if p[k] > low:
+            total += factor * p[k] + one
+    for k in range(len(p)):
+        if p[k] == low and total < needed:
+            total += factor * p[k] + one
+        elif p[k] <= low:
+            p[k] = 0
 
 
-@_inline
+@_helper
 def _project(weights, ids, layer, hidden, x):
     """x <- the projected inputs of a layer, whose inputs are ``ids`` or the hidden state of the layer below"""
     for b in range(len(x)):
-        x[b] = weights.table[ids[b]] if layer == 0 else weights.b[layer - 1]
+        _copy_row(weights.table[ids[b]] if layer == 0 else weights.b[layer - 1], x[b])
     if layer > 0:
         add_product(hidden[layer - 1], weights.w_x[layer - 1], x)
 
 
-@_inline
+@_helper
 def _read_output(weights, hidden, logits):
     for b in range(len(logits)):
-        logits[b] = weights.output_bias
+        _copy_row(weights.output_bias, logits[b])
     add_product(hidden, weights.output, logits)
 
 
 @_compile
 def sample_rnn(weights, choice, logits, hidden, uniform, ids):
-    x = np.empty((logits.shape[0], weights.table.shape[1]), np.float32)
+    x, p = np.empty((logits.shape[0], weights.table.shape[1]), np.float32), np.empty(logits.shape[1])
     for n in range(len(ids)):
-        _draw(logits, uniform[n], choice, ids[n])
-        if (ids[n] < 0).any():
+        if not _draw(logits, uniform[n], choice, p, ids[n]):
             return
         for layer in range(len(hidden)):
             _project(weights, ids[n], layer, hidden, x)
@@ -119,31 +164,29 @@ def sample_rnn(weights, choice, logits, hidden, uniform, ids):
 
 @_compile
 def sample_lstm(weights, choice, logits, hidden, cell, uniform, ids):
-    x = np.empty((logits.shape[0], weights.table.shape[1]), np.float32)
+    x, p = np.empty((logits.shape[0], weights.table.shape[1]), np.float32), np.empty(logits.shape[1])
     before = np.empty_like(cell[0])
     for n in range(len(ids)):
-        _draw(logits, uniform[n], choice, ids[n])
-        if (ids[n] < 0).any():
+        if not _draw(logits, uniform[n], choice, p, ids[n]):
             return
         for layer in range(len(hidden)):
             _project(weights, ids[n], layer, hidden, x)
             add_product(hidden[layer], weights.w_h[layer], x)
-            before[...] = cell[layer]
+            _copy(cell[layer], before)
             _lstm_forward(x, before, cell[layer], hidden[layer])
         _read_output(weights, hidden[-1], logits)
 
 
 @_compile
 def sample_gru(weights, bias, choice, logits, hidden, uniform, ids):
-    x = np.empty((logits.shape[0], weights.table.shape[1]), np.float32)
+    x, p = np.empty((logits.shape[0], weights.table.shape[1]), np.float32), np.empty(logits.shape[1])
     recurrent, memory, before = np.empty_like(x), np.empty_like(hidden[0]), np.empty_like(hidden[0])
     for n in range(len(ids)):
-        _draw(logits, uniform[n], choice, ids[n])
-        if (ids[n] < 0).any():
+        if not _draw(logits, uniform[n], choice, p, ids[n]):
             return
         for layer in range(len(hidden)):
             _project(weights, ids[n], layer, hidden, x)
-            before[...] = hidden[layer]
+            _copy(hidden[layer], before)
             recurrent[...] = 0
             add_product(before, weights.w_h[layer], recurrent)
             _gru_forward(x, recurrent, bias[layer], before, memory, hidden[layer])

@@ -34,6 +34,10 @@ ROWS = 6
 """The largest number of rows of a tile."""
 COLUMNS = _LANES * _VECTORS
 """The number of columns of a tile."""
+LINE = 64
+"""Bytes of a line of the cache."""
+FETCHED = LINE * _VECTORS // 4
+"""The largest ``step`` of a tile: with AVX2 a half, with AVX-512 a quarter of the bytes of a row of a panel."""
 
 _FLOATS, _WORDS = ir.VectorType(ir.FloatType(), _LANES), ir.VectorType(ir.IntType(32), _LANES)
 _BYTE, _INT, _SIZE = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -119,7 +123,9 @@ def _tile_of(count):
             whole = builder.and_(depth, _SIZE(-at_once))
             with cgutils.for_range_slice(builder, _SIZE(0), whole, _SIZE(at_once), _SIZE) as (k, _):
                 place = builder.add(ahead, builder.mul(k, step))
-                builder.call(fetch, [address(b, place, _BYTE), _INT(0), _INT(3), _INT(1)])
+                for line in range(at_once * FETCHED // LINE):
+                    here = address(b, builder.add(place, _SIZE(LINE * line)), _BYTE)
+                    builder.call(fetch, [here, _INT(0), _INT(3), _INT(1)])
                 for i in range(at_once):
                     add_row(builder.add(k, _SIZE(i)), all_sums[i % parts])
             for i in range(at_once - 1):
