@@ -23,6 +23,8 @@ _ROUNDING = 1e-12
 """Tolerance for sums of probabilities."""
 
 _TURNS_AT_ONCE = 16
+"""Turns that are computed together. Compiled kernels compute four times as many."""
+
 _TURNS_BEFORE_LOADING = 1024
 """A long sample starts with the NumPy kernels, so that its start appears at once, and continues with compiled kernels."""
 
@@ -152,7 +154,8 @@ def _draw_turns(network: CharRNN, prime: np.ndarray, length: int | None, setting
         if written == _TURNS_BEFORE_LOADING and length is not None and _is_long(network, count, length - written):
             with reporting_compilation(on_compilation):
                 sampler = Sampler(network, logits, state, *settings, vocabulary.unknown)
-        at_once = _TURNS_AT_ONCE if length is None else min(_TURNS_AT_ONCE, length - written)
+        at_once = _TURNS_AT_ONCE if sampler is None else 4 * _TURNS_AT_ONCE
+        at_once = at_once if length is None else min(at_once, length - written)
         uniform = np.stack([rng.random(at_once) for rng in generators], axis=1)
         with one_blas_thread():
             if sampler is None:

@@ -20,10 +20,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from charrnn.nn.kernels.compiled import _compile, _copy, _gru_forward, _lstm_forward, _rnn_forward, pack
+from charrnn.nn.kernels.compiled import _FAST, _compile, _copy, _gru_forward, _lstm_forward, _rnn_forward, pack
 from charrnn.nn.kernels.packed import add_product
 
 _helper = njit(nogil=True, error_model="numpy")
+_gates = njit(nogil=True, error_model="numpy", fastmath=_FAST)
 
 
 class Weights(NamedTuple):
@@ -52,6 +53,22 @@ class Choice(NamedTuple):
 def stacked(matrices):
     """Return matrices (K, N) in packed form, side by side."""
     return np.stack([pack(np.ascontiguousarray(matrix)) for matrix in matrices])
+
+
+# In functions of their own, LLVM vectorizes the gates; in the loop over turns it did not.
+@_gates
+def _rnn_gates(x, hidden):
+    _rnn_forward(x, hidden)
+
+
+@_gates
+def _lstm_gates(x, before, cell, hidden):
+    _lstm_forward(x, before, cell, hidden)
+
+
+@_gates
+def _gru_gates(x, recurrent, bias, before, memory, hidden):
+    _gru_forward(x, recurrent, bias, before, memory, hidden)
 
 
 @_helper
@@ -158,7 +175,7 @@ def sample_rnn(weights, choice, logits, hidden, uniform, ids):
         for layer in range(len(hidden)):
             _project(weights, ids[n], layer, hidden, x)
             add_product(hidden[layer], weights.w_h[layer], x)
-            _rnn_forward(x, hidden[layer])
+            _rnn_gates(x, hidden[layer])
         _read_output(weights, hidden[-1], logits)
 
 
@@ -173,7 +190,7 @@ def sample_lstm(weights, choice, logits, hidden, cell, uniform, ids):
             _project(weights, ids[n], layer, hidden, x)
             add_product(hidden[layer], weights.w_h[layer], x)
             _copy(cell[layer], before)
-            _lstm_forward(x, before, cell[layer], hidden[layer])
+            _lstm_gates(x, before, cell[layer], hidden[layer])
         _read_output(weights, hidden[-1], logits)
 
 
@@ -189,5 +206,5 @@ def sample_gru(weights, bias, choice, logits, hidden, uniform, ids):
             _copy(hidden[layer], before)
             recurrent[...] = 0
             add_product(before, weights.w_h[layer], recurrent)
-            _gru_forward(x, recurrent, bias[layer], before, memory, hidden[layer])
+            _gru_gates(x, recurrent, bias[layer], before, memory, hidden[layer])
         _read_output(weights, hidden[-1], logits)

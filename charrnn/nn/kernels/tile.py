@@ -123,7 +123,7 @@ def _tile_of(count):
             whole = builder.and_(depth, _SIZE(-at_once))
             with cgutils.for_range_slice(builder, _SIZE(0), whole, _SIZE(at_once), _SIZE) as (k, _):
                 place = builder.add(ahead, builder.mul(k, step))
-                for line in range(at_once * FETCHED // LINE):
+                for line in range(at_once * FETCHED // LINE if count > 1 else 0):  # the processor fetches for one row
                     here = address(b, builder.add(place, _SIZE(LINE * line)), _BYTE)
                     builder.call(fetch, [here, _INT(0), _INT(3), _INT(1)])
                 for i in range(at_once):
