@@ -29,7 +29,9 @@ import json, sys
 from test_mpi import a_run, take
 from charrnn import Run
 from charrnn.mpi import ranks
+from charrnn.nn import kernels
 
+kernels._kernels_with_bfloat16 = lambda: ("reference",)  # simulates a processor with bfloat16
 settings, stop, path = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 run, corpus = a_run(**settings)
 take(run, corpus, stop)
@@ -46,7 +48,8 @@ if stop < run.planned:
 
 def a_run(dtype="float64", **settings):
     corpus = Corpus.from_text(TEXT)
-    values = {"batch_size": 5, "seq_len": 8, "steps": 50, "eval_every": 20, "threads": 2, **settings}
+    values = {"batch_size": 5, "seq_len": 8, "steps": 50, "eval_every": 20, "threads": 2, "precision": "float32",
+              **settings}
     model = ModelConfig(values.pop("cell", "lstm"), hidden_size=12, layers=2, dropout=0.2, weight_drop=0.2)
     return Run.start(corpus, model, TrainConfig(**values), np.dtype(dtype).type), corpus
 
@@ -90,14 +93,16 @@ def test_ranks_compute_the_same_as_one_process(count, settings, tolerance, tmp_p
 
 
 @needs_mpi
-def test_the_same_number_of_ranks_gives_the_same_bits_even_after_resuming(tmp_path):
-    settings = {"dtype": "float32", "learning_rate": 0.02}
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_number_of_ranks_gives_the_same_bits_even_after_resuming(tmp_path, precision):
+    settings = {"dtype": "float32", "learning_rate": 0.02, "precision": precision}
     files = []
     for k, stop in enumerate((50, 50, 23)):
         (tmp_path / str(k)).mkdir()
         files.append(on_ranks(2, tmp_path / str(k), stop, **settings).read_bytes())
     assert files[0] == files[1]
     assert files[0] == files[2]
+    assert Run.load(tmp_path / "0" / "2.h5").config.precision == precision
 
 
 @needs_mpi
