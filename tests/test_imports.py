@@ -46,7 +46,7 @@ DISPLAYS = {("charrnn.training.run", "charrnn.page.api"), ("charrnn.inference.la
 HOME = Path(charrnn.__file__).parent
 MODULES = ["charrnn", *sorted(item.name for item in pkgutil.walk_packages(charrnn.__path__, "charrnn."))]
 if importlib.util.find_spec("numba") is None:
-    MODULES = [name for name in MODULES if name.rpartition(".")[2] not in ("compiled", "packed", "tile")
+    MODULES = [name for name in MODULES if name.rpartition(".")[2] not in ("compiled", "gates", "jit", "packed", "tile")
                and name != "charrnn.nn.kernels.sampling"]
 TERMINAL = {"click", "tqdm"}
 HEAVY = {"numpy", "h5py", "numba", "matplotlib"}

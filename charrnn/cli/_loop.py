@@ -50,9 +50,8 @@ _LONG = 60
 _NOVELTY_SECONDS, _NOVELTY_CHARACTERS = 0.7, 1_000_000
 """Seconds for generating this text, and maximum number of characters of the training part to compare it with."""
 
-
 _KINDS = {"reference": "with NumPy", "compiled": "with compiled kernels", "bfloat16": "in bfloat16"}
-"""How the line about the speed of the machine names the kinds of kernels."""
+"""Names of the kernels in the line about the speed."""
 
 _SHOWN = 120
 """Characters of a sample that are shown while training."""
@@ -114,7 +113,7 @@ class Printer:
                 self._say(COMPILING)
             case SpeedMeasured(speeds):
                 shown = ", ".join(f"{speed / 1e9:.0f} {_KINDS[name]}" for name, speed in speeds.items())
-                self._say(f"Measured this machine (only the first time), GFLOP/s per core: {shown}")
+                self._say(f"Speed of this machine (measured once), GFLOP/s per core: {shown}")
             case Started(run):
                 self._say_started(run)
             case StepTaken(run, step):
@@ -140,6 +139,8 @@ class Printer:
     def _say_made(self, run: Run, batch_size: int) -> None:
         if run.model.origin is not None:
             self._start = f"--from {shlex.quote(run.model.origin.names[0])}"
+        if run.config.precision != "float32":
+            self._start += f" --precision {run.config.precision}"
         self._say(_describe_model(run))
         if STANDARD_INPUT in run.source.names:
             warn("a text from standard input cannot be read again; 'charrnn resume' will need --corpus FILE")
@@ -153,7 +154,8 @@ class Printer:
         elif not run.finished:
             start = f"Continuing after step {run.step:,}" if run.step else "Starting"
             self._say(f"{self.resumed}: {_describe_model(run)}\n{start}: {_describe_plan(run)}")
-        if not run.finished and find_spec("numba") is None and not os.environ.get("CHARRNN_KERNELS"):
+        is_new = self.resumed is None  # a resumed run keeps its kernels
+        if is_new and not run.finished and find_spec("numba") is None and not os.environ.get("CHARRNN_KERNELS"):
             self._say("Training is about 1.5 times as fast with numba: pip install numba")
 
     def _show_step(self, run: Run, step: Step) -> None:

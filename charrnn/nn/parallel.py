@@ -19,7 +19,7 @@ import numpy as np
 from charrnn.config import check_range
 from charrnn.cpu import blas, one_blas_thread
 from charrnn.mpi import Ranks, ranks
-from charrnn.nn.kernels import describe_kernels
+from charrnn.nn.kernels import NAMES, describe_kernels
 from charrnn.nn.model import CharRNN, Window
 from charrnn.nn.parameters import Parameters
 from charrnn.nn.state import State, map_state
@@ -39,15 +39,16 @@ def default_threads(batch_size: int) -> int:
 def environment(dtype: Any = np.float32, kernels: str | None = None) -> dict[str, str]:
     """Return the properties of the machine and the process that can change the last bits of a result.
 
-    ``kernels`` is the name of the kernels that are preferred.
+    ``kernels`` names the preferred kernels.
     """
     return {"machine": platform.machine(), "numpy": np.__version__, "blas": blas(),
             "kernels": describe_kernels(dtype, kernels), "ranks": str(ranks().count)}
 
 
 def kernels_in(environment: dict[str, str]) -> str | None:
-    """Return the name of the kernels in an environment, or None if it contains none."""
-    return environment.get("kernels", "").partition(",")[0] or None
+    """Return the name of the kernels in an environment, or None if it contains no known name."""
+    name = environment.get("kernels", "").partition(",")[0]
+    return name if name in NAMES else None
 
 
 class Workers:

@@ -1,4 +1,4 @@
-"""Sampler: draws and reads many characters in one call of a compiled function."""
+"""Sampler: generates many characters in one compiled call."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from charrnn.nn.state import State
 
 _CELLS = ("lstm", "gru", "rnn")
 
+_LARGEST_TABLE = 2**26
+"""Numbers in the table of the projected inputs of all characters, above which it would need too much memory."""
+
 
 class Sampler:
-    """A function sample(uniform) that returns the next characters of B streams, (N, B), for uniform numbers (N, B).
+    """A callable: ``sampler(uniform)`` returns the next ids of B streams, (N, B), for uniform numbers (N, B).
 
-    It starts from ``logits`` (B, V) and ``state``, and remembers where it is. The weights of ``model`` are copied, so later
-    changes have no effect. ``top_k`` and ``top_p`` may be None. The character ``excluded`` is never drawn. If the model
-    computes NaN, the characters are -1 from there on.
+    It starts from ``logits`` (B, V) and ``state``, and keeps its position between calls. The weights of ``model`` are
+    copied, so later changes have no effect. ``top_k`` and ``top_p`` may be None. ``excluded`` is the id that is never
+    drawn, or None. If a logit is NaN, the id is -1, and later ids are meaningless.
     """
 
     def __init__(self, model: CharRNN, logits: np.ndarray, state: State, temperature: float, top_k: int | None,
@@ -26,13 +29,13 @@ class Sampler:
         module = importlib.import_module("charrnn.nn.kernels.sampling")
         parameters, layers = model.parameters, range(model.config.layers)
         w_x, w_h, b = ([parameters[f"layer{k}/{name}"] for k in layers] for name in ("w_x", "w_h", "b"))
-        table = parameters["embedding/w"] @ w_x[0] if model.config.embedding_size else w_x[0]
+        table = (parameters["embedding/w"] @ w_x[0] if model.config.embedding_size else w_x[0]) + b[0]
         output, output_bias = parameters["output/w"], parameters["output/b"].copy()
         self._logits = logits.copy()
         if excluded is not None:
             output_bias[excluded] = self._logits[:, excluded] = -np.inf
         above = module.stacked(w_x[1:] or [w_h[0][:, :0]])
-        weights = module.Weights(table + b[0], above, np.stack(b)[1:], module.stacked(w_h), module.pack(output),
+        weights = module.Weights(table, above, np.stack(b)[1:], module.stacked(w_h), module.pack(output),
                                  output_bias)
         size = model.vocabulary_size
         choice = module.Choice(float(temperature), min(top_k or size, size), 1.0 if top_p is None else float(top_p))
@@ -44,8 +47,9 @@ class Sampler:
 
     @staticmethod
     def supports(model: CharRNN) -> bool:
-        """Return whether there are compiled functions for ``model``, and numba works."""
-        return model.config.cell in _CELLS and kernels_name(model.dtype, model.kernels) == "compiled"
+        """Return whether ``model`` can be sampled by compiled functions here."""
+        is_small = model.vocabulary_size * model.parameters["layer0/w_h"].shape[-1] <= _LARGEST_TABLE
+        return model.config.cell in _CELLS and is_small and kernels_name(model.dtype, model.kernels) == "compiled"
 
     def __call__(self, uniform: np.ndarray) -> np.ndarray:
         ids = np.full(uniform.shape, -1, np.int64)

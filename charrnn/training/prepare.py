@@ -13,7 +13,7 @@ from charrnn.errors import ConfigError, CorpusError, RunError, check_type
 from charrnn.inference.language_model import file_metadata
 from charrnn.inference.locate import LAST, checkpoint_at
 from charrnn.mpi import ranks
-from charrnn.nn.kernels import has_bfloat16, kernels_name, reporting_compilation
+from charrnn.nn.kernels import reporting_compilation
 from charrnn.nn.parallel import default_threads, environment, kernels_in
 from charrnn.text.builtin import BUILTIN_TEXTS
 from charrnn.text.corpus import Corpus, Split
@@ -37,7 +37,7 @@ from charrnn.training.run import Run, steps_of
 from charrnn.training.run_folder import Inherited, RunFolder, inherit
 from charrnn.training.run_lock import RunLock
 from charrnn.training.schema import Source, source_of
-from charrnn.training.speed import choose_arithmetic
+from charrnn.training.speed import choose_arithmetic, leave_bfloat16
 from charrnn.training.trainer import fix_plan
 
 TextSource = Corpus | str | Path | Sequence[str | Path]
@@ -83,7 +83,8 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
         cores = (train_config.threads or default_threads(train_config.batch_size)) * ranks().count
         is_size_open = found is not None or "hidden_size" not in model_settings
         needs_speed = train_config.budget is not None and is_size_open
-        arithmetic = choose_arithmetic(train_config, needs_speed, on_event, choices.append)
+        dtype = "float32" if found is None else found.model.network.dtype
+        arithmetic = choose_arithmetic(train_config, needs_speed, on_event, choices.append, dtype)
         train_config = replace(train_config, precision=arithmetic.precision)
         run = None
         if found is not None:
@@ -274,13 +275,9 @@ def _continue_here(run: Run, length: TrainConfig, on_event: OnEvent) -> None:
     shown = [f"{name} from {old} to {new}" for name, (old, new) in changes.items() if new != old]
     if shown:
         on_event(Warned(f"changed since the last save: {', '.join(shown)}; the result may differ in its last bits"))
-    precision = run.config.precision
-    if precision == "bfloat16" and not has_bfloat16(kernels_name(network.dtype, network.kernels)):
-        on_event(Warned("this run was trained with products in bfloat16, which is not supported here; it continues in "
-                        "float32"))
-        precision, network.bfloat16 = "float32", False
+    leave_bfloat16(run, on_event)
     run.environment = now
-    run.config = replace(run.config, threads=threads, precision=precision,
+    run.config = replace(run.config, threads=threads,
                          patience=run.config.patience if length.patience is None else length.patience)
 
 

@@ -1,7 +1,7 @@
-"""How fast this machine trains with each kind of kernels, and the choice between them.
+"""The speed of each kind of kernels on this machine, and the choice between them.
 
 The first training on a machine measures this for about a second. The result is kept in ``speed.json`` in the cache folder,
-for each combination of processor, number of threads and versions, and is measured again if the file is missing or damaged.
+for each combination of machine, number of threads and versions. If the file is missing or damaged, it is measured again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from charrnn.mpi import Ranks
 from charrnn.nn.kernels import (
     VARIABLE,
     describe_kernels,
+    has_bfloat16,
     kernels_name,
     reporting_compilation,
     resolve_precision,
@@ -33,8 +35,9 @@ from charrnn.nn.parallel import Team, default_threads
 from charrnn.randomness import generator
 from charrnn.storage.atomic import replace_file
 from charrnn.storage.cache import cache_folder
-from charrnn.training.events import CompilationStarted, OnEvent, SpeedMeasured
+from charrnn.training.events import CompilationStarted, OnEvent, SpeedMeasured, Warned
 from charrnn.training.recipe import TYPICAL_SPEED, weight_count
+from charrnn.training.run import Run
 
 FILE = "speed.json"
 
@@ -42,8 +45,9 @@ _MODEL, _VOCABULARY, _SEQ_LEN = ModelConfig("lstm", 256), 65, 64
 """The network whose steps are timed. It is small, so that a measurement takes little time."""
 
 _SECONDS, _LEAST_ROUNDS = 1.0, 3
+_NAMES = ("reference", "compiled", "bfloat16")
 _LEAST_GAIN = 1.05
-"""bfloat16 is used if it is faster than float32 by this factor."""
+"""The least speed-up for which bfloat16 is used."""
 
 
 class Arithmetic(NamedTuple):
@@ -54,15 +58,21 @@ class Arithmetic(NamedTuple):
     speed: float
 
 
-def choose_arithmetic(config: TrainConfig, needs_speed: bool, on_event: OnEvent, later: OnEvent) -> Arithmetic:
-    """Return the fastest kernels on this machine and, if ``config`` leaves it open, the faster precision.
+def choose_arithmetic(config: TrainConfig, needs_speed: bool, on_event: OnEvent, on_measured: OnEvent | None = None,
+                      dtype: Any = np.float32) -> Arithmetic:
+    """Return the fastest kernels and precision that ``config``, CHARRNN_KERNELS and the ``dtype`` of the weights allow.
 
-    The environment variable CHARRNN_KERNELS and a processor without bfloat16 reduce the choice. If only one is left, the
-    speed is measured only if ``needs_speed`` is true; otherwise it is a typical one. ``later`` gets the event of a
-    measurement. Raises ConfigError if the precision is not supported here.
+    If there is only one choice, the speed is measured only if ``needs_speed`` is true; otherwise it is ``TYPICAL_SPEED``.
+    ``on_measured``, by default ``on_event``, receives ``SpeedMeasured``. Raises ConfigError if the precision is not
+    supported here.
     """
-    best = kernels_name(np.float32)
-    precision = resolve_precision(config.precision, np.float32, best)
+    with reporting_compilation(lambda: on_event(CompilationStarted())):
+        return _choose(config, needs_speed, on_measured or on_event, np.dtype(dtype))
+
+
+def _choose(config: TrainConfig, needs_speed: bool, on_measured: OnEvent, dtype: np.dtype) -> Arithmetic:
+    best = kernels_name(dtype)
+    precision = resolve_precision(config.precision, dtype, best)
     candidates = [best]
     if best == "compiled" and precision == "bfloat16":
         candidates = ["bfloat16"] if config.precision == "bfloat16" else ["compiled", "bfloat16"]
@@ -70,22 +80,30 @@ def choose_arithmetic(config: TrainConfig, needs_speed: bool, on_event: OnEvent,
         candidates.insert(0, "reference")
     if len(candidates) == 1 and not needs_speed:
         return Arithmetic(best, precision, TYPICAL_SPEED)
-    speeds = _speeds(candidates, on_event, later)
+    speeds = _speeds(candidates, on_measured)
     rank = {name: speeds[name] / (_LEAST_GAIN if name == "bfloat16" else 1) for name in candidates}
     fastest = max(candidates, key=rank.__getitem__)
     kernels, precision = ("compiled", fastest) if fastest == "bfloat16" else (fastest, "float32")
     return Arithmetic(kernels, precision, speeds[fastest])
 
 
-def _speeds(names: list[str], on_event: OnEvent, later: OnEvent) -> Mapping[str, float]:
+def leave_bfloat16(run: Run, on_event: OnEvent) -> None:
+    """Change the precision of a run to float32, with a warning, if it is bfloat16 and not supported here."""
+    network = run.model.network
+    if run.config.precision == "bfloat16" and not has_bfloat16(kernels_name(network.dtype, network.kernels)):
+        on_event(Warned("products in bfloat16 are not supported here; the run continues in float32"))
+        run.config = replace(run.config, precision="float32")
+        network.bfloat16 = False
+
+
+def _speeds(names: list[str], on_measured: OnEvent) -> Mapping[str, float]:
     """Return the speed of each of ``names``, from the file of earlier measurements or measured now."""
     path, machine = cache_folder() / FILE, _machine()
     kept = _read(path)
     known = kept.get(machine, {})
     if missing := [name for name in names if name not in known]:
-        with reporting_compilation(lambda: on_event(CompilationStarted())):
-            known = {**known, **measure(missing)}
-        later(SpeedMeasured(known))
+        known = {**known, **measure(missing)}
+        on_measured(SpeedMeasured(known))
         _write(path, {**kept, machine: known})
     return known
 
@@ -94,24 +112,24 @@ def measure(names: list[str]) -> dict[str, float]:
     """Return the floating-point operations per second of one core in a training step, for each of ``names``.
 
     They are "reference" and "compiled", kernels in float32, and "bfloat16", compiled kernels with products of bfloat16
-    numbers. Only the operations in products of matrices count. The time is that of the processor, so that other processes
-    hardly change the result; the fastest of several steps counts.
+    numbers. Only the operations in products of matrices count. CPU time is used, so other processes hardly matter.
     """
     batch_size = TrainConfig.batch_size
     threads = default_threads(batch_size)
     ids = (np.arange((_SEQ_LEN + 1) * batch_size, dtype=np.uint8) % _VOCABULARY).reshape(-1, batch_size)
     teams = {name: _team(name, threads) for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds, rounds = dict.fromkeys(names, 0.0), 0
     for team in teams.values():  # compiles the kernels
         team.loss_and_gradients(ids[:-1], ids[1:], team.model.initial_state(batch_size))
     started = time.perf_counter()
-    while time.perf_counter() - started < _SECONDS or len(seconds[names[-1]]) < _LEAST_ROUNDS:
+    while time.perf_counter() - started < _SECONDS or rounds < _LEAST_ROUNDS:
+        rounds += 1
         for name, team in teams.items():
             before = time.process_time()
             team.loss_and_gradients(ids[:-1], ids[1:], team.model.initial_state(batch_size))
-            seconds[name].append(time.process_time() - before)
-    operations = 6 * weight_count(_MODEL, _VOCABULARY) * batch_size * _SEQ_LEN
-    return {name: operations / min(times) for name, times in seconds.items()}
+            seconds[name] += time.process_time() - before
+    operations = 6 * weight_count(_MODEL, _VOCABULARY) * batch_size * _SEQ_LEN * rounds
+    return {name: operations / max(used, 1e-9) for name, used in seconds.items()}
 
 
 def _team(name: str, threads: int) -> Team:
@@ -123,7 +141,7 @@ def _team(name: str, threads: int) -> Team:
 
 
 def _machine() -> str:
-    """Return a description of everything that changes the speed."""
+    """Return what identifies a measurement: machine, threads and versions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
@@ -135,15 +153,16 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
     """Return the measurements in a file; none if it is missing or damaged."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     is_valid = isinstance(kept, dict) and all(
-        isinstance(speeds, dict) and all(type(speed) is float and 0 < speed < 1e18 for speed in speeds.values())
+        isinstance(speeds, dict) and all(name in _NAMES and type(speed) is float and 0 < speed < 1e18
+                                         for name, speed in speeds.items())
         for speeds in kept.values())
     return kept if is_valid else {}
 
 
 def _write(path: Path, speeds: Any) -> None:
-    """Keep the measurements; if the folder is not writable, the next training measures again."""
+    """Write the measurements; ignore a folder that is not writable."""
     with suppress(OSError):
         replace_file(path, [json.dumps(speeds, indent=1).encode()], create_folder=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from charrnn.training.run import Run
 from charrnn.training.run_folder import Inherited, RunFolder
 from charrnn.training.run_lock import RunLock
 from charrnn.training.signals import StopSignals
+from charrnn.training.speed import choose_arithmetic, leave_bfloat16
 from charrnn.training.trainer import fix_plan
 
 
@@ -76,6 +78,9 @@ def sweep(corpus: Corpus, todo: Iterable[Combination], parent: str | Path, on_ev
     """
     tasks = [(corpus, combination, Path(parent)) for combination in todo]
     job = ranks()
+    for config in {combination.train_config.precision: combination.train_config for _, combination, _ in tasks}.values():
+        with suppress(CharRNNError):  # an error belongs to the result of a combination
+            choose_arithmetic(config, False, on_event)  # before several ranks work
     if in_a_pool():
         from mpi4py.futures import MPIPoolExecutor
 
@@ -118,10 +123,16 @@ def train_one(corpus: Corpus, combination: Combination, parent: Path, on_event: 
     with working_alone(), RunLock(folder.path) as lock:
         try:
             split = corpus.split(combination.train_config.validation, combination.train_config.test)
-            run = Run.start(split, combination.model_config, combination.train_config)
+            arithmetic = choose_arithmetic(combination.train_config, False, on_event)
+            config = replace(combination.train_config, precision=arithmetic.precision)
+            run = Run.start(split, combination.model_config, config, kernels=arithmetic.kernels)
             new: Inherited | None = Inherited()
             if folder.last.exists():
-                run, new = _the_same(Run.load(folder.last), run, folder), None
+                kept = Run.load(folder.last)
+                if combination.train_config.precision == "auto":
+                    run.config = replace(run.config, precision=kept.config.precision)
+                run, new = _the_same(kept, run, folder), None
+                leave_bfloat16(run, on_event)
             elif folder.exists():
                 raise _OtherRunError(f"{folder.path}: contains a run without last.h5",
                                      "remove the folder, or choose another `name` for the sweep")

@@ -13,7 +13,7 @@ import pytest
 
 import charrnn
 from charrnn.config import ModelConfig
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, ConfigError
 from charrnn.nn import kernels
 from charrnn.nn.cells import CELLS
 from charrnn.nn.kernels import reference
@@ -21,7 +21,7 @@ from charrnn.nn.model import CharRNN
 from charrnn.randomness import generator
 
 if importlib.util.find_spec("numba"):
-    from charrnn.nn.kernels import compiled
+    from charrnn.nn.kernels import compiled, jit
     from charrnn.nn.kernels.packed import add_product, multiply, pack
     from charrnn.nn.kernels.tile import COLUMNS, ROWS
 else:
@@ -227,6 +227,34 @@ def test_float64_uses_the_reference(monkeypatch):
     assert kernels.kernels_for(np.float64) is reference
 
 
+def test_kernels_can_be_preferred(monkeypatch):
+    monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
+    assert kernels.kernels_for(np.float32, "reference") is reference
+    assert kernels.describe_kernels(np.float32, "reference") == "reference"
+    with pytest.raises(ConfigError, match="kernels: must be reference or compiled, not 'fortran'"):
+        kernels.kernels_for(np.float32, "fortran")
+    if compiled is not None:
+        assert kernels.kernels_for(np.float32, "compiled") is compiled
+        monkeypatch.setenv("CHARRNN_KERNELS", "reference")
+        assert kernels.kernels_for(np.float32, "compiled") is reference
+        monkeypatch.setenv("CHARRNN_KERNELS", "compiled")
+        assert kernels.kernels_for(np.float32, "reference") is compiled
+
+
+@needs_numba
+def test_a_model_uses_its_kernels(monkeypatch):
+    """The two kernels round differently."""
+    monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
+    model = CharRNN(ModelConfig(hidden_size=H), 65, generator(1, "weights"))
+    ids = generator(2, "check").integers(65, size=(T + 1, B))
+    results = {}
+    for model.kernels in (None, "compiled", "reference"):
+        losses, _ = model.losses(ids[:-1], ids[1:], model.initial_state(B))
+        _, gradients, _ = model.loss_and_gradients(ids[:-1], ids[1:], model.initial_state(B))
+        results[model.kernels] = losses.tobytes() + gradients.flat.tobytes()
+    assert results[None] == results["compiled"] != results["reference"]
+
+
 def test_the_environment_variable_selects_the_kernels(monkeypatch):
     monkeypatch.setenv("CHARRNN_KERNELS", "reference")
     assert kernels.kernels_for(np.float32) is reference
@@ -309,7 +337,7 @@ def test_the_cache_of_every_kernel_depends_on_the_products():
     cached = [function for function in vars(compiled).values()
               if type(getattr(function, "_cache", None)).__name__ == "FunctionCache"]
     assert len(cached) == 12
-    assert all(function.py_func.__qualname__.endswith(f"_{compiled._SOURCES}") for function in cached)
+    assert all(function.py_func.__qualname__.endswith(f"_{jit.VERSION}") for function in cached)
 
 
 @needs_numba
@@ -336,7 +364,7 @@ print(compiled.__file__, one[0, 0])
 
     assert [products(), products()] == [1, 1]
     source = packed.read_text(encoding="utf-8")
-    changed = source.replace("panels[p, k, j] = w[k, first + j]", "panels[p, k, j] = 2 * w[k, first + j]")
+    changed = source.replace("panel_row[j] = row[j]", "panel_row[j] = 2 * row[j]")
     assert changed != source
     packed.write_text(changed, encoding="utf-8")
     assert products() == 4

@@ -1,5 +1,10 @@
 """Compiled sampling agrees with sampling in NumPy, and is used only for long samples."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import gated
 import numpy as np
 import pytest
@@ -66,6 +71,40 @@ def test_the_frequencies_are_those_of_the_distribution():
 
 
 @needs_numba
+@pytest.mark.parametrize(("settings", "most"), [((1.0, 4, None), 4), ((1.0, None, 0.5), 15), ((1.0, 20, 0.1), 2)], ids=str)
+def test_of_equally_likely_characters_the_first_are_kept(settings, most):
+    model = CharRNN(ModelConfig(hidden_size=3), len(VOCABULARY))  # all weights are zero
+    logits, state = start(model, 1)
+    drawn = Sampler(model, logits, state, *settings, None)(generator(3, "check").random((300, 1)))
+    assert set(drawn[:, 0].tolist()) == set(range(most))
+
+
+@needs_numba
+@pytest.mark.parametrize("size", [2, 200])
+@pytest.mark.parametrize("hidden_size", [1, 70])
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_stream_and_other_sizes(cell, hidden_size, size):
+    model = CharRNN(ModelConfig(cell, hidden_size, 2), size, generator(1, "weights"))
+    model.parameters["output/w"][...] *= 9
+    logits, state = model.forward(np.array([[0]]), model.initial_state(1))
+    uniform = generator(3, "check").random((80, 1))
+    expected, _, _ = sampling._sample(model, logits[-1].copy(), state, uniform, (1.0, None, 0.95), None)
+    drawn = Sampler(model, logits[-1], state, 1.0, None, 0.95, None)(uniform)
+    np.testing.assert_array_equal(drawn, expected)
+
+
+@needs_numba
+def test_packed_matrices_are_aligned():
+    from charrnn.nn.kernels.sampling import stacked
+
+    for count in (1, 3):
+        packed = stacked([np.ones((5, 70), np.float32)] * count)
+        assert packed.ctypes.data % 64 == 0
+        assert len(packed) == count
+        assert packed.sum() == count * 5 * 70
+
+
+@needs_numba
 def test_later_changes_of_the_model_have_no_effect():
     model = make_model()
     logits, state = start(model, 2)
@@ -77,13 +116,31 @@ def test_later_changes_of_the_model_have_no_effect():
 
 
 @needs_numba
+def test_kernels_from_the_cache_compute_the_same_bits(tmp_path):
+    program = """
+import numpy as np
+from test_sampler import Sampler, make_model, start
+model = make_model("lstm", 2)
+sampler = Sampler(model, *start(model, 3), 0.8, None, 0.9, None)
+print(sampler(np.linspace(0, 0.99, 60).reshape(20, 3)).tolist(), sampler._logits.tobytes().hex())
+"""
+    folder = str(Path(__file__).parent)
+    paths = os.pathsep.join([folder, str(Path(folder).parent / "support"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = [subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+            for _ in range(2)]
+    assert runs[0].stdout == runs[1].stdout != ""
+    assert list(tmp_path.rglob("*.nbi"))
+
+
+@needs_numba
 def test_nan_ends_the_characters():
     model = make_model()
     logits, state = start(model, 2)
     model.parameters["layer0/w_h"][...] = np.nan
     drawn = Sampler(model, logits, state, 1.0, None, None, None)(np.full((3, 2), 0.5))
     assert (drawn[0] >= 0).all()
-    assert (drawn[1:] == -1).all()
+    assert (drawn[1] == -1).all()
 
 
 @pytest.fixture
@@ -125,6 +182,7 @@ def test_a_stop_text_ends_a_long_sample(early, monkeypatch):
     assert len(early) == 2
 
 
+@needs_numba
 def test_short_samples_and_those_without_an_end_use_numpy(early, monkeypatch):
     text(make_model(), length=4)
     turns = generate(make_model(), VOCABULARY, 1, seed=1)
@@ -134,6 +192,7 @@ def test_short_samples_and_those_without_an_end_use_numpy(early, monkeypatch):
     assert not early
 
 
+@needs_numba
 def test_models_without_compiled_functions_use_numpy(early, monkeypatch):
     monkeypatch.delenv("CHARRNN_KERNELS", raising=False)
     text(make_model(dtype=np.float64))

@@ -15,10 +15,12 @@ import pytest
 
 import charrnn
 from charrnn import Corpus, Run
-from charrnn.errors import ConfigError
+from charrnn.cli._loop import Printer
+from charrnn.errors import ConfigError, RunError
 from charrnn.nn import kernels
 from charrnn.training import speed
-from charrnn.training.events import Warned
+from charrnn.training.events import PlanFixed, RunMade, Warned
+from charrnn.training.sweep import combinations, sweep
 
 Start = Callable[..., Run]
 Take = Callable[..., list]
@@ -93,8 +95,7 @@ def test_without_bfloat16_a_run_continues_in_float32_and_says_so(
     events: list[Any] = []
     moved = charrnn.resume("checkpoints/a", corpus=corpus, steps=5, on_event=events.append)
     warnings = [event.message for event in events if isinstance(event, Warned)]
-    assert warnings == ["this run was trained with products in bfloat16, which is not supported here; it continues in "
-                        "float32"]
+    assert warnings == ["products in bfloat16 are not supported here; the run continues in float32"]
     assert moved.config.precision == "float32"
     assert not moved.model.network.bfloat16
     assert not np.array_equal(moved.model.network.parameters.flat, before)
@@ -153,4 +154,43 @@ def test_the_command_line(make_text: Callable[..., str], cli: Callable[..., Any]
     assert answer.code == 2
     assert answer.err == ("Error: Invalid value for '--precision': cannot be bfloat16 here: this needs compiled kernels, "
                           "weights in float32 and a processor with AVX512-BF16; use auto\n")
-    assert "which is not supported here; it continues in float32\n" in cli("resume", "checkpoints/a", "--steps", 5).err
+    assert "are not supported here; the run continues in float32\n" in cli("resume", "checkpoints/a", "--steps", 5).err
+
+
+@BOTH
+@pytest.mark.usefixtures("supported")
+def test_a_model_of_float64_is_trained_in_float64(start: Start, make_text: Callable[..., str], tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    start(dtype="float64").save(tmp_path / "old.h5")
+    run = charrnn.train(Corpus.from_text(make_text(400)), steps=2, batch_size=3, seq_len=8, threads=1, name="a",
+                        start_from=tmp_path / "old.h5")
+    assert (run.model.network.dtype, run.config.precision) == (np.float64, "float32")
+
+
+@BOTH
+@pytest.mark.usefixtures("supported")
+def test_a_sweep_chooses_the_precision_and_continues_elsewhere(
+        corpus: Corpus, tmp_path: Path, unsupported: Callable[[], None]) -> None:
+    def train(**settings: Any) -> list[tuple[str, Any]]:
+        small = {"batch_size": 3, "seq_len": 8, "threads": 1, "samples": False, **settings}
+        todo = combinations({"hidden_size": [4, 5]}, {}, small)
+        return [(Run.load(tmp_path / each.combination.name).config.precision, each.error)
+                for each in sweep(corpus, todo, tmp_path)]
+
+    assert train(steps=2) == [("bfloat16", None)] * 2
+    unsupported()
+    assert train(steps=2) == [("bfloat16", None)] * 2
+    with pytest.raises(RunError, match="other settings"):
+        train(steps=2, precision="float32")
+
+
+@pytest.mark.parametrize("kind", ["compiled"])
+@pytest.mark.usefixtures("supported")
+def test_the_command_that_repeats_a_run_names_bfloat16(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    for settings, option in (({}, " --precision bfloat16"), ({"precision": "float32"}, "")):
+        run = start(minutes=1.0, **settings)
+        with Printer(quiet=False) as printer:
+            printer(RunMade(run, 3))
+            printer(PlanFixed(1.0, 5, None))
+        assert capsys.readouterr().err.endswith(f"1 minute: the same as --from none{option} --steps 5\n")

@@ -131,7 +131,7 @@ def test_only_what_is_missing_is_measured(machine: Machine, monkeypatch: pytest.
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b'{"a": 3}', b'{"a": {"reference": "fast"}}',
                                      b'{"a": {"reference": 0.0}}', b'{"a": {"reference": NaN}}',
-                                     b'{"a": {"reference": 1}}'])
+                                     b'{"a": {"reference": 1}}', b'{"a": {"other": 1.0}}', b"[" * 100_000])
 def test_a_damaged_file_is_measured_again(machine: Machine, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "_machine", lambda: "a")
     cache_folder().mkdir()
@@ -164,7 +164,7 @@ def test_the_speed_of_each_kind_of_kernels_is_measured(monkeypatch: pytest.Monke
 def test_the_line_about_the_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     with Printer(quiet=False) as printer:
         printer(SpeedMeasured(SPEEDS))
-    assert capsys.readouterr().err == ("Measured this machine (only the first time), GFLOP/s per core: 30 with NumPy, "
+    assert capsys.readouterr().err == ("Speed of this machine (measured once), GFLOP/s per core: 30 with NumPy, "
                                        "60 with compiled kernels, 120 in bfloat16\n")
 
 

@@ -134,10 +134,10 @@ def test_a_setting_that_does_not_fit_the_text_does_not_end_the_sweep(tmp_path):
 def test_a_model_that_does_not_fit_into_memory_does_not_end_the_sweep(tmp_path, monkeypatch):
     right = Run.start.__func__
 
-    def start(cls, split, model_config, train_config):
+    def start(cls, split, model_config, train_config, **settings):
         if model_config.hidden_size == 6:
             raise MemoryError
-        return right(cls, split, model_config, train_config)
+        return right(cls, split, model_config, train_config, **settings)
 
     monkeypatch.setattr(Run, "start", classmethod(start))
     failed, good = sweep(Corpus.from_text(TEXT), combinations({"hidden_size": [6, 5]}, MODEL, TRAIN), tmp_path)

@@ -18,6 +18,9 @@ import numpy as np
 from charrnn.errors import CharRNNError, ConfigError, printable
 from charrnn.nn.kernels import reference
 
+NAMES = ("reference", "compiled")
+"""The names of the kernels."""
+
 VARIABLE = "CHARRNN_KERNELS"
 """The environment variable that selects the kernels."""
 
@@ -27,13 +30,15 @@ _INSTALL = "pip install '.[fast]'"
 def kernels_name(dtype: Any, preferred: str | None = None) -> str:
     """Return the name of the kernels for ``dtype``.
 
-    It is "compiled" if numba is installed (pip install '.[fast]') and works, ``dtype`` is float32, and the ``preferred``
-    kernels are not "reference"; otherwise it is "reference". If numba is installed but does not work, the first call warns.
-    For float32, the environment variable CHARRNN_KERNELS can select the kernels by name. Raises CharRNNError if it contains
-    another name, or if it is "compiled" and numba does not work.
+    It is "compiled" if numba is installed (pip install '.[fast]') and works and ``dtype`` is float32, unless ``preferred``
+    is "reference"; otherwise "reference". If numba is installed but does not work, the first call warns. For float32, the
+    environment variable CHARRNN_KERNELS can select the kernels by name. Raises CharRNNError if it contains another name, or
+    if it is "compiled" and numba does not work, and ConfigError if ``preferred`` is another name.
     """
+    if preferred not in (None, *NAMES):
+        raise ConfigError("kernels", f"must be {' or '.join(NAMES)}, not {preferred!r}")
     wanted = os.environ.get(VARIABLE, "")
-    if wanted not in ("", "reference", "compiled"):
+    if wanted not in ("", *NAMES):
         raise CharRNNError(f"CHARRNN_KERNELS must be reference or compiled, not {wanted!r}")
     if wanted == "compiled":
         if not _numba_is_installed():
@@ -85,10 +90,13 @@ def _numba_version() -> str:
 @contextmanager
 def reporting_compilation(report: Callable[[], object]) -> Iterator[None]:
     """Call ``report`` when numba first compiles something inside the ``with`` block that is not in its cache."""
-    if kernels_name(np.float32) == "reference":
+    try:
+        if os.environ.get(VARIABLE) == "reference" or not _numba_is_installed():
+            raise ImportError
+        from numba.core import event
+    except Exception:  # a numba that does not work is reported by ``kernels_name``
         yield
         return
-    from numba.core import event
 
     class Listener(event.Listener):
         is_first = True
@@ -106,7 +114,7 @@ def reporting_compilation(report: Callable[[], object]) -> Iterator[None]:
 
 
 def has_bfloat16(kernels: str) -> bool:
-    """Return whether the kernels of this name compute products of bfloat16 numbers faster than those of float32 numbers."""
+    """Return whether these kernels multiply bfloat16 numbers with an instruction of this processor."""
     return kernels in _kernels_with_bfloat16()
 
 
@@ -117,7 +125,7 @@ def _kernels_with_bfloat16() -> tuple[str, ...]:
 
 
 def resolve_precision(precision: str, dtype: Any, kernels: str) -> str:
-    """Return the precision that the setting means for a network of ``dtype`` with these kernels: float32 or bfloat16.
+    """Return the precision that ``precision`` selects for a network of ``dtype`` with these kernels: float32 or bfloat16.
 
     Raises ConfigError if it is bfloat16 and the network, the kernels or the processor do not support it.
     """

@@ -22,6 +22,9 @@ from charrnn.nn.kernels.tile import COLUMNS, FETCHED, LINE, ROWS, pair, tile
 _DEPTH = 2**18 // (4 * COLUMNS)
 """A product is computed for this many rows of a panel at a time; two such parts fit into the second-level cache."""
 
+_SHARES = 16
+"""The next panel is fetched by at most this many tiles."""
+
 _compile = njit(nogil=True, error_model="numpy")
 _inline = njit(nogil=True, error_model="numpy", inline="always")
 
@@ -137,29 +140,31 @@ def _add_tile(count, a, row, column, panel, out, first, start, ahead, step, rest
 
 @_compile
 def add_product(a, panels, out):
-    """out <- out + a w, for ``a`` (M, K), the panels of ``w`` (K, N) and ``out`` (M, N)"""
+    """out <- out + a w, for ``a`` (M, K) in C order, the panels of ``w`` (K, N) and ``out`` (M, N)"""
     factor = _like(a, panels)
     rows, depth = factor.shape
     tiles = -(-rows // ROWS)
-    panel_bytes, step = 4 * depth * COLUMNS, min(FETCHED, 4 * COLUMNS // tiles)
+    panel_bytes, shares = 4 * depth * COLUMNS, min(tiles, _SHARES)
+    step = min(FETCHED, 4 * COLUMNS // shares)
     rest = np.zeros((ROWS, COLUMNS), np.float32)
     for first_k in range(0, depth, _DEPTH):
         last_k = min(depth, first_k + _DEPTH)
         for p in range(len(panels)):
             first, ahead = 0, panel_bytes
-            for t in range(tiles):  # each tile fetches its share of the next panel
+            for t in range(tiles):  # each of the first tiles fetches its share of the next panel
                 count = rows // tiles + (t < rows % tiles)
                 _add_tile(count, factor[first:, first_k:], 4 * depth, 4, panels[p, first_k:last_k], out, first, p * COLUMNS,
                           ahead, step, rest)
                 first += count
-                ahead += step * (last_k - first_k)
+                ahead = ahead + step * (last_k - first_k) if t + 1 < shares else panel_bytes
 
 
 @_compile
 def multiply(left, panels, out):
     """out <- a w, for the panels of ``w`` (K, N) and those of the transposed ``a``, which are ``ROWS`` wide"""
     groups, depth, _ = left.shape
-    panel_bytes, step = 4 * depth * COLUMNS, min(FETCHED, 4 * COLUMNS // groups)
+    panel_bytes, shares = 4 * depth * COLUMNS, min(groups, _SHARES)
+    step = min(FETCHED, 4 * COLUMNS // shares)
     rest = np.zeros((ROWS, COLUMNS), np.float32)
     out[...] = 0
     for first_k in range(0, depth, _DEPTH):
@@ -167,6 +172,6 @@ def multiply(left, panels, out):
         for p in range(len(panels)):
             for t in range(groups):
                 first = t * ROWS
-                ahead = panel_bytes + 4 * (last_k - first_k) * COLUMNS * t // groups
+                ahead = panel_bytes + step * (last_k - first_k) * (t if t < shares else 0)
                 _add_tile(min(ROWS, len(out) - first), left[t, first_k:], 4, 4 * ROWS, panels[p, first_k:last_k], out,
                           first, p * COLUMNS, ahead, step, rest)

@@ -1,4 +1,4 @@
-"""Sampling in one compiled call: draw a character of each stream, read it, and repeat.
+"""Sampling in a compiled loop: draw a character for each stream, read it, repeat.
 
 ``inference/sampling.py`` defines the result, in NumPy. L layers, V vocabulary, H hidden units, G gates, B streams, N turns.
 The arguments of the loops are those of ``Weights`` and ``Choice``, then:
@@ -8,7 +8,7 @@ The arguments of the loops are those of ``Weights`` and ``Choice``, then:
 ``hidden``     (L, B, H)   in, out    hidden state of each layer
 ``cell``       (L, B, H)   in, out    LSTM: cell state of each layer
 ``uniform``    (N, B)      in         uniform numbers in [0, 1)
-``ids``        (N, B)      out        the characters that were drawn; -1 if a logit of a stream is NaN
+``ids``        (N, B)      out        the ids that were drawn; -1 if a logit of a stream is NaN
 =============  ==========  =========  ============================================================================
 """
 
@@ -20,18 +20,21 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from charrnn.nn.kernels.compiled import _FAST, _compile, _copy, _gru_forward, _lstm_forward, _rnn_forward, pack
+from charrnn.nn.kernels.compiled import copy, pack
+from charrnn.nn.kernels.gates import gru_gates, lstm_gates, rnn_gates
+from charrnn.nn.kernels.jit import FAST, compile_kernel
 from charrnn.nn.kernels.packed import add_product
+from charrnn.nn.kernels.tile import LINE
 
 _helper = njit(nogil=True, error_model="numpy")
-_gates = njit(nogil=True, error_model="numpy", fastmath=_FAST)
+_separate = njit(nogil=True, error_model="numpy", fastmath=FAST)
 
 
 class Weights(NamedTuple):
-    """The weights of a network: of the output layer, and of all layers side by side.
+    """The weights of a network; those of the layers are stacked.
 
-    Matrices are packed: (P, K, COLUMNS), after an axis for the layers. The projected inputs of the first layer are rows of
-    ``table`` (V, G*H), which contains the bias. ``w_x`` and ``b`` belong to the layers above it.
+    Matrices are packed: (P, K, COLUMNS), with a first axis for the layers. ``table`` (V, G*H) contains the projected inputs
+    of the first layer for each id, with the bias. ``w_x`` and ``b`` belong to the layers above it.
     """
 
     table: np.ndarray
@@ -43,7 +46,7 @@ class Weights(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The settings of ``inference.sampling.distribution``; without a limit, ``top_k`` is V and ``top_p`` is 1."""
+    """The settings of ``inference.sampling.distribution``; if unlimited, ``top_k`` is V and ``top_p`` is 1."""
 
     temperature: float
     top_k: int
@@ -51,24 +54,27 @@ class Choice(NamedTuple):
 
 
 def stacked(matrices):
-    """Return matrices (K, N) in packed form, side by side."""
-    return np.stack([pack(np.ascontiguousarray(matrix)) for matrix in matrices])
+    """Return matrices (K, N) packed and stacked, (L, P, K, COLUMNS), aligned to a cache line."""
+    packed = [pack(np.ascontiguousarray(matrix)) for matrix in matrices]
+    memory = np.empty(sum(panels.size for panels in packed) + LINE // 4, np.float32)
+    first = -memory.ctypes.data % LINE // 4
+    return np.stack(packed, out=memory[first:first + packed[0].size * len(packed)].reshape(len(packed), *packed[0].shape))
 
 
-# In functions of their own, LLVM vectorizes the gates; in the loop over turns it did not.
-@_gates
+# Separate functions, because LLVM does not vectorize the gates inside the loop.
+@_separate
 def _rnn_gates(x, hidden):
-    _rnn_forward(x, hidden)
+    rnn_gates(x, hidden)
 
 
-@_gates
+@_separate
 def _lstm_gates(x, before, cell, hidden):
-    _lstm_forward(x, before, cell, hidden)
+    lstm_gates(x, before, cell, hidden)
 
 
-@_gates
+@_separate
 def _gru_gates(x, recurrent, bias, before, memory, hidden):
-    _gru_forward(x, recurrent, bias, before, memory, hidden)
+    gru_gates(x, recurrent, bias, before, memory, hidden)
 
 
 @_helper
@@ -87,9 +93,8 @@ def _copy_row(source, target):
 
 @_helper
 def _draw(logits, uniform, choice, p, ids):
-    """Draw the next characters; return whether all logits are numbers. ``p`` (V,) is memory."""
+    """Draw the next characters; -1 if a logit is NaN. ``p`` (V,) is a buffer."""
     streams, size = logits.shape
-    is_valid = True
     for b in range(streams):
         x = logits[b]
         best = 0
@@ -99,16 +104,15 @@ def _draw(logits, uniform, choice, p, ids):
             best = k if x[k] > x[best] else best
         if is_nan:
             ids[b] = -1
-            is_valid = False
         elif choice.temperature == 0:
             ids[b] = best
         else:
             for k in range(size):
                 p[k] = math.exp((np.float64(x[k]) - np.float64(x[best])) / choice.temperature)
             if choice.top_k < size:
-                _keep_most_likely(p, 0.0, 1.0, choice.top_k)
+                _keep_most_likely(p, True, choice.top_k)
             if choice.top_p < 1:
-                _keep_most_likely(p, 1.0, 0.0, choice.top_p * (1 - 1e-12) * _sum(p))
+                _keep_most_likely(p, False, choice.top_p * (1 - 1e-12) * _sum(p))
             drawn = uniform[b] * _sum(p)
             total = 0.0
             ids[b] = size - 1
@@ -117,24 +121,23 @@ def _draw(logits, uniform, choice, p, ids):
                 if total > drawn:
                     ids[b] = k
                     break
-    return is_valid
 
 
 @_helper
-def _keep_most_likely(p, factor, one, needed):
-    """Keep the fewest of the numbers ``p``, the largest first, for which ``factor`` p + ``one`` has at least this sum.
+def _keep_most_likely(p, by_count, needed):
+    """Keep the fewest largest numbers ``p`` whose count or sum is at least ``needed``; the others become zero.
 
-    The others become zero. Of equal numbers the first are kept. The smallest number to keep is found by bisection.
+    Of equal numbers the first are kept. The smallest number to keep is found by bisection.
     """
     low, high = 0.0, 2.0
     while True:
         middle = 0.5 * (low + high)
-        if middle <= low or middle >= high:
+        if middle <= low or middle >= high or high < 1e-30:  # smaller numbers are never drawn
             break
         total = 0.0
         for k in range(len(p)):
             if p[k] >= middle:
-                total += factor * p[k] + one
+                total += 1.0 if by_count else p[k]
         if total >= needed:
             low = middle
         else:
@@ -142,10 +145,10 @@ def _keep_most_likely(p, factor, one, needed):
     total = 0.0
     for k in range(len(p)):
         if p[k] > low:
-            total += factor * p[k] + one
+            total += 1.0 if by_count else p[k]
     for k in range(len(p)):
         if p[k] == low and total < needed:
-            total += factor * p[k] + one
+            total += 1.0 if by_count else p[k]
         elif p[k] <= low:
             p[k] = 0
 
@@ -166,12 +169,11 @@ def _read_output(weights, hidden, logits):
     add_product(hidden, weights.output, logits)
 
 
-@_compile
+@compile_kernel
 def sample_rnn(weights, choice, logits, hidden, uniform, ids):
     x, p = np.empty((logits.shape[0], weights.table.shape[1]), np.float32), np.empty(logits.shape[1])
     for n in range(len(ids)):
-        if not _draw(logits, uniform[n], choice, p, ids[n]):
-            return
+        _draw(logits, uniform[n], choice, p, ids[n])
         for layer in range(len(hidden)):
             _project(weights, ids[n], layer, hidden, x)
             add_product(hidden[layer], weights.w_h[layer], x)
@@ -179,31 +181,29 @@ def sample_rnn(weights, choice, logits, hidden, uniform, ids):
         _read_output(weights, hidden[-1], logits)
 
 
-@_compile
+@compile_kernel
 def sample_lstm(weights, choice, logits, hidden, cell, uniform, ids):
     x, p = np.empty((logits.shape[0], weights.table.shape[1]), np.float32), np.empty(logits.shape[1])
     before = np.empty_like(cell[0])
     for n in range(len(ids)):
-        if not _draw(logits, uniform[n], choice, p, ids[n]):
-            return
+        _draw(logits, uniform[n], choice, p, ids[n])
         for layer in range(len(hidden)):
             _project(weights, ids[n], layer, hidden, x)
             add_product(hidden[layer], weights.w_h[layer], x)
-            _copy(cell[layer], before)
+            copy(cell[layer], before)
             _lstm_gates(x, before, cell[layer], hidden[layer])
         _read_output(weights, hidden[-1], logits)
 
 
-@_compile
+@compile_kernel
 def sample_gru(weights, bias, choice, logits, hidden, uniform, ids):
     x, p = np.empty((logits.shape[0], weights.table.shape[1]), np.float32), np.empty(logits.shape[1])
     recurrent, memory, before = np.empty_like(x), np.empty_like(hidden[0]), np.empty_like(hidden[0])
     for n in range(len(ids)):
-        if not _draw(logits, uniform[n], choice, p, ids[n]):
-            return
+        _draw(logits, uniform[n], choice, p, ids[n])
         for layer in range(len(hidden)):
             _project(weights, ids[n], layer, hidden, x)
-            _copy(hidden[layer], before)
+            copy(hidden[layer], before)
             recurrent[...] = 0
             add_product(before, weights.w_h[layer], recurrent)
             _gru_gates(x, recurrent, bias[layer], before, memory, hidden[layer])
