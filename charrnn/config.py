@@ -188,8 +188,7 @@ class TrainConfig:
     and again after 85 %. ``weight_decay`` is decoupled: each step subtracts this fraction of a weight, times the learning
     rate. ``clip_value`` is applied before ``clip_norm``.
 
-    ``precision`` is that of the factors of the products in the layers; their sums, and everything else, are float32 (or
-    float64, if the network is).
+    ``precision`` applies to the factors of matrix products in the layers. Everything else has the dtype of the network.
     """
 
     batch_size: int = _setting(int, 32, "Optimization", "Parallel streams of text.", least=1, most=2**16)
@@ -230,7 +229,7 @@ class TrainConfig:
     keep: int = _setting(int, 0, "Saving", "Keep the checkpoints of the last N evaluations, as step-N.h5.", least=0)
     recover: bool = _setting(bool, True, "Optimization", "Roll back and halve the learning rate after a non-finite loss.")
     precision: str = _setting(
-        str, "auto", "Optimization", "Numbers that training multiplies; auto = the faster.",
+        str, "auto", "Optimization", "Precision of products in training; auto = the fastest.",
         choices=("auto", "float32", "bfloat16"), absent="float32")
     seed: int = _setting(int, 1, "Other", "Random seed for initial weights and dropout masks.", least=0)
     threads: int | None = _setting(int, None, "Other", "Threads on each MPI rank.",

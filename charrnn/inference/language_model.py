@@ -89,13 +89,13 @@ class LanguageModel:
     def stream(self, prime: str = "", length: int | None = None, *, temperature: float = 1.0, top_k: int | None = None,
                top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None
                ) -> Iterator[str]:
-        """Yield the characters of ``prime``, then each generated character as soon as it is available.
+        """Yield the characters of ``prime``, then the generated characters, of which a few are computed at a time.
 
         ``length`` counts the characters after the prime (bytes for a model of bytes); if it is None, the stream does not
         end. ``temperature`` divides the logits. ``top_k`` keeps the k most likely characters, ``top_p`` the fewest whose
         probabilities sum to at least that value, and ``greedy`` takes the most likely character each time. The stream ends
         after ``until`` has been generated; a model of lines ends after one line by default. The same ``seed`` gives the
-        same text; None gives a different text each time.
+        same text with the same kernels (docs/kernels.md); None gives a different text each time.
 
         Raises ConfigError if a setting is out of range, VocabularyError if a character of the prime is not in the
         vocabulary.
@@ -110,7 +110,8 @@ class LanguageModel:
                  seed: int | None = None, **settings: Any) -> Iterator[list[str]]:
         """Generate ``count`` samples in parallel: yield lists of their next characters, "" for samples that have ended.
 
-        A model of bytes yields one character below 256 for each byte. See ``stream`` for the other arguments.
+        A model of bytes yields one character below 256 for each byte. See ``stream`` for the other arguments, and
+        ``inference.sampling.generate`` for ``first`` and ``on_compilation``.
         """
         check_type("prime", prime, str)
         if until is not None:

@@ -55,8 +55,8 @@ class CharRNN:
     the weights by name; writing into an array takes effect at once. With ``rng``, the initial weights are drawn; without it
     they are zero, to be loaded later. ``dtype`` is float32 or float64.
 
-    ``kernels`` is the name of the kernels to use, or None for those that ``kernels_name`` chooses. If ``bfloat16`` is true,
-    ``loss_and_gradients`` rounds the factors of the products in the layers to bfloat16, if this is faster here.
+    ``kernels`` is the name of the kernels to use, or None for those that ``kernels_name`` chooses. With
+    ``bfloat16``, ``loss_and_gradients`` multiplies in bfloat16 if this machine supports it.
 
     Buffers are kept between calls, so two threads must not use the same model (see ``replica``). Methods that read a window
     raise ValueError if an argument is invalid, or TypeError if it is not an array. The constructor raises ConfigError,

@@ -1,4 +1,4 @@
-"""The user's cache folder, for files that are made again when they are missing."""
+"""The user's cache folder, for files that can be recreated."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class CompilationStarted(NamedTuple):
 
 
 class SpeedMeasured(NamedTuple):
-    """The speed of this machine was measured, because the cache folder does not contain it.
+    """The speed of this machine was measured, and was not in the cache.
 
     ``speeds`` are the operations per second of one core with the reference kernels ("reference"), the compiled kernels
     ("compiled") and, if the processor supports it, the compiled kernels in bfloat16 ("bfloat16").

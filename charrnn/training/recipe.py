@@ -18,10 +18,10 @@ from charrnn.nn.cells import CELLS
 _SIZES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 TYPICAL_SPEED = 58e9
-"""Floating-point operations per second of one core in a training step of 256 units, with compiled kernels in float32."""
+"""FLOP/s of one core in a training step with 256 units, with compiled kernels in float32."""
 
 _ASSUMED_SPEED = 75e9
-"""The speed that is assumed for a core of ``TYPICAL_SPEED``: larger networks are faster."""
+"""The assumed speed of such a core; larger networks are faster."""
 
 _PASSES = 2.5
 """A size is chosen only if there is time for this number of passes over the text, or if the next rule allows it."""
@@ -51,7 +51,7 @@ _TUNING_WEIGHT_DROP = 0.1
 
 def characters_read(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int,
                     speed: float) -> float:
-    """Return the approximate number of characters that training reads in a number of passes, steps or minutes.
+    """Return the approximate number of characters that training reads.
 
     ``speed`` is the measured speed of one core; see ``assumed_speed``.
     """
@@ -64,10 +64,7 @@ def characters_read(model: ModelConfig, train: TrainConfig, characters: int, voc
 
 
 def assumed_speed(measured: float) -> float:
-    """Return the assumed speed of a core: that of a typical one, times the nearest power of two.
-
-    Measurements are inexact. The typical speeds of several machines and kernels are far from the limits of these classes.
-    """
+    """Return ``_ASSUMED_SPEED``, scaled by the measured speed, rounded to a power of two so that noise rarely matters."""
     return _ASSUMED_SPEED * 2.0 ** round(math.log2(measured / TYPICAL_SPEED))
 
 

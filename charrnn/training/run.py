@@ -84,7 +84,7 @@ class Run:
     @classmethod
     def start(cls, text: Corpus | Split, model_config: ModelConfig | None = None, train_config: TrainConfig | None = None,
               dtype: Any = np.float32, kernels: str | None = None) -> Run:
-        """Return a run before its first step. ``kernels`` is the name of the kernels to use, if they work here.
+        """Return a run before its first step. ``kernels`` names the kernels to use, if available.
 
         Raises ConfigError if the text is too short for the windows, or the precision is not supported here.
         """

@@ -31,7 +31,7 @@ def test_a_faster_machine_allows_a_larger_model():
     assert len(set(sizes)) > 2
 
 
-@pytest.mark.parametrize("typical", [28e9, 37e9, 54e9, 62e9, 73e9, 134e9])
+@pytest.mark.parametrize("typical", [28e9, 37e9, 54e9, 62e9, 73e9, 138e9])
 def test_the_noise_of_a_measurement_does_not_change_the_assumed_speed(typical):
     """The typical speeds are those of NumPy and of compiled kernels on two machines, and of bfloat16 on one."""
     assert len({assumed_speed(typical * noise) for noise in (0.9, 0.95, 1, 1.05, 1.1)}) == 1

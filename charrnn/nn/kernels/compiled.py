@@ -33,7 +33,7 @@ _SMALLEST = np.float32(-87)
 
 
 @inline
-def copy(source, target):  # by loops: numba takes seconds to compile an assignment of arrays
+def copy(source, target):  # loops, because numba compiles an assignment of arrays slowly
     for b in range(len(source)):
         row, copied = source[b], target[b]
         for k in range(len(row)):
@@ -48,7 +48,7 @@ def _forget(state, reset):
 
 
 @inline
-def _carried(state, reset, room):  # ``room`` is memory for a copy
+def _carried(state, reset, room):  # ``room`` is a buffer
     for b in range(len(reset)):
         if reset[b]:
             copy(state, room)

@@ -1,10 +1,9 @@
-"""Products with a packed factor, as efficient for eight rows as for hundreds; in float32, or of bfloat16 numbers.
+"""Products with a packed factor, in float32 or bfloat16, as efficient for eight rows as for hundreds.
 
-In every call, BLAS copies both factors of a product into an order that suits its inner loop. At a time step one factor is
-small, so copying takes as long as the product itself, although the weights stay the same for a whole window. Here the
-weights are packed once (``pack``), in panels of a few columns that are read sequentially. ``product`` processes a panel in
-tiles of up to six rows, whose sums stay in the registers of the processor (Goto and van de Geijn 2008, "Anatomy of
-High-Performance Matrix Multiplication"). While a panel is used, the next one is fetched into the cache.
+BLAS packs both factors in every call. At a time step one factor is small, so packing takes as long as the product, although
+the weights stay the same for a whole window. Here the weights are packed once (``pack``), in panels of a few columns that
+are read sequentially. ``add_product`` processes a panel in tiles of up to six rows, whose sums stay in registers (Goto and
+van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication"), and prefetches the next panel.
 
 In float32, products of a whole window use BLAS. With packed products, a whole step took 45 % longer for an LSTM of 512
 units with AVX2, and 14 % (2 layers of 128 units) to 26 % (2 layers of 256) longer for small ones. In bfloat16, ``multiply``
@@ -17,13 +16,13 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from charrnn.nn.kernels.tile import COLUMNS, FETCHED, LINE, ROWS, pair, tile
+from charrnn.nn.kernels.tile import COLUMNS, LINE, PREFETCHED, ROWS, pair, tile
 
 _DEPTH = 2**18 // (4 * COLUMNS)
-"""A product is computed for this many rows of a panel at a time; two such parts fit into the second-level cache."""
+"""Rows of a panel that are processed at a time; two such parts fit into an L2 cache of 512 KB."""
 
 _SHARES = 16
-"""The next panel is fetched by at most this many tiles."""
+"""At most this many tiles prefetch the next panel."""
 
 _compile = njit(nogil=True, error_model="numpy")
 _inline = njit(nogil=True, error_model="numpy", inline="always")
@@ -31,7 +30,7 @@ _inline = njit(nogil=True, error_model="numpy", inline="always")
 
 @_compile
 def _empty(shape, like):
-    """Return an array that starts at a line of the cache, of the dtype of ``like``."""
+    """Return an array of the dtype of ``like``, aligned to a cache line."""
     count = shape[0] * shape[1] * shape[2]
     memory = np.empty(count + LINE // 4, like.dtype)
     first = (-memory.ctypes.data) % LINE // 4
@@ -63,7 +62,7 @@ def _copy_pairs(w, k, first, panel_row):
 
 @_inline
 def _is_by_rows(w):
-    """Return whether the numbers of a row are neighbours in memory: then ``w`` is read row by row, else panel by panel."""
+    """Return whether the numbers of a row are neighbours in memory; ``w`` is read in its own order."""
     return w.strides[1] <= w.strides[0]
 
 
@@ -123,11 +122,11 @@ def _like_either(a, panels):
 
 @_inline
 def _add_tile(count, a, row, column, panel, out, first, start, ahead, step, rest):
-    """out[first:first + count, start:start + COLUMNS] <- the same + a panel"""
+    """out[first:first + count, start:start + COLUMNS] += a panel"""
     columns = out.shape[1]
     target = out[first:, start:]
     if start + COLUMNS > columns:
-        target = rest[0:, 0:]
+        target = rest[0:, 0:]  # a slice, because numba wants one type of array
         for k in range(count):
             for j in range(start, columns):
                 rest[k, j - start] = out[first + k, j]
@@ -145,13 +144,13 @@ def add_product(a, panels, out):
     rows, depth = factor.shape
     tiles = -(-rows // ROWS)
     panel_bytes, shares = 4 * depth * COLUMNS, min(tiles, _SHARES)
-    step = min(FETCHED, 4 * COLUMNS // shares)
+    step = min(PREFETCHED, 4 * COLUMNS // shares)
     rest = np.zeros((ROWS, COLUMNS), np.float32)
     for first_k in range(0, depth, _DEPTH):
         last_k = min(depth, first_k + _DEPTH)
         for p in range(len(panels)):
             first, ahead = 0, panel_bytes
-            for t in range(tiles):  # each of the first tiles fetches its share of the next panel
+            for t in range(tiles):  # the first tiles prefetch their shares of the next panel
                 count = rows // tiles + (t < rows % tiles)
                 _add_tile(count, factor[first:, first_k:], 4 * depth, 4, panels[p, first_k:last_k], out, first, p * COLUMNS,
                           ahead, step, rest)
@@ -161,10 +160,10 @@ def add_product(a, panels, out):
 
 @_compile
 def multiply(left, panels, out):
-    """out <- a w, for the panels of ``w`` (K, N) and those of the transposed ``a``, which are ``ROWS`` wide"""
+    """out <- a w, for the panels of ``w`` (K, N); ``left`` is the transposed ``a`` in panels of ``ROWS`` columns"""
     groups, depth, _ = left.shape
     panel_bytes, shares = 4 * depth * COLUMNS, min(groups, _SHARES)
-    step = min(FETCHED, 4 * COLUMNS // shares)
+    step = min(PREFETCHED, 4 * COLUMNS // shares)
     rest = np.zeros((ROWS, COLUMNS), np.float32)
     out[...] = 0
     for first_k in range(0, depth, _DEPTH):

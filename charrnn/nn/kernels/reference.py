@@ -35,15 +35,14 @@ argument       shape         backward     meaning
 The other kernels:
 
 =========================  ==================================================================================
-``pack``                   ``w`` (K, N) in; the result is in the form that the loops of the same kernels need
+``pack``                   ``w`` (K, N) in; returns the weights as the loops of the same kernels need them
 ``matmul``                 ``a`` (M, K) in, ``b`` (K, N) in, ``out`` (M, N) out
 ``softmax_cross_entropy``  ``logits`` (N, V) overwritten, ``targets`` (N,) in, ``scale`` in
 ``add_rows``               ``total`` (V, D) overwritten, ``ids`` (N,) in, ``rows`` (N, D) in
 ``adam``                   ``w``, ``mean``, ``square_mean`` (P,) overwritten, ``g`` (P,) in, the scalars in
 =========================  ==================================================================================
 
-With ``bfloat16``, the factors of a product are rounded to bfloat16, which has the exponent of a float32 and 8 significant
-bits; products and sums are float32. Some processors compute such products twice as fast.
+With ``bfloat16``, the factors of a product are rounded to bfloat16 (8 significant bits). Sums are float32.
 
 A sigmoid is computed with tanh, 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which cannot overflow.
 """
@@ -56,7 +55,7 @@ import numpy as np
 
 
 class Weights(NamedTuple):
-    """Weights (K, N) of a product; if ``bfloat16`` is true, they are rounded, and the other factor must be."""
+    """Weights (K, N) of a product; if ``bfloat16`` is true, they are rounded, and ``_product`` rounds the other factor."""
 
     w: np.ndarray
     bfloat16: bool

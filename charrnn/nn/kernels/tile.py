@@ -1,14 +1,12 @@
 """The innermost loop of a product: a tile, c += a b, whose sums stay in the registers of the processor.
 
-Numba cannot be made to keep the sums there, so the tile is written in LLVM's intermediate language, which needs private
-parts of numba (``compiled.check`` tests that they work).
+Numba does not keep the sums in registers, so this module generates LLVM IR, with private parts of numba
+(``compiled.check`` tests that they work).
 
 ``a`` and ``b`` contain float32 numbers, or pairs of bfloat16 numbers in uint32: the elements k = 2j (low 16 bits) and
 k = 2j + 1 (high 16 bits) of a row of ``a`` or of a column of ``b``. A pair is multiplied by a pair and both products are
-added to a float32 sum. Processors with AVX512-BF16 do this in one instruction, as fast as one multiplication of float32
-numbers, so a product takes half the time. Elsewhere, the same is done with two float32 multiplications and is slower; it
-is used for tests. The instruction treats denormal numbers as zero, and sums that are denormal become zero. docs/kernels.md
-contains a drawing.
+added to a float32 sum. AVX512-BF16 has an instruction for this, which treats denormal inputs and results as zero.
+Elsewhere, two float32 multiplications do the same, more slowly; only tests use them. docs/kernels.md contains a drawing.
 """
 
 from __future__ import annotations
@@ -27,17 +25,17 @@ else:
 HAS_BFLOAT16 = "avx512bf16" in _FEATURES
 """Whether the processor multiplies pairs of bfloat16 numbers."""
 
-# A tile of six rows and a few vectors of columns, with one row of a panel and one number of the other factor, fills the
-# 32 registers of 16 numbers (AVX-512), or the 16 registers of 8 numbers (AVX2).
+# The sums of a tile of six rows, one row of a panel and one number of the other factor use nearly all vector registers: 32
+# with AVX-512, 16 with AVX2.
 _LANES, _VECTORS = (16, 4) if "avx512f" in _FEATURES else (8, 2)
 ROWS = 6
 """The largest number of rows of a tile."""
 COLUMNS = _LANES * _VECTORS
 """The number of columns of a tile."""
 LINE = 64
-"""Bytes of a line of the cache."""
-FETCHED = LINE * _VECTORS // 4
-"""The largest ``step`` of a tile: with AVX2 a half, with AVX-512 a quarter of the bytes of a row of a panel."""
+"""Bytes of a cache line."""
+PREFETCHED = LINE * _VECTORS // 4
+"""The largest ``step`` of a tile, in bytes: a half (AVX2) or a quarter (AVX-512) of a row of a panel."""
 
 _FLOATS, _WORDS = ir.VectorType(ir.FloatType(), _LANES), ir.VectorType(ir.IntType(32), _LANES)
 _BYTE, _INT, _SIZE = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -75,11 +73,10 @@ def _tile_of(count):
     """Return a function tile(a, row, column, b, c, ahead, step) that adds a[:count] b to c[:count].
 
     a[m, k] is ``m * row + k * column`` bytes after the first element of ``a``. ``b`` (K, COLUMNS) and ``c``
-    (count, COLUMNS) may be parts of larger arrays. The memory ``ahead + k * step`` bytes after ``b`` is fetched
-    into the cache while row k of ``b`` is used.
+    (count, COLUMNS) may be parts of larger arrays. Row k of ``b`` prefetches the address ``b + ahead + k * step``.
     """
 
-    parts = {1: 4, 2: 2}.get(count, 1)  # a processor adds to several sums at a time: a few rows need several for each row
+    parts = {1: 4, 2: 2}.get(count, 1)  # independent sums hide the latency of an addition
 
     @intrinsic
     def tile(typing, a, row, column, b, c, ahead, step):
@@ -119,11 +116,11 @@ def _tile_of(count):
                     for total, weight in zip(sums[m], weights):
                         builder.store(add(builder, builder.load(total), spread, weight), total)
 
-            at_once = max(2, parts)  # more would need more registers than there are
+            at_once = max(2, parts)  # more would spill registers
             whole = builder.and_(depth, _SIZE(-at_once))
             with cgutils.for_range_slice(builder, _SIZE(0), whole, _SIZE(at_once), _SIZE) as (k, _):
                 place = builder.add(ahead, builder.mul(k, step))
-                for line in range(at_once * FETCHED // LINE if count > 1 else 0):  # the processor fetches for one row
+                for line in range(at_once * PREFETCHED // LINE if count > 1 else 0):  # hardware prefetching is enough
                     here = address(b, builder.add(place, _SIZE(LINE * line)), _BYTE)
                     builder.call(fetch, [here, _INT(0), _INT(3), _INT(1)])
                 for i in range(at_once):
