@@ -295,8 +295,7 @@ run = charrnn.train("notes.txt", hidden_size=37, batch_size=3, seq_len=8, thread
 print(run.step, hashlib.sha256(run.blocks["parameters"].flat.tobytes()).hexdigest())
 """
     *cold, steps, digest = python("-c", program, "cache", "cold", "minutes", "0.001").out.split()
-    assert cold.count("CompilationStarted") == 1
-    assert cold.index("RunMade") < cold.index("CompilationStarted") < cold.index("PlanFixed")
+    assert cold.index("CompilationStarted") < cold.index("PlanFixed")
     *warm, steps_again, digest_again = python("-c", program, "cache", "warm", "steps", steps).out.split()
     assert "CompilationStarted" not in warm
     assert warm[-1] == "StepTaken"
