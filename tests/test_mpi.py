@@ -97,11 +97,10 @@ def test_ranks_compute_the_same_as_one_process(count, settings, tolerance, tmp_p
 def test_the_same_number_of_ranks_gives_the_same_bits_even_after_resuming(tmp_path, precision):
     settings = {"dtype": "float32", "learning_rate": 0.02, "precision": precision}
     files = []
-    for k, stop in enumerate((50, 50, 23)):
+    for k, stop in enumerate((50, 50, 23) if precision == "float32" else (50, 23)):
         (tmp_path / str(k)).mkdir()
         files.append(on_ranks(2, tmp_path / str(k), stop, **settings).read_bytes())
-    assert files[0] == files[1]
-    assert files[0] == files[2]
+    assert len(set(files)) == 1
     assert Run.load(tmp_path / "0" / "2.h5").config.precision == precision
 
 

@@ -1,10 +1,5 @@
 """Compiled sampling agrees with sampling in NumPy, and is used only for long samples."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import gated
 import numpy as np
 import pytest
@@ -113,24 +108,6 @@ def test_later_changes_of_the_model_have_no_effect():
     sampler = Sampler(model, logits, state, 1.0, None, None, None)
     model.parameters.flat[...] = 0
     np.testing.assert_array_equal(sampler(uniform), expected)
-
-
-@needs_numba
-def test_kernels_from_the_cache_compute_the_same_bits(tmp_path):
-    program = """
-import numpy as np
-from test_sampler import Sampler, make_model, start
-model = make_model("lstm", 2)
-sampler = Sampler(model, *start(model, 3), 0.8, None, 0.9, None)
-print(sampler(np.linspace(0, 0.99, 60).reshape(20, 3)).tolist(), sampler._logits.tobytes().hex())
-"""
-    folder = str(Path(__file__).parent)
-    paths = os.pathsep.join([folder, str(Path(folder).parent / "support"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(tmp_path)}
-    runs = [subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-            for _ in range(2)]
-    assert runs[0].stdout == runs[1].stdout != ""
-    assert list(tmp_path.rglob("*.nbi"))
 
 
 @needs_numba

@@ -23,7 +23,7 @@ from charrnn.nn.kernels.gates import (
 )
 from charrnn.nn.kernels.jit import compile_kernel, inline
 from charrnn.nn.kernels.packed import add_product
-from charrnn.nn.kernels.tile import COLUMNS, ROWS
+from charrnn.nn.kernels.tile import COLUMNS, ROWS, tile_of_three_rows
 
 # exp(x) = 2^n exp(r), where n is the integer nearest to x / ln 2; exp(r) is its Taylor series for |r| <= ln 2 / 2. ln 2 is
 # split into two parts; n times the first is exact (Cody and Waite 1980).
@@ -194,11 +194,16 @@ def matmul(a, b, out, bfloat16=False):
         np.matmul(a, b, out=out)
 
 
+@compile_kernel
+def _three_rows(a, panel, out):
+    tile_of_three_rows(a, 4 * a.shape[1], 4, panel, out, 0, 0)
+
+
 def check() -> None:
-    """Raise an exception unless numba correctly compiles ``tile.py``, which uses private parts of numba."""
-    a = np.arange(7 * 3, dtype=np.float32).reshape(7, 3)
-    w = np.arange(3 * (COLUMNS + 1), dtype=np.float32).reshape(3, -1)
-    out = np.empty((7, COLUMNS + 1), np.float32)
-    _multiply(_panels(a.T, ROWS), _panels(w, COLUMNS), out)
+    """Raise an exception unless numba correctly compiles a tile, which uses private parts of numba."""
+    a = np.arange(3 * 5, dtype=np.float32).reshape(3, 5)
+    w = np.arange(5 * COLUMNS, dtype=np.float32).reshape(5, -1)
+    out = np.zeros((3, COLUMNS), np.float32)
+    _three_rows(a, pack(w)[0], out)
     if not np.array_equal(out, a @ w):
         raise ArithmeticError("a compiled product is wrong")

@@ -165,6 +165,7 @@ def _tiles():
 
 
 tile = _tiles()
+tile_of_three_rows = _tile_of(3)
 
 
 @intrinsic
