@@ -6,7 +6,7 @@
 
     run = charrnn.train("notes.txt", minutes=2)
     print(run.best.sample("The ", length=500, temperature=0.8, seed=2))
-    model = charrnn.load("checkpoints/notes-lstm-512")
+    model = charrnn.load("checkpoints/notes-lnlstm-416")
     print(model.score("To be, or not to be").nats)
 """
 

@@ -23,7 +23,7 @@ DEFAULT_MINUTES = 2.0
 LEARNING_RATES = {"adam": 0.015, "rmsprop": 0.003, "adagrad": 0.05, "sgd": 1.0}
 """The default learning rate of each optimizer, for an LSTM."""
 
-CELL_NAMES = ["lstm", "gru", "rnn"]
+CELL_NAMES = ["lnlstm", "lstm", "gru", "rnn"]
 """The names of the cells. Each is a module in ``nn/cells/``; ``nn.cells.register`` adds a cell at run time."""
 
 MANY_CHARACTERS, EMBEDDING_SIZE = 1000, 128
@@ -155,14 +155,14 @@ class TextConfig:
 class ModelConfig:
     """Settings of the network. Raises ConfigError if a value is out of range."""
 
-    cell: str = _setting(str, "lstm", "Model", "Type of recurrent cell.", choices=CELL_NAMES)
+    cell: str = _setting(str, "lnlstm", "Model", "Type of recurrent cell.", choices=CELL_NAMES, absent="lstm")
     hidden_size: int = _setting(int, 256, "Model", "Hidden units of each layer.", least=1, most=2**16)
     layers: int = _setting(int, 1, "Model", "Stacked recurrent layers.", least=1, most=100)
     dropout: float = _setting(float, 0.0, "Model", "Fraction of each layer's outputs to drop in training.",
                               least=0, below=1)
     embedding_size: int | None = _setting(
         int, None, "Model", "Size of character embeddings; 0 = one-hot.",
-        unset=f"0, or {EMBEDDING_SIZE} above {MANY_CHARACTERS:,} distinct characters", least=0, most=2**16)
+        unset=f"0; {EMBEDDING_SIZE} above {MANY_CHARACTERS:,} characters", least=0, most=2**16)
     weight_drop: float = _setting(float, 0.0, "Model", "Fraction of the recurrent weights to drop in each window.",
                                   least=0, below=1)
 
@@ -186,7 +186,9 @@ class TrainConfig:
 
     The schedule ``cosine`` falls to 2 % of the peak learning rate; ``step`` divides the rate by ten after 60 % of the plan
     and again after 85 %. ``weight_decay`` is decoupled: each step subtracts this fraction of a weight, times the learning
-    rate. ``clip_value`` is applied before ``clip_norm``.
+    rate; biases and gains do not decay. ``clip_value`` is applied before ``clip_norm``.
+
+    ``reset`` trains the model to predict from the zero state, in which every text and every sample starts.
 
     ``precision`` applies to the factors of matrix products in the layers. Everything else has the dtype of the network.
     """
@@ -195,6 +197,8 @@ class TrainConfig:
     seq_len: int = _setting(int, 64, "Optimization", "Characters in a window, through which gradients flow back.",
                             least=1, most=2**20)
     stateful: bool = _setting(bool, True, "Optimization", "Carry the hidden state from window to window.")
+    reset: float = _setting(float, 0.1, "Optimization", "Probability of setting a stream's state to zero before a window.",
+                            least=0, most=1, absent=0.0)
     epochs: float | None = _setting(float, None, "Length", "Length of training in passes over the text.",
                                     above=0, most=10**7)
     steps: int | None = _setting(int, None, "Length", "Length of training in steps.", least=1)
@@ -203,13 +207,17 @@ class TrainConfig:
     optimizer: str = _setting(str, "adam", "Optimization", "Optimizer.", choices=("adam", "rmsprop", "adagrad", "sgd"))
     learning_rate: float | None = _setting(
         float, None, "Optimization", "Peak learning rate.",
-        unset=f"by optimizer and cell; {LEARNING_RATES['adam']:g} for adam, lstm", above=0)
+        unset="0.025 for adam and lnlstm", above=0)
     schedule: str = _setting(str, "cosine", "Optimization", "Learning-rate schedule.",
                              choices=("cosine", "step", "constant"))
     warmup: int = _setting(
         int, 50, "Optimization", "Steps until the peak learning rate; at most a tenth of the plan.", least=0)
-    weight_decay: float = _setting(float, 0.0, "Optimization", "Decoupled weight decay.", least=0)
+    weight_decay: float | None = _setting(float, None, "Optimization", "Decoupled weight decay of matrices.",
+                                          unset="0.05 for adam, lnlstm; else 0", least=0, absent=0.0)
     momentum: float = _setting(float, 0.9, "Optimization", "Momentum of sgd.", least=0, below=1)
+    beta1: float = _setting(float, 0.8, "Optimization", "Decay of Adam's mean of gradients.", least=0, below=1, absent=0.9)
+    beta2: float = _setting(float, 0.95, "Optimization", "Decay of Adam's mean of squared gradients.", least=0, below=1,
+                            absent=0.99)
     clip_norm: float = _setting(float, 1.0, "Optimization", "Maximum norm of the gradient; 0 = off.", least=0)
     clip_value: float = _setting(float, 0.0, "Optimization", "Maximum absolute value in the gradient; 0 = off.", least=0)
     validation: float | None = _setting(
@@ -231,7 +239,7 @@ class TrainConfig:
     precision: str = _setting(
         str, "auto", "Optimization", "Precision of products in training; auto = the fastest.",
         choices=("auto", "float32", "bfloat16"), absent="float32")
-    seed: int = _setting(int, 1, "Other", "Random seed for initial weights and dropout masks.", least=0)
+    seed: int = _setting(int, 1, "Other", "Random seed for initial weights, dropout and resets.", least=0)
     threads: int | None = _setting(int, None, "Other", "Threads on each MPI rank.",
                                    unset="one per core, with at least 8 streams each", least=1, most=1024)
 

@@ -12,11 +12,11 @@ import operator
 
 import numpy as np
 
-_PURPOSES = {"weights": 1, "dropout": 2, "sample": 3, "check": 4, "weight_drop": 5, "lines": 6}
+_PURPOSES = {"weights": 1, "dropout": 2, "sample": 3, "check": 4, "weight_drop": 5, "lines": 6, "reset": 7}
 
 
 def generator(seed: int, purpose: str, *, step: int = 0, layer: int = 0, stream: int = 0) -> np.random.Generator:
-    """Return the generator for one purpose: "weights", "dropout", "sample", "check", "weight_drop" or "lines".
+    """Return the generator for one purpose: "weights", "dropout", "sample", "check", "weight_drop", "lines" or "reset".
 
     Raises KeyError if the purpose is unknown, ValueError if a number is not from 0 to 2**64 - 1, TypeError if it is not an
     integer.

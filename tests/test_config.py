@@ -57,6 +57,7 @@ INVALID = {
         "batch_size": (*NOT_INT, 0, -1, 2**16 + 1, 2**63, None),
         "seq_len": (*NOT_INT, 0, -1, 2**20 + 1, 2**63, None),
         "stateful": (0, 1, "yes", None),
+        "reset": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.1, 2, None),
         "epochs": (*NOT_FLOAT, *NOT_FINITE, 0.0, 0, -1.0),
         "steps": (*NOT_INT, 0, -1, 2**63),
         "minutes": (*NOT_FLOAT, *NOT_FINITE, 0.0, 0, -1.0),
@@ -64,7 +65,9 @@ INVALID = {
         "learning_rate": (*NOT_FLOAT, *NOT_FINITE, 0.0, 0, -0.1),
         "schedule": (*NOT_TEXT, "linear", None),
         "warmup": (*NOT_INT, -1, 2**63, None),
-        "weight_decay": (*NOT_FLOAT, *NOT_FINITE, -0.1, None),
+        "weight_decay": (*NOT_FLOAT, *NOT_FINITE, -0.1),
+        "beta1": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, None),
+        "beta2": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, None),
         "momentum": (*NOT_FLOAT, *NOT_FINITE, -0.1, 1.0, 1, None),
         "clip_norm": (*NOT_FLOAT, *NOT_FINITE, -0.1, None),
         "clip_value": (*NOT_FLOAT, *NOT_FINITE, -0.1, None),
@@ -95,13 +98,15 @@ VALID = [
     (TextConfig, "glob", ("*", "a/*.py", "..")),
     (ModelConfig, "hidden_size", (1, 2**16)), (ModelConfig, "layers", (1, 100)), (ModelConfig, "dropout", (0, 0.5, 0.9999)),
     (ModelConfig, "weight_drop", (0, 0.5, 0.9999)),
-    (ModelConfig, "embedding_size", (0, 1, 2**16)), (ModelConfig, "cell", ("lstm", "gru", "rnn")),
+    (ModelConfig, "embedding_size", (0, 1, 2**16)), (ModelConfig, "cell", ("lstm", "lnlstm", "gru", "rnn")),
     (TrainConfig, "batch_size", (1, 2**16)), (TrainConfig, "seq_len", (1, 2**20)), (TrainConfig, "stateful", (True, False)),
     (TrainConfig, "epochs", (0.001, 3, 1e6, None)), (TrainConfig, "steps", (1, 2**63 - 1, None)),
     (TrainConfig, "minutes", (0.001, 3, 1e6, None)), (TrainConfig, "optimizer", ("adam", "rmsprop", "adagrad", "sgd")),
     (TrainConfig, "learning_rate", (1e-12, 1, 1e6, None)), (TrainConfig, "schedule", ("cosine", "step", "constant")),
-    (TrainConfig, "warmup", (0, 2**63 - 1)), (TrainConfig, "weight_decay", (0, 10.0)),
-    (TrainConfig, "momentum", (0, 0.999)), (TrainConfig, "clip_norm", (0, 1e9)), (TrainConfig, "clip_value", (0, 1e9)),
+    (TrainConfig, "warmup", (0, 2**63 - 1)), (TrainConfig, "weight_decay", (0, 10.0, None)),
+    (TrainConfig, "reset", (0, 0.2, 1)),
+    (TrainConfig, "momentum", (0, 0.999)), (TrainConfig, "beta1", (0, 0.999)), (TrainConfig, "beta2", (0, 0.999)),
+    (TrainConfig, "clip_norm", (0, 1e9)), (TrainConfig, "clip_value", (0, 1e9)),
     (TrainConfig, "validation", (0, 0.9)), (TrainConfig, "test", (0, 0.8)), (TrainConfig, "eval_every", (1, None)),
     (TrainConfig, "checkpoint_every", (1, None)), (TrainConfig, "checkpoint_minutes", (0.001, 60)),
     (TrainConfig, "recover", (True, False)), (TrainConfig, "samples", (True, False)),
@@ -202,9 +207,15 @@ def test_each_optimizer_has_a_default_learning_rate():
     assert all(TrainConfig(learning_rate=rate) for rate in LEARNING_RATES.values())
 
 
-def test_regularization_is_off_by_default():
-    assert ModelConfig().dropout == 0
-    assert TrainConfig().weight_decay == 0
+def test_dropout_is_off_by_default():
+    assert (ModelConfig().dropout, ModelConfig().weight_drop) == (0, 0)
+
+
+def test_a_file_without_a_newer_setting_describes_a_run_that_did_not_have_it():
+    config = from_dict(TrainConfig, {})
+    assert (config.reset, config.weight_decay, config.precision) == (0, 0, "float32")
+    assert (config.beta1, config.beta2) == (0.9, 0.99)
+    assert TrainConfig().reset > 0
 
 
 @pytest.mark.parametrize("kind", [TextConfig, ModelConfig, TrainConfig])
@@ -249,8 +260,9 @@ def test_the_value_for_older_files_may_differ_from_the_default(monkeypatch):
     (item,) = (item for item in dataclasses.fields(ModelConfig) if item.name == "layers")
     monkeypatch.setattr(item, "metadata", {**item.metadata, "absent": 7})
     assert from_dict(ModelConfig, {"cell": "gru"}) == ModelConfig(cell="gru", layers=7)
-    assert from_dict(ModelConfig, {"layers": 2}) == ModelConfig(layers=2)
+    assert from_dict(ModelConfig, {"layers": 2}) == ModelConfig("lstm", layers=2)
     assert ModelConfig().layers == 1
+    assert ModelConfig().cell != "lstm"
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -263,7 +275,7 @@ def test_converts_a_setting_that_was_renamed_or_removed(monkeypatch):
     monkeypatch.setitem(FORMER_SETTINGS, ("TrainConfig", "bptt"), lambda value: {"seq_len": value})
     monkeypatch.setitem(FORMER_SETTINGS, ("TrainConfig", "nesterov"), lambda value: {})
     assert from_dict(TrainConfig, {"bptt": 12, "nesterov": True, "steps": 3}) == TrainConfig(
-        seq_len=12, steps=3, precision="float32")
+        seq_len=12, steps=3, precision="float32", reset=0, weight_decay=0, beta1=0.9, beta2=0.99)
     with pytest.raises(ConfigError, match="seq_len: must be at least 1"):
         from_dict(TrainConfig, {"bptt": 0})
     with pytest.raises(ValueError, match="unknown setting 'bptt'"):
@@ -294,7 +306,8 @@ def test_a_module_can_be_imported_without_numpy(module):
 def test_every_cell_is_a_choice_and_has_a_learning_rate():
     (cell,) = [item for item in dataclasses.fields(ModelConfig) if item.name == "cell"]
     assert set(cell.metadata["range"]["choices"]) == set(CELLS) == set(CELL_NAMES)
-    assert {name: kind.LEARNING_RATE_FACTOR for name, kind in CELLS.items()} == {"lstm": 1.0, "gru": 0.5, "rnn": 0.2}
+    assert {name: kind.LEARNING_RATE_FACTOR for name, kind in CELLS.items()} == {
+        "lstm": 1.0, "lnlstm": 5 / 3, "gru": 0.5, "rnn": 0.2}
 
 
 # Settings of the text

@@ -78,7 +78,7 @@ def on_ranks(count, tmp_path, stop=50, **settings):
 
 @needs_mpi
 @pytest.mark.parametrize(("count", "settings", "tolerance"), [
-    (2, {"cell": "lstm"}, 1e-9), (3, {"cell": "gru"}, 1e-9), (6, {"cell": "rnn"}, 1e-9),
+    (2, {"cell": "lnlstm"}, 1e-9), (3, {"cell": "gru"}, 1e-9), (6, {"cell": "rnn"}, 1e-9),
     (2, {"dtype": "float32", "optimizer": "sgd", "learning_rate": 0.1}, 1e-5)])
 def test_ranks_compute_the_same_as_one_process(count, settings, tolerance, tmp_path):
     """With six ranks for five streams, one of them has no stream."""

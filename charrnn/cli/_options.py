@@ -86,7 +86,7 @@ def setting(config: Config, name: str, keep_default: bool = True, unset: str = "
     range_ = rule["range"]
     if range_["choices"]:
         return click.option(flag, name, type=click.Choice(range_["choices"]), default=default, **settings)
-    metavar = "P" if range_["below"] == 1 else _METAVARS.get(name, _METAVARS[rule["kind"]])
+    metavar = "P" if 1 in (range_["below"], range_["most"]) else _METAVARS.get(name, _METAVARS[rule["kind"]])
     return click.option(flag, name, type=rule["kind"], default=default, metavar=metavar, **settings)
 
 

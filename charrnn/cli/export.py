@@ -18,7 +18,8 @@ def command(run_or_checkpoint: str, output: str, overwrite: bool) -> None:
 
     RUN_OR_CHECKPOINT is a run folder (whose best.h5 is used), the name of a run in checkpoints/, a checkpoint, a model file
     or 'english', the bundled model. The weights have the names and the layout of torch.nn.LSTM, GRU or RNN; the metadata
-    contains the characters and the settings. The page docs/pytorch.md shows how to load it.
+    contains the characters and the settings. The page docs/pytorch.md shows how to load it, and has a module for the
+    cell lnlstm, which PyTorch does not have.
 
     This needs the package safetensors: pip install '.[export]'.
     """
@@ -30,3 +31,5 @@ def command(run_or_checkpoint: str, output: str, overwrite: bool) -> None:
     export(model, path, overwrite)
     click.echo(printable(f"{path}: {model.network.parameters.flat.size:,} parameters of {model.network.dtype.name}, "
                          f"{path.stat().st_size:,} bytes"))
+    if model.network.config.cell == "lnlstm":
+        click.echo("PyTorch has no layer-normalized LSTM with coupled gates; docs/pytorch.md has a module for it", err=True)

@@ -1,7 +1,7 @@
 """Write a model for PyTorch: its weights under PyTorch's names, in one safetensors file (optional dependency ``export``).
 
 The names are those of a ``torch.nn.Module`` with the attributes ``embedding`` (if there is one), ``rnn`` and ``output``.
-docs/pytorch.md shows this module and how text becomes ids.
+docs/pytorch.md shows this module, the cell ``lnlstm``, which PyTorch does not have, and how text becomes ids.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ FORMAT_VERSION = 1
 METADATA_KEY = "charrnn"
 """The key of the metadata in the header of an exported file; its value is a JSON object."""
 
-_GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}
-"""The order of the gates in the weights of torch.nn.LSTM, GRU and RNN, according to the documentation of PyTorch."""
+_GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h", "lnlstm": "fog"}
+"""The order of the gates in an exported file: that of torch.nn.LSTM, GRU and RNN, according to the documentation of
+PyTorch, and our own for ``lnlstm``."""
 
 
 def state_dict(model: LanguageModel) -> dict[str, np.ndarray]:
@@ -34,22 +35,27 @@ def state_dict(model: LanguageModel) -> dict[str, np.ndarray]:
     For each layer k these are ``rnn.weight_ih_l{k}`` (G*H, D), ``rnn.weight_hh_l{k}`` (G*H, H), ``rnn.bias_ih_l{k}`` and
     ``rnn.bias_hh_l{k}`` (G*H,); then ``output.weight`` (V, H) and ``output.bias`` (V,), and ``embedding.weight`` (V, E) if
     the model has an embedding. PyTorch adds both biases of a layer. charrnn has only one, so ``bias_hh`` is zero, except
-    the block of the candidate of a GRU, which is ``b_h``.
+    the block of the candidate of a GRU, which is ``b_h``. A layer of ``lnlstm`` has ``rnn.gain_l{k}`` and ``rnn.bias_l{k}``
+    (4H,) instead of the biases.
 
-    Raises CharRNNError if PyTorch has no such cell, TypeError if ``model`` has the wrong type.
+    Raises CharRNNError if the cell was added at run time, TypeError if ``model`` has the wrong type.
     """
     check_type("model", model, LanguageModel)
     config, parameters = model.network.config, model.network.parameters
     if config.cell not in _GATES:
-        raise CharRNNError(f"the cell {config.cell!r} cannot be exported, because PyTorch has no such cell",
+        raise CharRNNError(f"the cell {config.cell!r} cannot be exported, because it is not part of charrnn",
                            f"export a model whose cell is one of {', '.join(_GATES)}")
     ours, theirs = CELLS[config.cell].GATES, _GATES[config.cell]
     arrays = {}
     for k in range(config.layers):
-        w_x, w_h, b = (_reordered(parameters[f"layer{k}/{name}"], ours, theirs) for name in ("w_x", "w_h", "b"))
+        w_x, w_h = (_reordered(parameters[f"layer{k}/{name}"], ours, theirs) for name in ("w_x", "w_h"))
         arrays[f"rnn.weight_ih_l{k}"] = w_x.T
         arrays[f"rnn.weight_hh_l{k}"] = w_h.T
-        arrays[f"rnn.bias_ih_l{k}"] = b
+        if config.cell == "lnlstm":
+            arrays[f"rnn.gain_l{k}"] = parameters[f"layer{k}/gain"]
+            arrays[f"rnn.bias_l{k}"] = parameters[f"layer{k}/b"]
+            continue
+        arrays[f"rnn.bias_ih_l{k}"] = b = _reordered(parameters[f"layer{k}/b"], ours, theirs)
         arrays[f"rnn.bias_hh_l{k}"] = b_hh = np.zeros_like(b)
         if config.cell == "gru":
             b_hh[2 * config.hidden_size:] = parameters[f"layer{k}/b_h"]
@@ -76,7 +82,7 @@ def metadata(model: LanguageModel) -> dict[str, Any]:
 def export(model: LanguageModel, path: str | Path, overwrite: bool = False) -> None:
     """Write a model as a safetensors file. The same model gives the same bytes.
 
-    Missing folders are created. Raises CharRNNError if safetensors is not installed, if PyTorch has no such cell, if
+    Missing folders are created. Raises CharRNNError if safetensors is not installed, if the cell was added at run time, if
     ``path`` exists and ``overwrite`` is false, or if the file cannot be written. Then an existing file is unchanged.
     """
     try:

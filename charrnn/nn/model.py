@@ -11,11 +11,12 @@ A window of ``loss_and_gradients`` needs memory for this many numbers, in additi
 
     T B (L (G + S) H + H) + min(T B, max(2^21 / V, H)) V + P + G H^2
 
-where S is the number of additional arrays (T, B, H) of a cell (LSTM 2, GRU 2, RNN 1), and P the number of parameters. These
-are the buffers of the layers with the gradient of the hidden states, a block of logits, the gradients, and a copy of w_h
-in the order that a kernel needs. An embedding adds 2 T B E, dropout 2 T B L H, and a second layer T B H. For an LSTM of
-one layer with H = 512, V = 65, B = 32 and T = 64: 2048 (6 * 512 + 512) + 2048 * 65 + 1,217,089 + 4 * 512^2 = 9.7 million
-numbers, which in float32 are 39 MB (measured: 39.0 MB with compiled kernels, 39.5 MB with the reference).
+where S is the number of additional arrays (T, B, H) of a cell (lnlstm 6, LSTM 2, GRU 2, RNN 1), and P the number of
+parameters. These are the buffers of the layers with the gradient of the hidden states, a block of logits, the gradients,
+and a copy of w_h in the order that a kernel needs. An embedding adds 2 T B E, dropout 2 T B L H, and a second layer T B H.
+For an LSTM of one layer with H = 512, V = 65, B = 32 and T = 64:
+2048 (6 * 512 + 512) + 2048 * 65 + 1,217,089 + 4 * 512^2 = 9.7 million numbers, which in float32 are 39 MB (measured:
+39.0 MB with compiled kernels, 39.5 MB with the reference).
 """
 
 from __future__ import annotations
@@ -137,8 +138,8 @@ class CharRNN:
                     ) -> tuple[list[dict[str, np.ndarray]], State]:
         """Return the states and gates of each layer after each step, (T, B, H) by name, and the last state.
 
-        The names are the fields of the cell's state, "hidden" and for an LSTM "cell", and the letters of the gates of an
-        LSTM or a GRU. ``inputs`` are those of ``forward``. The arrays are valid until the next call.
+        The names are the fields of the cell's state, "hidden" and for an lstm or lnlstm "cell", and the letters of
+        the gates of all cells but rnn. ``inputs`` are those of ``forward``. The arrays are valid until the next call.
         """
         self._check_reading(inputs, state, reset)
         _, state = self._unroll(_native(inputs), state, kernels_for(self.dtype, self.kernels), reset=reset)

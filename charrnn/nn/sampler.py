@@ -10,7 +10,8 @@ from charrnn.nn.kernels import kernels_name
 from charrnn.nn.model import CharRNN
 from charrnn.nn.state import State
 
-_CELLS = ("lstm", "gru", "rnn")
+_VECTORS = {"rnn": (), "lstm": (), "lnlstm": ("gain", "b"), "gru": ("b_h",)}
+"""The cells that can be sampled, with the parameters that their functions need beside ``Weights``."""
 
 _LARGEST_TABLE = 2**26
 """Numbers in the table of the projected inputs of all characters, above which it would need too much memory."""
@@ -28,7 +29,10 @@ class Sampler:
                  top_p: float | None, excluded: int | None) -> None:
         module = importlib.import_module("charrnn.nn.kernels.sampling")
         parameters, layers = model.parameters, range(model.config.layers)
+        cell, vectors = model.config.cell, _VECTORS[model.config.cell]
         w_x, w_h, b = ([parameters[f"layer{k}/{name}"] for k in layers] for name in ("w_x", "w_h", "b"))
+        if "b" in vectors:  # b does not belong to the projected inputs
+            b = [np.zeros_like(matrix[0]) for matrix in w_h]
         table = (parameters["embedding/w"] @ w_x[0] if model.config.embedding_size else w_x[0]) + b[0]
         output, output_bias = parameters["output/w"], parameters["output/b"].copy()
         self._logits = logits.copy()
@@ -39,17 +43,17 @@ class Sampler:
                                  output_bias)
         size = model.vocabulary_size
         choice = module.Choice(float(temperature), min(top_k or size, size), 1.0 if top_p is None else float(top_p))
-        bias = [np.stack([parameters[f"layer{k}/b_h"] for k in layers])] if model.config.cell == "gru" else []
+        others = [np.stack([parameters[f"layer{k}/{name}"] for k in layers]) for name in vectors]
         self._states = [np.stack(arrays) for arrays in zip(*state)]
-        self._arguments = [weights, *bias, choice, self._logits, *self._states]
-        self._sample = getattr(module, f"sample_{model.config.cell}")
+        self._arguments = [weights, *others, choice, self._logits, *self._states]
+        self._sample = getattr(module, f"sample_{cell}")
         self(np.empty((0, len(logits))))  # compiles it
 
     @staticmethod
     def supports(model: CharRNN) -> bool:
         """Return whether ``model`` can be sampled by compiled functions here."""
         is_small = model.vocabulary_size * model.parameters["layer0/w_h"].shape[-1] <= _LARGEST_TABLE
-        return model.config.cell in _CELLS and is_small and kernels_name(model.dtype, model.kernels) == "compiled"
+        return model.config.cell in _VECTORS and is_small and kernels_name(model.dtype, model.kernels) == "compiled"
 
     def __call__(self, uniform: np.ndarray) -> np.ndarray:
         ids = np.full(uniform.shape, -1, np.int64)

@@ -10,9 +10,9 @@ is reported only if the distance of its score from 1 is at most half that of the
 same shape. Units that repeat the last character, such as "a newline", are not reported: in untrained networks, the best AUC
 was 0.97 to 1.
 
-The search uses the cell of an LSTM, and the hidden state of other cells. The hidden state and the gates of an LSTM would
-add little: in four models of plays, music, source code and verse, they followed nothing that a cell did not follow except
-the last character.
+The search uses the cell of an lstm or lnlstm, and the hidden state of other cells. The hidden state and the gates of an
+LSTM would add little: in four models of plays, music, source code and verse, they followed nothing that a cell did not
+follow except the last character.
 """
 
 from __future__ import annotations

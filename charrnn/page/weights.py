@@ -13,7 +13,8 @@ import numpy as np
 from charrnn.errors import CharRNNError, ConfigError
 from charrnn.inference.language_model import DTYPES, LanguageModel
 
-PARTS = {"lstm": ("hidden", "cell", *"ifog"), "gru": ("hidden", *"rzn"), "rnn": ("hidden",)}
+PARTS = {"lstm": ("hidden", "cell", *"ifog"), "lnlstm": ("hidden", "cell", *"fog"), "gru": ("hidden", *"rzn"),
+         "rnn": ("hidden",)}
 """The cells that ``static/network.js`` computes, with the arrays of their state and the letters of their gates."""
 
 

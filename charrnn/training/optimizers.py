@@ -24,7 +24,8 @@ class Optimizer(ABC):
     ``slots`` are its entire memory: blocks with the layout of the parameters, by name. They start as zeros.
 
     The weight decay is decoupled from the gradient (Loshchilov and Hutter 2019, "Decoupled Weight Decay
-    Regularization"): each step subtracts learning_rate x weight_decay x w from every parameter w.
+    Regularization"): each step subtracts learning_rate x weight_decay x w from every matrix w. Biases and gains do not
+    decay.
     """
 
     SLOTS: ClassVar[tuple[str, ...]]
@@ -50,11 +51,13 @@ class Optimizer(ABC):
         _check_layout("gradients", gradients, self.parameters)
         check_range("step", step, int, least=1)
         check_range("learning_rate", learning_rate, float, least=0)
+        if self.weight_decay:
+            for array in self.parameters.values():
+                if array.ndim == 2:
+                    array *= 1 - learning_rate * self.weight_decay
         blocks = [self.parameters.flat, gradients.flat, *(slot.flat for slot in self.slots.values())]
         for start in range(0, len(gradients.flat), _PIECE):
             w, g, *slots = (block[start:start + _PIECE] for block in blocks)
-            if self.weight_decay:
-                w *= 1 - learning_rate * self.weight_decay
             self._change(w, g, slots, learning_rate, step)
 
     @abstractmethod
@@ -123,18 +126,23 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     """Adam: m <- b1 m + (1 - b1) g;  s <- b2 s + (1 - b2) g^2;  w <- w - rate m' / (sqrt(s') + e)   (Kingma and Ba 2015)
 
-    m' = m / (1 - b1^step) and s' = s / (1 - b2^step); b1 = 0.9. b2 = 0.99 follows a changing gradient faster than the usual
-    0.999, and short runs reach a lower loss with it.
+    m' = m / (1 - b1^step) and s' = s / (1 - b2^step). The defaults b1 = 0.8 and b2 = 0.95 follow a changing gradient faster
+    than the usual 0.9 and 0.999, and short runs reach a lower loss with them.
     """
 
     SLOTS = ("mean", "square_mean")
-    B1 = 0.9
-    B2 = 0.99
     EPSILON = 1e-8
 
+    def __init__(self, parameters: Parameters, weight_decay: float = 0.0, beta1: float = TrainConfig.beta1,
+                 beta2: float = TrainConfig.beta2, slots: Mapping[str, Parameters] | None = None) -> None:
+        super().__init__(parameters, weight_decay, slots)
+        self.beta1 = beta1
+        self.beta2 = beta2
+
     def _change(self, w: np.ndarray, g: np.ndarray, slots: list[np.ndarray], learning_rate: float, step: int) -> None:
-        kernels_for(w.dtype, self.kernels).adam(w, g, *slots, self.B1, self.B2, learning_rate / (1 - self.B1**step),
-                             1 / math.sqrt(1 - self.B2**step), self.EPSILON)
+        b1, b2 = self.beta1, self.beta2
+        kernels_for(w.dtype, self.kernels).adam(w, g, *slots, b1, b2, learning_rate / (1 - b1**step),
+                                                1 / math.sqrt(1 - b2**step), self.EPSILON)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, "adagrad": Adagrad, "sgd": SGD}
@@ -144,8 +152,9 @@ def make_optimizer(config: TrainConfig, parameters: Parameters, slots: Mapping[s
                    kernels: str | None = None) -> Optimizer:
     """Return the optimizer that ``config`` names, with ``slots`` or with slots of zeros, and its ``kernels``."""
     kind = OPTIMIZERS[config.optimizer]
-    momentum = {"momentum": config.momentum} if kind is SGD else {}
-    optimizer = kind(parameters, config.weight_decay, slots=slots, **momentum)
+    names = {SGD: ("momentum",), Adam: ("beta1", "beta2")}.get(kind, ())
+    settings = {name: getattr(config, name) for name in names}
+    optimizer = kind(parameters, config.weight_decay or 0.0, slots=slots, **settings)
     optimizer.kernels = kernels
     return optimizer
 

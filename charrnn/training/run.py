@@ -99,10 +99,13 @@ class Run:
         steps, budget = config.steps, config.budget
         if config.epochs is not None:
             steps = steps_of(config.epochs, windows.per_epoch)
-        rate = LEARNING_RATES[config.optimizer] * CELLS[model_config.cell].LEARNING_RATE_FACTOR
+        cell = CELLS[model_config.cell]
+        rate = LEARNING_RATES[config.optimizer] * cell.LEARNING_RATE_FACTOR
+        decay = cell.WEIGHT_DECAY if config.optimizer == "adam" else 0.0
         config = replace(
             config, batch_size=windows.batch_size, validation=corpus.validation_fraction(config.validation), epochs=None,
             steps=None, minutes=budget, learning_rate=config.learning_rate or rate,
+            weight_decay=decay if config.weight_decay is None else config.weight_decay,
             threads=min(config.threads or default_threads(windows.batch_size), windows.batch_size),
             precision=resolve_precision(config.precision, dtype, kernels_name(dtype, kernels)))
         network = CharRNN(model_config, len(corpus.vocabulary), generator(config.seed, "weights"), dtype)

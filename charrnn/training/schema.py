@@ -141,7 +141,7 @@ def _run_arrays(model: ModelConfig, config: TrainConfig, metadata: Mapping[str, 
 def _check_progress(metadata: Mapping[str, Any], config: TrainConfig) -> None:
     source = source_from(metadata["source"])
     step, rollback_step, since = metadata["step"], metadata["rollback_step"], metadata["since"]
-    require(None not in (config.steps, config.learning_rate, config.validation, config.threads)
+    require(None not in (config.steps, config.learning_rate, config.weight_decay, config.validation, config.threads)
             and config.precision != "auto", "the plan is not fixed")
     require((config.threads or 0) <= config.batch_size, "there are more threads than streams")
     require(step <= (config.steps or 0) and rollback_step <= step and since <= step, "the step is outside the plan")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.config import TrainConfig
 from charrnn.cpu import one_blas_thread
 from charrnn.errors import ConfigError, TrainingError, check_type
 from charrnn.inference.evaluation import Evaluation, evaluate
@@ -22,6 +23,7 @@ from charrnn.nn.kernels import kernels_name
 from charrnn.nn.model import CharRNN
 from charrnn.nn.parallel import Team
 from charrnn.nn.state import next_epoch
+from charrnn.randomness import generator
 from charrnn.text.corpus import Corpus, Split
 from charrnn.text.windows import Windows
 from charrnn.training.optimizers import clip, learning_rate, make_optimizer
@@ -36,7 +38,7 @@ _ADVICE = "lower `learning_rate`, or set `clip_norm`"
 _TIMED_FRACTION = 0.03
 _TIMED_SECONDS = 5.0
 _WARM_UP_STEPS = 3
-_EVALUATION_FRACTION = 0.1
+_EVALUATION_FRACTION = 0.05
 _TIMED_CHARACTERS = 200_000
 
 
@@ -121,7 +123,7 @@ class Trainer:
         run, config, network = self.run, self.run.config, self.run.model.network
         _, window = self.windows.position(run.step)
         inputs, targets = self.windows[window]
-        reset = self.windows.resets(window)
+        reset = _with_random_resets(self.windows.resets(window), config, run.step)
         masks = partial(dropout_masks, network.config, config.seed, run.step, config.seq_len, network.dtype)
         dropped = weight_masks(network.config, config.seed, run.step, network.dtype)
         loss, gradients, state = self.team.loss_and_gradients(inputs, targets, run.state, masks, dropped, reset)
@@ -182,6 +184,18 @@ class Trainer:
         return evaluate(self.run.model.network, ids, team=self.team)
 
 
+def _with_random_resets(reset: np.ndarray | None, config: TrainConfig, step: int) -> np.ndarray | None:
+    """Return ``reset`` (T, B) with resets of random streams before the window that follows ``step`` steps."""
+    if not config.reset or not config.stateful:
+        return reset
+    is_reset = generator(config.seed, "reset", step=step).random(config.batch_size) < config.reset
+    if not is_reset.any():
+        return reset
+    reset = np.zeros((config.seq_len, config.batch_size), bool) if reset is None else reset
+    reset[0] |= is_reset
+    return reset
+
+
 def _compile(run: Run, dtype: np.dtype) -> None:
     """Compile the kernels in advance, so that no timed step includes compilation."""
     network = run.model.network
@@ -203,8 +217,8 @@ def fix_plan(run: Run, text: Corpus | Split, minutes: float | None = None, spent
     """Plan as many steps as fit into ``minutes`` with their evaluations (by default the minutes of the config).
 
     ``spent`` seconds of these have already passed. The first steps and an evaluation are timed on a copy of the run. If the
-    usual number of evaluations would take more than a tenth of the time, a longer interval is set. Raises ConfigError if no
-    time is left.
+    usual number of evaluations would take more than a twentieth of the time, a longer interval is set. Raises ConfigError
+    if no time is left.
     """
     seconds = 60 * (minutes or run.config.minutes or 0.0) - spent
     if seconds <= 0:

@@ -38,7 +38,8 @@ def originals() -> tuple[bytes, ...]:
 
     return (trained(4, ModelConfig("lstm", hidden_size=4)),
             trained(3, ModelConfig("gru", hidden_size=3, layers=2, embedding_size=2), np.float64, "rmsprop"),
-            trained(2, ModelConfig("rnn", hidden_size=2, layers=9), optimizer="sgd"))
+            trained(2, ModelConfig("rnn", hidden_size=2, layers=9), optimizer="sgd"),
+            trained(3, ModelConfig("lnlstm", hidden_size=3)))
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
@@ -122,8 +123,8 @@ def text(data: bytes, rng: random.Random) -> bytes:
 
 _VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 3, 7, 16, 0.0, 0.5, -0.5, 1.5, 1e308, 1e-320, math.inf, math.nan, 2**31, 2**53,
-    2**63 - 1, 2**63, 2**64, -2**63, 10**400, "", "x", "float32", "float64", "lstm", "gru", "rnn", "adam", "sgd", "utf-16",
-    "zlib", "constant", "\0", "\ud800", "\x1b[2J\n", "a" * 10_000, [], [[]], [0], {}, {"a": 1}, [1, 1.5, 1.5],
+    2**63 - 1, 2**63, 2**64, -2**63, 10**400, "", "x", "float32", "float64", "lstm", "lnlstm", "gru", "rnn", "adam", "sgd",
+    "utf-16", "zlib", "constant", "\0", "\ud800", "\x1b[2J\n", "a" * 10_000, [], [[]], [0], {}, {"a": 1}, [1, 1.5, 1.5],
     [[1, 1.5, 1.5]])
 
 

@@ -38,7 +38,8 @@ STEPS, SAVED_EVERY, EVALUATED_EVERY = 60, 8, 10
 SAVES = sorted({STEPS, *range(0, STEPS, SAVED_EVERY), *range(0, STEPS, EVALUATED_EVERY)})
 OPTIONS = ["--cell", "gru", "--hidden-size", "16", "--layers", "2", "--dropout", "0.2", "--batch-size", "4",
            "--seq-len", "6", "--learning-rate", "0.1", "--warmup", "5", "--clip-norm", "5", "--threads", "1",
-           "--steps", str(STEPS), "--checkpoint-every", str(SAVED_EVERY), "--eval-every", str(EVALUATED_EVERY)]
+           "--schedule", "constant", "--steps", str(STEPS), "--checkpoint-every", str(SAVED_EVERY),
+           "--eval-every", str(EVALUATED_EVERY)]
 CHARACTERS = 500  # 18 windows an epoch
 NAME = "run"
 TIMES = ("seconds", "characters_per_second")

@@ -15,7 +15,7 @@ from charrnn.nn.model import CharRNN
 from charrnn.nn.parallel import Team, Workers
 
 V = 7
-CELLS = ["rnn", "lstm", "gru"]
+CELLS = ["rnn", "lstm", "lnlstm", "gru"]
 
 
 def model_of(cell="lstm", dtype=np.float64, layers=1, hidden_size=5, **settings_):

@@ -28,8 +28,8 @@ from charrnn.text.decoding import normalize
 PAGE = Path(__file__).parents[2] / "docs" / "pytorch.md"
 LETTERS = "\n .,TabcdefghijklmnopqrstuvwxyzÉ\U0001f600\"\\\x00"
 TEXT = "The quick fox.\nÉ \U0001f600"
-SHAPES = list(itertools.product(["lstm", "gru", "rnn"], [1, 2, 3], [0, 5], ["float32", "float64"]))
-FLOAT16 = [(cell, 2, 5, "float16") for cell in ("lstm", "gru", "rnn")]
+SHAPES = list(itertools.product(["lstm", "gru", "rnn", "lnlstm"], [1, 2, 3], [0, 5], ["float32", "float64"]))
+FLOAT16 = [(cell, 2, 5, "float16") for cell in ("lstm", "gru", "rnn", "lnlstm")]
 
 all_shapes = pytest.mark.parametrize(("cell", "layers", "embedding_size", "dtype"), SHAPES + FLOAT16)
 
@@ -65,6 +65,11 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
+def layer_norm(x: np.ndarray) -> np.ndarray:
+    """Return torch.nn.functional.layer_norm(x, x.shape), according to its documentation."""
+    return (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+
+
 def torch_logits(weights: dict[str, np.ndarray], cell: str, ids: np.ndarray) -> np.ndarray:
     """Return the logits (T, V) that PyTorch computes for ids (T,) from a zero state, according to its documentation.
 
@@ -80,9 +85,15 @@ def torch_logits(weights: dict[str, np.ndarray], cell: str, ids: np.ndarray) -> 
         x = embedding[number]
         for k in range(layers):
             h, c = states[k]
-            of_x = weights[f"rnn.weight_ih_l{k}"] @ x + weights[f"rnn.bias_ih_l{k}"]
-            of_h = weights[f"rnn.weight_hh_l{k}"] @ h + weights[f"rnn.bias_hh_l{k}"]
-            if cell == "lstm":
+            of_x, of_h = weights[f"rnn.weight_ih_l{k}"] @ x, weights[f"rnn.weight_hh_l{k}"] @ h
+            if cell != "lnlstm":
+                of_x, of_h = of_x + weights[f"rnn.bias_ih_l{k}"], of_h + weights[f"rnn.bias_hh_l{k}"]
+            if cell == "lnlstm":  # the module in docs/pytorch.md
+                blocks = list(zip(np.split(weights[f"rnn.gain_l{k}"], 4), np.split(weights[f"rnn.bias_l{k}"], 4)))
+                f, o, g = (gain * layer_norm(part) + b for part, (gain, b) in zip(np.split(of_x + of_h, 3), blocks))
+                c = sigmoid(f) * c + (1 - sigmoid(f)) * np.tanh(g)
+                h = sigmoid(o) * np.tanh(blocks[3][0] * layer_norm(c) + blocks[3][1])
+            elif cell == "lstm":
                 i, f, g, o = np.split(of_x + of_h, 4)
                 c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
                 h = sigmoid(o) * np.tanh(c)
@@ -189,8 +200,9 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_custom_cell_cannot_be_exported(tmp_path: Path) -> None:
     register("gated", gated.Gated)
     try:
-        with pytest.raises(CharRNNError, match=r"^the cell 'gated' cannot be exported, .* one of lstm, gru, rnn$"):
-            export(make_model(cell="gated"), tmp_path / "model.safetensors")
+        with pytest.raises(CharRNNError, match=r"^the cell 'gated' cannot be exported, because it is not part of charrnn; "
+                           r"export a model whose cell is one of lstm, gru, rnn, lnlstm$"):
+            export(make_model(cell="gated"), tmp_path / "new" / "model.safetensors")
     finally:
         unregister("gated")
     assert not list(tmp_path.iterdir())
@@ -260,8 +272,9 @@ def test_the_programs_of_the_page_compute_the_same_logits_and_loss(
                      min_count=layers)  # with and without an unknown character
     found: dict[str, Any] = {}
     exec(load_file + loss, found)
-    assert type(found["model"].rnn) is getattr(torch.nn, cell.upper())
-    assert found["model"].rnn.num_layers == layers
+    module = found["model"].rnn
+    assert type(module) is (found["LNLSTM"] if cell == "lnlstm" else getattr(torch.nn, cell.upper()))
+    assert (module.layers if cell == "lnlstm" else module.num_layers) == layers
     ids = [model.vocabulary.start, *model.vocabulary.encode(text)]
     assert found["ids"].tolist() == ids
     tolerance = 1e-12 if dtype == "float64" else 1e-5

@@ -343,7 +343,7 @@ def test_the_first_of_several_samples_equals_a_single_one(settings_):
     assert many(FIXED, 5, prime="fa", length=100, seed=9, **settings_)[0] == alone
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "lnlstm", "gru"])
 def test_a_sample_does_not_depend_on_the_number_of_samples(cell):
     model = CharRNN(ModelConfig(cell, 8, 2), len(LETTERS), np.random.default_rng(1))
     five = many(model, 5, prime="fade", length=80, seed=3)

@@ -46,7 +46,7 @@ def assert_close(found: Any, expected: Any, model: LanguageModel = MODEL) -> Non
 
 # Each character
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", ["lstm", "lnlstm", "gru", "rnn"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("layers", "embedding_size"), [(1, 0), (2, 3)])
 def test_scores_equal_those_of_single_steps(cell: str, dtype: Any, layers: int, embedding_size: int) -> None:
@@ -59,10 +59,11 @@ def test_scores_equal_those_of_single_steps(cell: str, dtype: Any, layers: int, 
 
 
 @settings(max_examples=30)
-@given(st.text(LETTERS, max_size=40), st.sampled_from(["lstm", "gru", "rnn"]), st.booleans())
+@given(st.text(LETTERS, max_size=40), st.sampled_from(["lstm", "lnlstm", "gru", "rnn"]), st.booleans())
 @example("\n", "lstm", True)
 @example("\n\n", "lstm", True)
 @example("ab\ncd\n\na", "gru", True)
+@example("ab\ncd\n\na", "lnlstm", True)
 def test_any_text_is_scored_as_in_single_steps(sentence: str, cell: str, lines: bool) -> None:
     model = make_model(cell=cell, lines=lines)
     assert_close(model.score(sentence).nats, nats_by_steps(model, model.vocabulary.encode(sentence)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.config import ModelConfig
+from charrnn.nn.cells import CELLS
 from charrnn.nn.model import CharRNN, one_hot
 from charrnn.nn.state import map_state
 
@@ -16,9 +17,26 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def normalized(a, gain, b):
+    """Return gain (a - mean(a)) / sqrt(var(a) + 1e-5) + b for each row of a (B, H)."""
+    return np.stack([gain * (row - row.mean()) / np.sqrt(row.var() + 1e-5) + b for row in a])
+
+
+def lnlstm_step(p, x, h, c):
+    """Return the activations of one step of an LSTM with layer normalization and coupled gates, by name."""
+    f, o, g, normal_c = zip(np.split(p["gain"], 4), np.split(p["b"], 4))
+    a = dict(zip("fog", np.split(x @ p["w_x"] + h @ p["w_h"], 3, axis=1)))
+    f, o = sigmoid(normalized(a["f"], *f)), sigmoid(normalized(a["o"], *o))
+    g = np.tanh(normalized(a["g"], *g))
+    c = f * c + (1 - f) * g
+    return {"hidden": o * np.tanh(normalized(c, *normal_c)), "cell": c, "f": f, "o": o, "g": g}
+
+
 def step(cell, p, x, state):
     """Return the activations of one step by name: x (B, D), state (B, H) by name."""
     h = state["hidden"]
+    if cell == "lnlstm":
+        return lnlstm_step(p, x, h, state["cell"])
     a, u = np.split(x @ p["w_x"] + p["b"], p["b"].size // H, axis=1), np.split(h @ p["w_h"], p["b"].size // H, axis=1)
     if cell == "rnn":
         return {"hidden": np.tanh(a[0] + u[0])}
@@ -52,7 +70,7 @@ def by_steps(model, inputs, state, reset):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("settings", [{}, {"layers": 3}, {"layers": 2, "embedding_size": 4}], ids=str)
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_they_agree_with_the_equations(cell, settings, dtype):
     rng = np.random.default_rng(5)
     model = CharRNN(ModelConfig(cell, H, **settings), V, rng, dtype)
@@ -60,13 +78,14 @@ def test_they_agree_with_the_equations(cell, settings, dtype):
     inputs = rng.integers(V, size=(T, B))
     reset = rng.random((T, B)) < 0.3
     state = map_state(lambda array: rng.normal(size=array.shape).astype(dtype), model.initial_state(B))
+    tolerance = 2e-5 if dtype == np.float32 else 1e-12
     for mask in (reset, None):
         layers, after = model.activations(inputs, state, mask)
         expected = by_steps(model, inputs, state, np.zeros_like(reset) if mask is None else mask)
         assert [list(layer) for layer in layers] == [list(layer) for layer in expected]
         for layer, wanted, last in zip(layers, expected, after):
             for name, array in layer.items():
-                np.testing.assert_allclose(array, wanted[name], rtol=0, atol=2e-5 if dtype == np.float32 else 1e-12)
+                np.testing.assert_allclose(array, wanted[name], rtol=0, atol=tolerance)
                 assert array.shape == (T, B, H)
             for name, array in last._asdict().items():
                 np.testing.assert_array_equal(array, layer[name][-1])

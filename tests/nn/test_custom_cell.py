@@ -38,8 +38,8 @@ def test_adds_and_removes_names():
     register("other", gated.Gated)
     unregister("other")
     assert "other" not in CELLS
-    assert CELL_NAMES == ["lstm", "gru", "rnn", "gated"]
-    with pytest.raises(ConfigError, match="must be one of lstm, gru, rnn, gated, not 'other'"):
+    assert CELL_NAMES == ["lnlstm", "lstm", "gru", "rnn", "gated"]
+    with pytest.raises(ConfigError, match="must be one of lnlstm, lstm, gru, rnn, gated, not 'other'"):
         ModelConfig("other")
 
 

@@ -101,7 +101,7 @@ def weights(*, fraction=0.3, seed=1, step=5, cell="gru", layers=2, dtype=np.floa
     return weight_masks(ModelConfig(cell, hidden_size=40, layers=layers, weight_drop=fraction), seed, step, dtype)
 
 
-@pytest.mark.parametrize(("cell", "columns"), [("rnn", 40), ("gru", 120), ("lstm", 160)])
+@pytest.mark.parametrize(("cell", "columns"), [("rnn", 40), ("gru", 120), ("lnlstm", 120), ("lstm", 160)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_there_is_a_weight_mask_for_each_layer(cell, columns, dtype):
     drawn = weights(cell=cell, dtype=dtype)

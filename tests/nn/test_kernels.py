@@ -85,16 +85,17 @@ def window(name, scale, reset=NO_RESETS):
         return (scale * rng.standard_normal(shape)).astype(np.float32)
 
     cell = name.partition("_")[0]
-    gates = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
+    gates = {"rnn": 1, "lstm": 4, "lnlstm": 3, "gru": 3}[cell]
     x, w_h = draw(T, B, gates * H), (rng.standard_normal((H, gates * H)) / H**0.5).astype(np.float32)
-    hidden, others = np.tanh(draw(T + 1, B, H)), {"rnn": [], "lstm": [draw(T + 1, B, H)],
-                                                  "gru": [draw(T, B, H)]}[cell]
-    bias = [draw(H)] if name == "gru_forward" else []
+    hidden, others = np.tanh(draw(T + 1, B, H)), {
+        "rnn": [], "lstm": [draw(T + 1, B, H)], "gru": [draw(T, B, H)],
+        "lnlstm": [draw(T + 1, B, H), draw(T, B, 4 * H), draw(T, B, 4)]}[cell]
+    vectors = [draw(H)] if name == "gru_forward" else [draw(4 * H), draw(4 * H)] if cell == "lnlstm" else []
     if name.endswith("forward"):
-        arguments = [x, w_h, *bias, hidden, *others]
+        arguments = [x, w_h, *vectors, hidden, *others]
         return [*arguments, reset], [k for k in range(cell == "rnn", len(arguments)) if k != 1 and arguments[k].ndim > 1]
-    d_last = [draw(B, H)] * (2 if cell == "lstm" else 1)
-    kept = [] if cell == "lstm" else [hidden]
+    d_last = [draw(B, H)] * len(CELLS[cell].State._fields)
+    kept = {"lstm": [], "lnlstm": [*vectors, draw(4 * H), draw(4 * H)]}.get(cell, [hidden])
     arguments = [draw(T, B, H), *(array.copy() for array in d_last), w_h, *kept, *others, np.tanh(x)]
     return [*arguments, reset], [k for k in range(1, len(arguments)) if arguments[k] is not w_h]
 
@@ -135,7 +136,7 @@ def test_both_kernels_start_documents_in_the_same_way(name, reset):
         np.testing.assert_allclose(ours[k], theirs[k], rtol=1e-4, atol=3e-6 * abs(theirs[k]).max(), err_msg=f"argument {k}")
     assert any(abs(theirs[k] - usual[k]).max() > 0.01 for k in results)
     if name.endswith("backward"):
-        for d_first in (ours[1], *([ours[2]] if name.startswith("lstm") else [])):
+        for d_first in (ours[1], *([ours[2]] if "lstm" in name else [])):
             assert not d_first[reset[0]].any()
             assert d_first[~reset[0]].all()
 
@@ -204,7 +205,8 @@ def test_a_window_is_the_same_with_both_kernels(cell, embedding_size, monkeypatc
         results.append((loss, gradients.flat.copy(), np.concatenate([array for layer in state for array in layer])))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
     for one, other in zip(results[0][1:], results[1][1:]):
-        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+        # A small variance in the normalization amplifies the rounding of both kernels.
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=2e-5 if cell == "lnlstm" else 1e-6)
 
 
 @pytest.mark.parametrize("kind", ["reference", pytest.param("compiled", marks=needs_numba)])
@@ -336,7 +338,7 @@ def test_a_product_that_is_compiled_incorrectly_is_detected(monkeypatch):
 def test_the_cache_of_every_kernel_depends_on_the_products():
     cached = [function for function in vars(compiled).values()
               if type(getattr(function, "_cache", None)).__name__ == "FunctionCache"]
-    assert len(cached) == 13
+    assert len(cached) == 15
     assert all(function.py_func.__qualname__.endswith(f"_{jit.VERSION}") for function in cached)
 
 
@@ -371,7 +373,8 @@ print(compiled.__file__, compiled.pack(one)[0, 0, 0])
 
 @needs_numba
 @pytest.mark.parametrize("config", [{"cell": "rnn"}, {"cell": "gru", "layers": 2, "dropout": 0.5, "embedding_size": 3},
-                                    {"cell": "lstm", "weight_drop": 0.5, "embedding_size": 3}],
+                                    {"cell": "lstm", "weight_drop": 0.5, "embedding_size": 3},
+                                    {"cell": "lnlstm", "layers": 2, "weight_drop": 0.5}],
                          ids=lambda config: config["cell"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_nothing_is_compiled_while_the_steps_are_timed(config, precision):

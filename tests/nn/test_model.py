@@ -223,7 +223,8 @@ def test_weights_depend_only_on_the_generator_and_are_zero_without_one():
 @pytest.mark.parametrize("embedding_size", [0, 4])
 @pytest.mark.parametrize("cell", CELLS)
 def test_initial_weights_are_drawn_in_the_order_of_the_parameters(cell, embedding_size):
-    """Rows that ids select are N(0, 1), other matrices U(+-1/sqrt(H)); biases are 0, but 1 for the LSTM's forget gate."""
+    """Rows that ids select are N(0, 1), other matrices U(+-1/sqrt(H)); gains are 1; biases are 0, but 1 for the LSTM's
+    forget gate."""
     model = a_model(cell, layers=2, embedding_size=embedding_size)
     rng, selected = generator(1, "weights"), "embedding/w" if embedding_size else "layer0/w_x"
     for name, weights in model.parameters.items():
@@ -234,6 +235,8 @@ def test_initial_weights_are_drawn_in_the_order_of_the_parameters(cell, embeddin
             expected = rng.uniform(-H**-0.5, H**-0.5, weights.shape)
         elif cell == "lstm" and name in ("layer0/b", "layer1/b"):
             expected[H:2 * H] = 1
+        elif name.endswith("/gain"):
+            expected[...] = 1
         np.testing.assert_array_equal(weights, expected, err_msg=name)
 
 
@@ -265,3 +268,6 @@ def test_names_and_shapes_are_as_documented():
         "layer0/b_h": (H,), "layer1/w_x": (H, 3 * H), "layer1/w_h": (H, 3 * H), "layer1/b": (3 * H,),
         "layer1/b_h": (H,), "output/w": (H, V), "output/b": (V,)}
     assert a_model("lstm").parameters["layer0/w_x"].shape == (V, 4 * H)
+    assert [(name, array.shape) for name, array in a_model("lnlstm").parameters.items()] == [
+        ("layer0/w_x", (V, 3 * H)), ("layer0/w_h", (H, 3 * H)), ("layer0/gain", (4 * H,)), ("layer0/b", (4 * H,)),
+        ("output/w", (H, V)), ("output/b", (V,))]

@@ -21,10 +21,14 @@ SETTINGS = {"plain": (1.0, None, None), "cold": (0.3, None, None), "greedy": (0.
 
 
 def make_model(cell="lstm", layers=1, embedding_size=0, dtype=np.float32):
-    """Return a model whose distributions are far from uniform."""
+    """Return a model whose distributions are far from uniform; the gains and biases of an lnlstm are random."""
     model = CharRNN(ModelConfig(cell, 19, layers, embedding_size=embedding_size), len(VOCABULARY), generator(1, "weights"),
                     dtype)
     model.parameters["output/w"][...] *= 12
+    rng = generator(4, "check")
+    for name, array in model.parameters.items():
+        if cell == "lnlstm" and name.endswith(("/gain", "/b")):
+            array += 0.3 * rng.standard_normal(array.shape).astype(dtype)
     return model
 
 

@@ -59,7 +59,7 @@ def test_a_run(folder: Path, text: Path) -> None:
     figures = {name: " ".join(cells) for name, cells in found.figures}
     assert list(figures) == ["network", "vocabulary", "text", "training", "training loss", "validation loss",
                              "n-gram baseline"]
-    assert figures["network"] == f"LSTM, 8 units, {size:,} parameters"
+    assert figures["network"] == f"LNLSTM, 8 units, {size:,} parameters"
     assert figures["text"] == "notes.txt: 3,000 characters"
     assert figures["training"].startswith("8 of 8 steps, ")
     assert run.best_record is not None
@@ -161,7 +161,8 @@ def test_a_run_without_evaluations(start: Callable[..., Run], take: Callable[...
 @pytest.mark.parametrize("settings", [
     {"characters": "".join(map(chr, sorted(set("\n abcé".encode())))), "level": "byte"}, {"lines": True}, {"min_count": 2},
     {"characters": "\n abc", "level": "byte", "min_count": 2}, {"cell": "rnn", "hidden_size": 1},
-    {"cell": "gru", "layers": 2, "embedding_size": 1}, {"characters": "a", "min_count": 2}])
+    {"cell": "gru", "layers": 2, "embedding_size": 1}, {"cell": "lnlstm", "layers": 2},
+    {"characters": "a", "min_count": 2}])
 def test_a_model(settings: dict[str, Any]) -> None:
     model = make_model(**settings)
     stages: list[str] = []

@@ -22,6 +22,7 @@ TEXT = "".join(np.random.default_rng(5).choice(list(LETTERS), 300)) + "a"
 
 MODELS: dict[str, dict[str, Any]] = {
     "lstm": {}, "gru": {"cell": "gru", "layers": 2}, "rnn": {"cell": "rnn", "hidden_size": 9},
+    "lnlstm": {"cell": "lnlstm", "layers": 2},
     "embedding": {"cell": "lstm", "layers": 2, "embedding_size": 3}, "lines": {"lines": True, "cell": "gru"},
     "bytes": {"characters": "".join(map(chr, sorted(set((LETTERS + "€").encode())))), "level": "byte"},
     "unknown": {"characters": "\n abcde", "min_count": 2},
@@ -273,7 +274,8 @@ def test_the_page_writes_and_reads_as_python_does(each: tuple[LanguageModel, Ope
 
 
 def parts_of(model: LanguageModel) -> tuple[str, ...]:
-    return {"lstm": ("hidden", "cell", *"ifog"), "gru": ("hidden", *"rzn"), "rnn": ("hidden",)}[model.network.config.cell]
+    return {"lstm": ("hidden", "cell", *"ifog"), "lnlstm": ("hidden", "cell", *"fog"), "gru": ("hidden", *"rzn"),
+            "rnn": ("hidden",)}[model.network.config.cell]
 
 
 def test_shading_by_a_unit_or_gate(each: tuple[LanguageModel, Opened]) -> None:

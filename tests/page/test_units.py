@@ -122,7 +122,7 @@ def test_the_hidden_state_of_other_cells_is_searched() -> None:
     assert found["inside quotation marks"].score == 1
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", ["lstm", "lnlstm", "gru", "rnn"])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_random_network_has_no_named_units(cell: str, seed: int) -> None:
     text = make_text(lines=150)

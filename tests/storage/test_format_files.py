@@ -45,7 +45,8 @@ def test_the_run_of_format_2_loads() -> None:
     assert run.smoothed_loss == 0.4153119394235911
     assert run.config == TrainConfig(
         batch_size=4, seq_len=16, steps=400, learning_rate=0.03, warmup=5, eval_every=150, validation=0.2, seed=7,
-        threads=1, precision="float32")
+        threads=1, precision="float32", reset=0, weight_decay=0, beta1=0.9, beta2=0.99)
+    assert (run.optimizer.beta1, run.optimizer.beta2, run.optimizer.weight_decay) == (0.9, 0.99, 0)
     stored, restored = contents(RUN.read_bytes())[0], contents(run.to_bytes())[0]
     assert {name: array.tolist() for name, array in restored.items()} == {
         name: array.tolist() for name, array in stored.items()}

@@ -18,7 +18,7 @@ Cli = Callable[..., Any]
 
 SMALL = ("--hidden-size", 8, "--batch-size", 3, "--seq-len", 8, "--threads", 1)
 FIGURES = r"(\d+\.\d{4}) nats/char  (\d+\.\d{3}) bits/char  perplexity (\d+\.\d{2})  \(carried, 1 stream\)\n"
-RUN = Path("checkpoints/notes-lstm-8")
+RUN = Path("checkpoints/notes-lnlstm-8")
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -41,7 +41,7 @@ RNG = np.random.default_rng(1)
 IDS = np.arange(T * B).reshape(T, B) % V
 LONG = np.arange(300) % V
 NAN = float("nan")
-NET, OTHER, GRU = CharRNN(ModelConfig(hidden_size=H), V, RNG), CharRNN(ModelConfig(hidden_size=H + 1), V, RNG), CharRNN(
+NET, OTHER, GRU = CharRNN(ModelConfig("lstm", H), V, RNG), CharRNN(ModelConfig("lstm", H + 1), V, RNG), CharRNN(
     ModelConfig("gru", H, 2), V, RNG)
 STATE, MASK, W_MASK = NET.initial_state(B), np.ones((T, B, H)), np.ones((H, 4 * H))
 VOCABULARY, SMALLER = Vocabulary.of(TEXT), Vocabulary.of("abc")
@@ -53,7 +53,7 @@ CONFIG = TrainConfig(steps=3, batch_size=B, seq_len=T, threads=1)
 
 def new_run(**settings: Any) -> Run:
     """Return a small run before its first step."""
-    return Run.start(CORPUS, ModelConfig(hidden_size=H), TrainConfig(**{**vars(CONFIG), **settings}))
+    return Run.start(CORPUS, ModelConfig("lstm", H), TrainConfig(**{**vars(CONFIG), **settings}))
 
 
 def step_of(change: Callable[[Run], Any], text: Corpus = CORPUS) -> Any:

@@ -25,6 +25,12 @@ def make_model(characters: str = LETTERS, cell: str = "lstm", hidden_size: int =
     config = ModelConfig(cell, hidden_size, layers, embedding_size=embedding_size)
     network = CharRNN(config, len(points), np.random.default_rng(seed), dtype)
     network.parameters.flat *= 2
+    if cell == "lnlstm":  # equal gains would hide errors in their order, large ones would amplify rounding errors
+        rng = np.random.default_rng(seed + 1)
+        for k in range(layers):
+            for name, mean in (("gain", 1), ("b", 0)):
+                array = network.parameters[f"layer{k}/{name}"]
+                array[...] = mean + 0.3 * rng.standard_normal(array.shape)
     return LanguageModel(network, Vocabulary(points), text_config)
 
 

@@ -81,4 +81,4 @@ def test_a_run_on_a_builtin_text_can_be_resumed(library: Path, cli: Any, monkeyp
     answer = cli("train", "python-source", "--steps", 3, *small)
     assert answer.code == 0
     assert "python-source (the source of Python's standard library): 1,200 characters, " in answer.err
-    assert cli("resume", "checkpoints/python-source-lstm-8", "--steps", 5).code == 0
+    assert cli("resume", "checkpoints/python-source-lnlstm-8", "--steps", 5).code == 0

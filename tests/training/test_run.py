@@ -58,7 +58,8 @@ def test_a_new_run_resolves_all_defaults(start: Callable[..., Run], corpus: Corp
     assert (run.step, run.history, run.smoothed_loss) == (0, [], 0)
     assert (run.config.steps, run.config.minutes, run.config.epochs, run.config.eval_every) == (41, None, None, None)
     assert run.eval_every == 3
-    assert run.config.learning_rate == LEARNING_RATES["adam"]
+    assert run.config.learning_rate == pytest.approx(0.025)
+    assert run.config.weight_decay == 0.05
     assert 1 <= (run.config.threads or 0) <= 4
     assert run.source == (("notes.txt",), corpus.fingerprint, 400, 11, 0, 0, digest_of_sizes([]))
     assert not any(array.any() for layer in run.state for array in layer)
@@ -67,8 +68,17 @@ def test_a_new_run_resolves_all_defaults(start: Callable[..., Run], corpus: Corp
 
 @pytest.mark.parametrize(("optimizer", "rate"), LEARNING_RATES.items())
 def test_the_learning_rate_follows_the_optimizer(start: Callable[..., Run], optimizer: str, rate: float) -> None:
-    assert start(optimizer=optimizer).config.learning_rate == rate
+    assert start(optimizer=optimizer, cell="lstm").config.learning_rate == rate
     assert start(optimizer=optimizer, learning_rate=0.5).config.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(("settings", "decay"), [
+    ({}, 0.05), ({"cell": "lstm"}, 0), ({"cell": "gru"}, 0), ({"optimizer": "sgd"}, 0), ({"optimizer": "adagrad"}, 0),
+    ({"cell": "lstm", "weight_decay": 0.5}, 0.5), ({"weight_decay": 0.0}, 0)])
+def test_weights_decay_by_default_only_for_the_cell_that_profits(
+        start: Callable[..., Run], settings: dict[str, Any], decay: float) -> None:
+    run = start(**settings)
+    assert run.config.weight_decay == run.optimizer.weight_decay == decay
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(2, 28), (0.5, 7), (0.001, 1)])
@@ -205,6 +215,7 @@ def test_training_stops_when_it_is_out_of_patience(start: Callable[..., Run], ta
     {}, {"cell": "rnn", "optimizer": "sgd", "momentum": 0.5}, {"cell": "gru", "layers": 2, "optimizer": "rmsprop"},
     {"layers": 2, "embedding_size": 3, "dropout": 0.5, "optimizer": "adagrad"}, {"dtype": "float64", "cell": "gru"},
     {"stateful": False, "seed": 2**63 - 1, "weight_decay": 0.1, "clip_value": 0.1}, {"validation": 0, "test": 0.2},
+    {"cell": "lnlstm", "layers": 2},
 ], ids=str)
 def test_a_loaded_run_equals_the_saved_one(start: Callable[..., Run], take: Callable, to_file: Callable, tmp_path: Path,
                                  values: dict[str, Any]) -> None:

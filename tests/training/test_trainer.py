@@ -20,7 +20,8 @@ from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.inference.evaluation import evaluate
 from charrnn.mpi import Ranks
 from charrnn.nn.dropout import dropout_masks, weight_masks
-from charrnn.nn.state import next_epoch
+from charrnn.nn.state import map_state, next_epoch
+from charrnn.randomness import generator
 from charrnn.text.windows import Windows
 from charrnn.training.optimizers import clip, learning_rate
 from charrnn.training.trainer import fix_plan
@@ -34,9 +35,10 @@ ToFile = Callable[[Run], bytes]
 def settings(draw: st.DrawFn) -> dict[str, Any]:
     """Draw settings of a small run whose epochs have 2 to 16 windows."""
     return draw(st.fixed_dictionaries({
-        "steps": st.integers(2, 12), "cell": st.sampled_from(["rnn", "lstm", "gru"]), "layers": st.integers(1, 2),
+        "steps": st.integers(2, 12), "cell": st.sampled_from(["rnn", "lstm", "gru", "lnlstm"]), "layers": st.integers(1, 2),
         "dropout": st.sampled_from([0.0, 0.4]), "weight_drop": st.sampled_from([0.0, 0.5]),
         "embedding_size": st.sampled_from([0, 3]), "stateful": st.booleans(),
+        "reset": st.sampled_from([0.0, 0.3, 1.0]),
         "batch_size": st.integers(3, 5), "seq_len": st.sampled_from([8, 24]), "threads": st.integers(1, 3),
         "optimizer": st.sampled_from(["adam", "rmsprop", "adagrad", "sgd"]), "momentum": st.sampled_from([0.0, 0.9]),
         "schedule": st.sampled_from(["cosine", "step", "constant"]), "warmup": st.integers(0, 4),
@@ -127,6 +129,8 @@ def test_a_step_equals_its_parts_done_by_hand(start: Start, take: Take, corpus: 
     state = model.initial_state(config.batch_size)
     for number in range(1, 10):
         inputs, targets = windows[(number - 1) % windows.per_epoch]
+        forgets = generator(config.seed, "reset", step=number - 1).random(config.batch_size) < config.reset
+        state = map_state(lambda array, kept=~forgets[:, None]: (kept * array).astype(array.dtype), state)
         masks = dropout_masks(model.config, config.seed, number - 1, config.seq_len, model.dtype, 0, config.batch_size)
         dropped = weight_masks(model.config, config.seed, number - 1, model.dtype)
         with one_blas_thread():
@@ -146,13 +150,41 @@ def test_a_step_equals_its_parts_done_by_hand(start: Start, take: Take, corpus: 
             array.tobytes() for layer in state for array in layer]
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "lnlstm", "gru"])
 def test_stateless_starts_each_window_from_zero_and_stateful_does_not(start: Start, take: Take, cell: str) -> None:
     stateful, stateless = start(cell=cell), start(cell=cell, stateful=False)
     assert take(stateful, 1)[0].loss == take(stateless, 1)[0].loss
     assert not any(array.any() for layer in stateless.state for array in layer)
     assert all(array.any() for layer in stateful.state for array in layer)
     assert take(stateful, 1)[0].loss != take(stateless, 1)[0].loss
+
+
+def test_the_state_of_each_stream_is_reset_with_a_probability_of_its_own(start: Start, corpus: Corpus) -> None:
+    run = start(reset=0.25, steps=400, batch_size=3, seq_len=8, learning_rate=1e-30)
+    trainer, counts = Trainer(run, corpus), np.zeros(3)
+    together = 0
+    original = trainer.team.loss_and_gradients
+
+    def watched(*arguments: Any) -> Any:
+        nonlocal together
+        reset = arguments[-1]
+        if reset is not None:
+            assert not reset[1:].any()
+            counts[...] += reset[0]
+            together += int(reset[0].all())
+        return original(*arguments)
+
+    trainer.team.loss_and_gradients = watched  # type: ignore[method-assign]
+    for _ in trainer:
+        pass
+    assert counts.min() > 70, counts  # of 400; mean 100, standard deviation 9
+    assert counts.max() < 130, counts
+    assert together < 25
+
+
+def test_a_run_without_a_state_is_not_changed_by_resets(start: Start, take: Take) -> None:
+    with_resets, without = (start(stateful=False, reset=reset) for reset in (1.0, 0.0))
+    assert [step.loss for step in take(with_resets, 4)] == [step.loss for step in take(without, 4)]
 
 
 def test_dropout_masks_differ_in_each_step_and_evaluation_has_none(start: Start, corpus: Corpus) -> None:

@@ -37,6 +37,9 @@ class Cell(ABC):
     LEARNING_RATE_FACTOR: ClassVar[float] = 1.0
     """The default learning rate of a run is the default of its optimizer times this factor."""
 
+    WEIGHT_DECAY: ClassVar[float] = 0.0
+    """The default weight decay of a run with Adam; the other optimizers have none by default."""
+
     def __init__(self, parameters: Mapping[str, np.ndarray], prefix: str) -> None:
         self.prefix = prefix
         self.parameters = {name.removeprefix(f"{prefix}/"): array for name, array in parameters.items()

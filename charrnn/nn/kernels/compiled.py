@@ -16,6 +16,8 @@ from charrnn.nn.kernels.gates import (
     ONE,
     gru_gates,
     gru_gates_back,
+    lnlstm_gates,
+    lnlstm_gates_back,
     lstm_gates,
     lstm_gates_back,
     rnn_gates,
@@ -87,6 +89,28 @@ def lstm_backward(d_hidden, d_before, d_cell, panels, cell, x, reset):
     room = np.empty_like(cell[0])
     for t in range(len(x) - 1, -1, -1):
         lstm_gates_back(d_hidden[t], d_before, d_cell, _carried(cell[t], reset[t], room), cell[t + 1], x[t])
+        d_before[...] = 0
+        add_product(x[t], panels, d_before)
+        _forget(d_before, reset[t])
+        _forget(d_cell, reset[t])
+
+
+@compile_kernel
+def lnlstm_forward(x, panels, gain, b, hidden, cell, normal, scale, reset):
+    room = np.empty_like(hidden[0])
+    for t in range(len(x)):
+        add_product(_carried(hidden[t], reset[t], room), panels, x[t])
+        lnlstm_gates(x[t], gain, b, _carried(cell[t], reset[t], room), cell[t + 1], normal[t], scale[t], hidden[t + 1])
+
+
+@compile_kernel
+def lnlstm_backward(d_hidden, d_before, d_cell, panels, gain, b, d_gain, d_b, cell, normal, scale, x, reset):
+    room, d_normal = np.empty_like(cell[0]), np.empty_like(cell[0, 0])
+    d_gain[...] = 0
+    d_b[...] = 0
+    for t in range(len(x) - 1, -1, -1):
+        lnlstm_gates_back(d_hidden[t], d_before, d_cell, gain, b, d_gain, d_b, _carried(cell[t], reset[t], room), normal[t],
+                          scale[t], x[t], d_normal)
         d_before[...] = 0
         add_product(x[t], panels, d_before)
         _forget(d_before, reset[t])

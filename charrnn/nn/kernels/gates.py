@@ -8,8 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.nn.kernels.jit import inline
+from charrnn.nn.kernels.reference import EPSILON
 
 ONE, HALF = np.float32(1), np.float32(0.5)
+_EPSILON = np.float32(EPSILON)
 
 # tanh(x) = x P(x^2) / Q(x^2) for |x| <= 9, beyond which it is 1 in float32; relative error 2e-8 before rounding. The
 # coefficients are our own minimax fit (scripts/fit_tanh).
@@ -120,3 +122,81 @@ def gru_gates_back(d_hidden, d_before, hidden_before, memory, gates, d_recurrent
             d[k] = d_k * z_k
             r[k], z[k], n[k], m[k] = d_r, d_z, d_n, d_m
             u_r[k], u_z[k], u_n[k] = d_r, d_z, d_m
+
+
+@inline
+def _normalize(a, normal):
+    size = len(a)
+    mean, square = np.float32(0), np.float32(0)
+    for k in range(size):
+        mean += a[k]
+    mean /= np.float32(size)
+    for k in range(size):
+        square += (a[k] - mean) * (a[k] - mean)
+    scale = ONE / np.sqrt(square / np.float32(size) + _EPSILON)
+    for k in range(size):
+        normal[k] = (a[k] - mean) * scale
+    return scale
+
+
+@inline
+def _normalize_back(d, gain, normal, scale, d_gain, d_b):
+    size = len(d)
+    mean, along = np.float32(0), np.float32(0)
+    for k in range(size):
+        d_gain[k] += d[k] * normal[k]
+        d_b[k] += d[k]
+        d[k] *= gain[k]
+        mean += d[k]
+        along += d[k] * normal[k]
+    mean /= np.float32(size)
+    along /= np.float32(size)
+    for k in range(size):
+        d[k] = scale * (d[k] - mean - normal[k] * along)
+
+
+@inline
+def lnlstm_gates(gates, gain, b, cell_before, cell, normal, scale, hidden):
+    streams, size = cell.shape
+    for s in range(streams):
+        x, norm, before, after, h = gates[s], normal[s], cell_before[s], cell[s], hidden[s]
+        for q in range(3):
+            scale[s, q] = _normalize(x[q * size:(q + 1) * size], norm[q * size:(q + 1) * size])
+        f, o, g = x[:size], x[size:2 * size], x[2 * size:]
+        n_f, n_o, n_g, n_c = norm[:size], norm[size:2 * size], norm[2 * size:3 * size], norm[3 * size:]
+        w_f, w_o, w_g, w_c = gain[:size], gain[size:2 * size], gain[2 * size:3 * size], gain[3 * size:]
+        b_f, b_o, b_g, b_c = b[:size], b[size:2 * size], b[2 * size:3 * size], b[3 * size:]
+        for k in range(size):
+            f_k, g_k = sigmoid(w_f[k] * n_f[k] + b_f[k]), tanh(w_g[k] * n_g[k] + b_g[k])
+            f[k], g[k] = f_k, g_k
+            after[k] = g_k + f_k * (before[k] - g_k)
+        scale[s, 3] = _normalize(after, n_c)
+        for k in range(size):
+            o_k = sigmoid(w_o[k] * n_o[k] + b_o[k])
+            o[k] = o_k
+            h[k] = o_k * tanh(w_c[k] * n_c[k] + b_c[k])
+
+
+@inline
+def lnlstm_gates_back(d_hidden, d_before, d_cell, gain, b, d_gain, d_b, cell_before, normal, scale, gates, room):
+    streams, size = d_cell.shape
+    for s in range(streams):
+        x, norm = gates[s], normal[s]
+        f, o, g = x[:size], x[size:2 * size], x[2 * size:]
+        n_c, w_c, b_c = norm[3 * size:], gain[3 * size:], b[3 * size:]
+        d, more, d_c, before = d_hidden[s], d_before[s], d_cell[s], cell_before[s]
+        for k in range(size):
+            o_k, t_k = o[k], tanh(w_c[k] * n_c[k] + b_c[k])
+            d_k = d[k] + more[k]
+            o[k] = d_k * t_k * (o_k * (ONE - o_k))
+            room[k] = d_k * o_k * (ONE - t_k * t_k)
+        _normalize_back(room, w_c, n_c, scale[s, 3], d_gain[3 * size:], d_b[3 * size:])
+        for k in range(size):
+            f_k, g_k, c_k = f[k], g[k], d_c[k] + room[k]
+            f[k] = c_k * (before[k] - g_k) * (f_k * (ONE - f_k))
+            g[k] = c_k * (ONE - f_k) * (ONE - g_k * g_k)
+            d_c[k] = c_k * f_k
+        for q in range(3):
+            first, last = q * size, (q + 1) * size
+            _normalize_back(x[first:last], gain[first:last], norm[first:last], scale[s, q], d_gain[first:last],
+                            d_b[first:last])

@@ -10,9 +10,13 @@ argument       shape         forward      meaning
 ``x``          (T, B, G*H)   overwritten  projected inputs, gates side by side; becomes the activations of the gates
                                           (rnn: the argument of tanh)
 ``weights``    (H, G*H)      in           recurrent weights, in the form that ``pack`` returns
+``gain``       (4H,)         in           lnlstm: the factors after normalization of f, o, g and c
+``b``          (4H,)         in           lnlstm: the biases after normalization
 ``bias``       (H,)          in           ``b_h`` of the GRU
 ``hidden``     (T+1, B, H)   overwritten  hidden[0] (in) is the first state, hidden[1:] (out) the output
-``cell``       (T+1, B, H)   overwritten  LSTM: cell[0] (in) is the first cell state, cell[1:] (out) the later ones
+``cell``       (T+1, B, H)   overwritten  LSTM, lnlstm: cell[0] (in) is the first cell state, cell[1:] (out) the later ones
+``normal``     (T, B, 4H)    out          lnlstm: the normalized f, o, g and c
+``scale``      (T, B, 4)     out          lnlstm: the factors of the normalization
 ``memory``     (T, B, H)     out          GRU: hidden w_h_n + bias, which the reset gate multiplies
 ``reset``      (T, B)        in           bool: the state is set to zero before that step
 =============  ============  ===========  ==========================================================================
@@ -22,10 +26,16 @@ argument       shape         backward     meaning
 =============  ============  ===========  ==========================================================================
 ``d_hidden``   (T, B, H)     overwritten  gradient of the output; meaningless afterwards
 ``d_before``   (B, H)        overwritten  gradient of the last hidden state; becomes that of the first
-``d_cell``     (B, H)        overwritten  LSTM: gradient of the last cell state; becomes that of the first
+``d_cell``     (B, H)        overwritten  LSTM, lnlstm: gradient of the last cell state; becomes that of the first
 ``weights``    (G*H, H)      in           transposed recurrent weights, in the form that ``pack`` returns
 ``hidden``     (T+1, B, H)   in           RNN, GRU: from forward
-``cell``       (T+1, B, H)   in           LSTM: from forward
+``gain``       (4H,)         in           lnlstm: as in forward
+``b``          (4H,)         in           lnlstm: as in forward
+``d_gain``     (4H,)         out          lnlstm: gradient of ``gain``
+``d_b``        (4H,)         out          lnlstm: gradient of ``b``
+``cell``       (T+1, B, H)   in           LSTM, lnlstm: from forward
+``normal``     (T, B, 4H)    in           lnlstm: from forward
+``scale``      (T, B, 4)     in           lnlstm: from forward
 ``memory``     (T, B, H)     overwritten  GRU: from forward; becomes its gradient
 ``x``          (T, B, G*H)   overwritten  activations of the gates; becomes the gradient of the projected inputs
                                           (rnn: out)
@@ -52,6 +62,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
+EPSILON = 1e-5
+"""Layer normalization adds this to the variance."""
 
 
 class Weights(NamedTuple):
@@ -160,6 +173,62 @@ def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray
         d_cell[reset[t]] = 0
 
 
+def lnlstm_forward(x: np.ndarray, weights: Weights, gain: np.ndarray, b: np.ndarray, hidden: np.ndarray, cell: np.ndarray,
+                   normal: np.ndarray, scale: np.ndarray, reset: np.ndarray) -> None:
+    """f, o, g: cell[t + 1] <- f cell[t] + (1 - f) g; hidden[t + 1] <- o tanh(gain normal[t] + b), of the cell state"""
+    size = cell.shape[-1]
+    recurrent = np.empty_like(x[0])
+    for t, gates in enumerate(x):
+        gates += _product(carried(hidden[t], reset[t]), weights, recurrent)
+        *normal_gates, normal_cell = _gates(normal[t], size)
+        for k, (gate, result) in enumerate(zip(_gates(gates, size), normal_gates)):
+            scale[t, :, k] = _normalize(gate, result)
+        np.multiply(normal[t, :, :3 * size], gain[:3 * size], out=gates)
+        gates += b[:3 * size]
+        _sigmoid(gates[:, :2 * size])
+        f, o, g = _gates(gates, size)
+        np.tanh(g, out=g)
+        np.subtract(carried(cell[t], reset[t]), g, out=cell[t + 1])
+        cell[t + 1] *= f
+        cell[t + 1] += g
+        scale[t, :, 3] = _normalize(cell[t + 1], normal_cell)
+        np.multiply(normal_cell, gain[3 * size:], out=hidden[t + 1])
+        hidden[t + 1] += b[3 * size:]
+        np.tanh(hidden[t + 1], out=hidden[t + 1])
+        hidden[t + 1] *= o
+
+
+def lnlstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray, weights: Weights, gain: np.ndarray,
+                    b: np.ndarray, d_gain: np.ndarray, d_b: np.ndarray, cell: np.ndarray, normal: np.ndarray,
+                    scale: np.ndarray, x: np.ndarray, reset: np.ndarray) -> None:
+    """x <- the gradient of the projected inputs; d_before and d_cell <- the gradients of the first state"""
+    size = d_cell.shape[-1]
+    d_gain[...] = 0
+    d_b[...] = 0
+    d_normal = np.empty_like(normal[0])  # (B, 4H): the gradient of gain normal + b, then that of normal
+    blocks = _gates(d_normal, size)
+    for t in reversed(range(len(x))):
+        d_hidden[t] += d_before
+        f, o, g = _gates(x[t], size)
+        *normal_gates, normal_cell = _gates(normal[t], size)
+        tanh_cell = np.tanh(gain[3 * size:] * normal_cell + b[3 * size:])  # recomputing it is cheaper than storing it
+        blocks[1][...] = d_hidden[t] * tanh_cell * o * (1 - o)
+        blocks[3][...] = d_hidden[t] * o * (1 - tanh_cell * tanh_cell)
+        d_normal_cell = blocks[3] * gain[3 * size:]
+        d_cell += _normalize_back(d_normal_cell, normal_cell, scale[t, :, 3])
+        blocks[0][...] = d_cell * (carried(cell[t], reset[t]) - g) * f * (1 - f)
+        blocks[2][...] = d_cell * (1 - f) * (1 - g * g)
+        d_cell *= f
+        d_gain += (d_normal * normal[t]).sum(axis=0)
+        d_b += d_normal.sum(axis=0)
+        d_normal *= gain
+        for k, gate in enumerate((f, o, g)):
+            gate[...] = _normalize_back(blocks[k], normal_gates[k], scale[t, :, k])
+        _product(x[t], weights, d_before)
+        d_before[reset[t]] = 0
+        d_cell[reset[t]] = 0
+
+
 def gru_forward(x: np.ndarray, weights: Weights, bias: np.ndarray, hidden: np.ndarray, memory: np.ndarray,
                 reset: np.ndarray) -> None:
     """r, z, n = tanh(x_n + r memory[t]): memory[t] <- hidden[t] w_h_n + bias; hidden[t + 1] <- (1 - z) n + z hidden[t]"""
@@ -206,6 +275,21 @@ def gru_backward(d_hidden: np.ndarray, d_before: np.ndarray, weights: Weights, h
         _product(d_recurrent, weights, d_before)
         d_before += d
         d_before[reset[t]] = 0
+
+
+def _normalize(a: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """out <- (a - mean(a)) / sqrt(var(a) + 1e-5) for each row of ``a`` (B, H); return the divisor's inverse, (B,)."""
+    np.subtract(a, a.mean(axis=1, keepdims=True), out=out)
+    scale: np.ndarray = 1 / np.sqrt(np.square(out).mean(axis=1) + EPSILON)
+    out *= scale[:, None]
+    return scale
+
+
+def _normalize_back(d_normal: np.ndarray, normal: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return the gradient of ``a`` in ``_normalize``, (B, H), from the gradient of its result."""
+    along = (d_normal * normal).mean(axis=1, keepdims=True)
+    d_a: np.ndarray = scale[:, None] * (d_normal - d_normal.mean(axis=1, keepdims=True) - normal * along)
+    return d_a
 
 
 def _gates(gates: np.ndarray, size: int) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ The arguments of the loops are those of ``Weights`` and ``Choice``, then:
 =============  ==========  =========  ============================================================================
 ``logits``     (B, V)      in, out    logits of the next character
 ``hidden``     (L, B, H)   in, out    hidden state of each layer
-``cell``       (L, B, H)   in, out    LSTM: cell state of each layer
+``cell``       (L, B, H)   in, out    LSTM, lnlstm: cell state of each layer
 ``uniform``    (N, B)      in         uniform numbers in [0, 1)
 ``ids``        (N, B)      out        the ids that were drawn; -1 if a logit of a stream is NaN
 =============  ==========  =========  ============================================================================
@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from charrnn.nn.kernels.compiled import copy, pack
-from charrnn.nn.kernels.gates import gru_gates, lstm_gates, rnn_gates
+from charrnn.nn.kernels.gates import gru_gates, lnlstm_gates, lstm_gates, rnn_gates
 from charrnn.nn.kernels.jit import FAST, compile_kernel
 from charrnn.nn.kernels.packed import add_product
 from charrnn.nn.kernels.tile import LINE
@@ -70,6 +70,11 @@ def _rnn_gates(x, hidden):
 @_separate
 def _lstm_gates(x, before, cell, hidden):
     lstm_gates(x, before, cell, hidden)
+
+
+@_separate
+def _lnlstm_gates(x, gain, b, before, cell, normal, scale, hidden):
+    lnlstm_gates(x, gain, b, before, cell, normal, scale, hidden)
 
 
 @_separate
@@ -192,6 +197,21 @@ def sample_lstm(weights, choice, logits, hidden, cell, uniform, ids):
             add_product(hidden[layer], weights.w_h[layer], x)
             copy(cell[layer], before)
             _lstm_gates(x, before, cell[layer], hidden[layer])
+        _read_output(weights, hidden[-1], logits)
+
+
+@compile_kernel
+def sample_lnlstm(weights, gain, b, choice, logits, hidden, cell, uniform, ids):
+    x, p = np.empty((logits.shape[0], weights.table.shape[1]), np.float32), np.empty(logits.shape[1])
+    before = np.empty_like(cell[0])
+    normal, scale = np.empty((len(logits), gain.shape[1]), np.float32), np.empty((len(logits), 4), np.float32)
+    for n in range(len(ids)):
+        _draw(logits, uniform[n], choice, p, ids[n])
+        for layer in range(len(hidden)):
+            _project(weights, ids[n], layer, hidden, x)
+            add_product(hidden[layer], weights.w_h[layer], x)
+            copy(cell[layer], before)
+            _lnlstm_gates(x, gain[layer], b[layer], before, cell[layer], normal, scale, hidden[layer])
         _read_output(weights, hidden[-1], logits)
 
 

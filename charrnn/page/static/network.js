@@ -7,7 +7,7 @@ Sums are computed in float64 and stored in float32.
 
 A classic script without dependencies, which also works inside a worker. */
 
-const GATES = { lstm: "ifog", gru: "rzn", rnn: "h" };  // one letter for each block of H columns of the weights
+const GATES = { lstm: "ifog", lnlstm: "fog", gru: "rzn", rnn: "h" };  // a letter for each block of H columns of weights
 
 /** Return the weights in `base64`, little-endian "float16" or "float32", as a Float32Array. */
 function weightsFrom(base64, dtype) {
@@ -94,7 +94,8 @@ function parameterShapes({ cell, layers, hidden_size, embedding_size, vocabulary
   for (let k = 0; k < layers; k++) {
     shapes[`layer${k}/w_x`] = [inputs, columns];
     shapes[`layer${k}/w_h`] = [hidden_size, columns];
-    shapes[`layer${k}/b`] = [columns];
+    if (cell === "lnlstm") shapes[`layer${k}/gain`] = [4 * hidden_size];
+    shapes[`layer${k}/b`] = [cell === "lnlstm" ? 4 * hidden_size : columns];
     if (cell === "gru") shapes[`layer${k}/b_h`] = [hidden_size];
     inputs = hidden_size;
   }
@@ -153,6 +154,17 @@ function whole(view) {
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
+/** Return gain (a - mean(a)) / sqrt(var(a) + 1e-5) + b for each number of `a` (H); `gain` and `b` have a block of H numbers
+    for each gate and the cell, of which the one number `block` is used. */
+function normalized(a, { gain, b }, block) {
+  let mean = 0, variance = 0;
+  for (const value of a) mean += value / a.length;
+  for (const value of a) variance += (value - mean) ** 2 / a.length;
+  const scale = 1 / Math.sqrt(variance + 1e-5);
+  const first = block * a.length;
+  return a.map((value, u) => gain[first + u] * (value - mean) * scale + b[first + u]);
+}
+
 /** The cells: one step of one layer. `gates` (G*H) is x W_x + b, and becomes the activations of the gates; `product` is
     h W_h. `turn(parts, values)` changes units as `knobs` says: `values` has a block of H numbers for each of `parts`. */
 const CELLS = {
@@ -172,6 +184,21 @@ const CELLS = {
     for (let u = 0; u < size; u++) cell[u] = gates[size + u] * cell[u] + gates[u] * gates[3 * size + u];
     turn(["cell"], cell);
     for (let u = 0; u < size; u++) hidden[u] = gates[2 * size + u] * Math.tanh(cell[u]);
+  },
+
+  /** f, o = sigmoid(N(x W_x + h W_h));  g = tanh(N(x W_x + h W_h));  c' = f c + (1 - f) g;  h' = o tanh(N(c')) */
+  lnlstm({ gates, product, gain, b }, { hidden, cell }, turn) {
+    const size = hidden.length;
+    for (let j = 0; j < gates.length; j++) gates[j] += product[j];
+    for (let block = 0; block < 3; block++) {
+      const values = gates.subarray(block * size, (block + 1) * size);
+      values.set(normalized(values, { gain, b }, block).map(block < 2 ? sigmoid : Math.tanh));
+    }
+    turn("fog", gates);
+    for (let u = 0; u < size; u++) cell[u] = gates[2 * size + u] + gates[u] * (cell[u] - gates[2 * size + u]);
+    turn(["cell"], cell);
+    const values = normalized(cell, { gain, b }, 3);
+    for (let u = 0; u < size; u++) hidden[u] = gates[size + u] * Math.tanh(values[u]);
   },
 
   /** r, z = sigmoid(x W_x + h W_h + b);  n = tanh(x W_n + b_n + r (h U_n + b_h));  h' = (1 - z) n + z h */
@@ -205,20 +232,23 @@ class Network {
     if (end !== weights.length) throw new RangeError(`the model needs ${end} weights, not ${weights.length}`);
     const blocks = (name) => inBlocks(this.parameters[name], ...shapes[name]);
     this.layers = Array.from({ length: model.layers }, (_, k) => {
-      const [w_x, w_h, b, b_h] = ["w_x", "w_h", "b", "b_h"].map((name) => this.parameters[`layer${k}/${name}`]);
+      const named = (name) => this.parameters[`layer${k}/${name}`];
+      const [w_x, w_h, b, b_h, gain] = ["w_x", "w_h", "b", "b_h", "gain"].map(named);
+      const columns = this.GATES.length * this.size;
       const xBlocks = k > 0 || model.embedding_size ? blocks(`layer${k}/w_x`) : null;  // else an id selects a row of w_x
       const hBlocks = blocks(`layer${k}/w_h`);
-      return { w_x, w_h, b, b_h, gates: padded(b.length), product: padded(b.length), hBlocks, xBlocks };
+      return { w_x, w_h, b, b_h, gain, gates: padded(columns), product: padded(columns), hBlocks, xBlocks };
     });
     this.gates = this.layers.map((layer) => layer.gates);  // (G*H) for each layer: the activations of the last step
     this.outputBlocks = blocks("output/w");
     this.logits = padded(model.vocabulary.length);
   }
 
-  /** Return the state at the start of a text: `hidden` (H), and `cell` (H) of an LSTM, for each layer. */
+  /** Return the state at the start of a text: `hidden` (H), and `cell` (H) of an LSTM or lnlstm, for each layer. */
   initialState() {
     const zeros = () => new Float32Array(this.size);
-    return this.layers.map(() => this.model.cell === "lstm" ? { hidden: zeros(), cell: zeros() } : { hidden: zeros() });
+    const hasCell = ["lstm", "lnlstm"].includes(this.model.cell);
+    return this.layers.map(() => hasCell ? { hidden: zeros(), cell: zeros() } : { hidden: zeros() });
   }
 
   /** Read `id`: update `state` in place and return the logits (V), which the next step overwrites. A model of lines resets
@@ -232,7 +262,7 @@ class Network {
     }
     let below = embedding_size && this.embedded(id);
     this.layers.forEach((layer, k) => {
-      const { gates, product, w_x, b, hBlocks, xBlocks } = layer;
+      const { gates, product, w_x, b, gain, hBlocks, xBlocks } = layer;
       const { hidden } = state[k];
       const turn = (parts, values) => {
         for (const { layer: number, part, unit, mode, value } of knobs) {
@@ -242,12 +272,13 @@ class Network {
           values[at] = mode === "set" ? value : values[at] + value;
         }
       };
-      gates.set(b);
+      if (gain) gates.fill(0);  // b is added after the normalization
+      else gates.set(b);
       if (xBlocks) {
         addProduct(whole(gates), below, xBlocks);
       } else {
-        const row = id * b.length;
-        for (let j = 0; j < b.length; j++) gates[j] += w_x[row + j];
+        const row = id * gates.length;
+        for (let j = 0; j < gates.length; j++) gates[j] += w_x[row + j];
       }
       product.fill(0);
       addProduct(whole(product), hidden, hBlocks);
@@ -267,19 +298,22 @@ class Network {
 
   /** Return the value of one unit after each of `ids` (N), read without `knobs`: `part` is "hidden", "cell" or the letter
       of a gate. `hidden` has the hidden states after each of them, (N*H) for each layer; `first` is the state before
-      the first id. A gate of one unit needs only one column of the weights, and a cell only the gates of its own unit. */
+      the first id. A gate of one unit needs only one column of the weights, or with normalization the columns of all units
+      for this gate, and a cell only the gates of its own unit. */
   activation(layer, part, unit, ids, hidden, first = this.initialState()) {
     const values = new Float32Array(ids.length);
     const gate = (letter) => this.sums(layer, this.GATES.indexOf(letter) * this.size + unit, ids, hidden, first);
     const activations = (letter) => {
-      const [x, h] = gate(letter);
       const f = "gh".includes(letter) ? Math.tanh : sigmoid;
+      if (this.layers[layer].gain) return this.normalizedGate(layer, letter, unit, ids, hidden, first).map(f);
+      const [x, h] = gate(letter);
       return x.map((value, t) => f(value + h[t]));
     };
     if (part === "hidden") {
       for (let t = 0; t < ids.length; t++) values[t] = hidden[layer][t * this.size + unit];
     } else if (part === "cell") {
-      const [i, f, g] = ["i", "f", "g"].map(activations);
+      const [f, g] = ["f", "g"].map(activations);
+      const i = this.GATES.includes("i") ? activations("i") : f.map((value) => 1 - value);
       for (let t = 0, c = first[layer].cell[unit]; t < ids.length; t++) {
         c = f[t] * (ids[t] === this.separator ? 0 : c) + i[t] * g[t];
         values[t] = c;
@@ -292,6 +326,30 @@ class Network {
       values.set(activations(part));
     }
     return values;
+  }
+
+  /** Return gain n + b for one gate of one unit, (N), where n is its normalized argument: see `activation`. */
+  normalizedGate(layer, letter, unit, ids, hidden, first) {
+    const { size } = this;
+    const { w_x, w_h, gain, b, gates: { length: columns } } = this.layers[layer];
+    const block = this.GATES.indexOf(letter);
+    const at = (row, u) => row * columns + block * size + u;
+    const [ofX, ofH] = [w_x, w_h].map((w) => {  // the columns of the gate
+      const rows = w.length / columns;
+      const part = Float32Array.from({ length: rows * size }, (_, k) => w[at(Math.floor(k / size), k % size)]);
+      return inBlocks(part, rows, size);
+    });
+    const vector = (array, t) => array.subarray(t * size, (t + 1) * size);
+    const sums = padded(size);
+    return Float64Array.from(ids, (id, t) => {
+      sums.fill(0);
+      if (layer) addProduct(whole(sums), vector(hidden[layer - 1], t), ofX);
+      else if (this.model.embedding_size) addProduct(whole(sums), this.embedded(id), ofX);
+      else for (let u = 0; u < size; u++) sums[u] = w_x[at(id, u)];
+      const before = t ? vector(hidden[layer], t - 1) : first[layer].hidden;
+      if (id !== this.separator) addProduct(whole(sums), before, ofH);
+      return normalized(sums, { gain, b }, block)[unit];
+    });
   }
 
   /** Return the parts x W_x + b and h W_h of the argument of one gate of one unit, a column of the weights, (N) each. */

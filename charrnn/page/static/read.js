@@ -37,7 +37,8 @@ function startReading({ ask, stop }, data) {
     }
   }
 
-  /** Use what the form selects. A gate, or a hidden state, is between -1 and 1, a cell is not. */
+  /** Use what the form selects. A gate, or a hidden state, is between -1 and 1; the cell of an LSTM
+      need not be. */
   function update() {
     showFields();
     shade = selected();
