@@ -63,6 +63,8 @@ class Printer:
     def __init__(self, quiet: bool, resumed: Path | None = None) -> None:
         self.quiet = quiet
         self.resumed = resumed
+        self.is_long_enough = False
+        """Whether the plan is shorter than the minutes, because more passes would not help."""
         self._exit = contextlib.ExitStack()
         self._bar: Any = None
         self._on_bytes: Any = None
@@ -92,9 +94,12 @@ class Printer:
                 self._say(describe_corpus(corpus))
             case StartChosen(message):
                 self._say(printable(with_parameters(message, option)))
-            case ModelChosen(config, names):
+            case ModelChosen(config, names, characters, passes):
                 self._chosen = " ".join(f"{option(name)} {getattr(config, name):g}" for name in names)
-                self._say(f"Chosen for this text: {self._chosen}")
+                often = f"{passes:.2g}" if passes < 10 else f"{passes:,.0f}"
+                how = ", with dropout" if any(getattr(config, name) for name in names if name != "hidden_size") else ""
+                self._say(f"Chosen for {characters:,} characters of training text, read about {often} times{how}: "
+                          f"{self._chosen}")
             case VocabularyChanged(known, new):
                 shown = "".join(new[:40]) + (" ..." if len(new) > 40 else "")
                 if new:
@@ -105,6 +110,7 @@ class Printer:
             case PlanFixed(minutes, steps, eval_every, epochs):
                 length = counted(minutes, "minute")
                 if epochs is not None:
+                    self.is_long_enough = True
                     length = f"Training ends after {counted(epochs, 'epoch')}, before {length} have passed"
                 interval = "" if eval_every is None else f" --eval-every {eval_every}"
                 self._say(f"{length}: the same as {self._start} --steps {steps}{interval} {self._chosen}".rstrip())
@@ -242,7 +248,7 @@ def carry_out(job: Job, printer: Printer) -> None:
     if end:
         say(end, quiet)
     say(f"Sample from it: charrnn sample {place}\nMake a page:    charrnn page {place}"
-        + ("" if _memorizes(run) else f"\nTrain longer:   {longer}"), quiet)
+        + ("" if _memorizes(run) or printer.is_long_enough else f"\nTrain longer:   {longer}"), quiet)
     return _print_result(run, job.split)
 
 

@@ -33,9 +33,9 @@ def command(ctx: click.Context, /, corpus: tuple[str, ...], start_from: str, nam
 
     Without CORPUS, the text is the language reference that comes with Python; 'charrnn corpora' lists more texts.
 
-    By default, training starts from the weights of the bundled model 'english' if that model predicts the text well, and
-    may then end before --minutes have passed. From scratch and without --hidden-size, the size and the dropout are chosen
-    for the text, the length of training and the number of cores.
+    By default, training starts from the weights of the bundled model 'english' if that model predicts the text well. From
+    scratch and without --hidden-size, the size and the dropout are chosen for the text, the length of training and the
+    number of cores. Training ends before --minutes have passed if more passes over the text would not help.
 
     The run is saved in CHECKPOINTS/NAME: best.h5, last.h5, metrics.csv and samples.jsonl. Ctrl-C saves and stops; 'charrnn
     resume' continues. SIGUSR1 saves, and training continues. The last line, on standard output, is the validation loss of

@@ -33,10 +33,15 @@ class StartChosen(NamedTuple):
 
 
 class ModelChosen(NamedTuple):
-    """The settings ``names`` of the model were chosen for the text, the length of training and the machine."""
+    """The settings ``names`` of the model were chosen for the text, the length of training and the machine.
+
+    ``passes`` is the number of passes that are expected over a training part of ``characters``.
+    """
 
     config: ModelConfig
     names: tuple[str, ...]
+    characters: int
+    passes: float
 
 
 class RunMade(NamedTuple):
@@ -70,7 +75,7 @@ class SpeedMeasured(NamedTuple):
 class PlanFixed(NamedTuple):
     """A length in minutes was converted to steps. ``eval_every`` is the interval if the conversion set one, else None.
 
-    ``epochs`` is None, or the number of passes after which training ends because a pretrained model needs no more.
+    ``epochs`` is None, or the number of passes after which training ends because more would not help.
     """
 
     minutes: float

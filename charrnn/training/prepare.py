@@ -32,12 +32,12 @@ from charrnn.training.events import (
 )
 from charrnn.training.metrics_table import MetricsTable
 from charrnn.training.pretrained import find_pretrained, start_from_pretrained
-from charrnn.training.recipe import TUNING_EPOCHS, choose_model
+from charrnn.training.recipe import MOST_PASSES, MOST_TUNING_PASSES, choose_model
 from charrnn.training.run import Run, steps_of
 from charrnn.training.run_folder import Inherited, RunFolder, inherit
 from charrnn.training.run_lock import RunLock
 from charrnn.training.schema import Source, source_of
-from charrnn.training.speed import choose_arithmetic, leave_bfloat16
+from charrnn.training.speed import Arithmetic, choose_arithmetic, leave_bfloat16
 from charrnn.training.trainer import fix_plan
 
 TextSource = Corpus | str | Path | Sequence[str | Path]
@@ -67,8 +67,9 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
             checkpoints: str | Path = "checkpoints", overwrite: bool = False) -> Job:
     """Prepare a new run, from scratch or from the weights of another model; see ``pretrained.find_pretrained``.
 
-    From scratch, if ``model_settings`` contains no hidden size, the size and the dropout are chosen for the text. Raises
-    ConfigError, CorpusError, CheckpointError or RunError if the settings, the text, the folder or the model cannot be used.
+    From scratch, if ``model_settings`` contains no hidden size, the size and the dropout are chosen for the text, and a
+    length in minutes ends after ``MOST_PASSES``. Raises ConfigError, CorpusError, CheckpointError or RunError if the
+    settings, the text, the folder or the model cannot be used.
     """
     model_config = ModelConfig(**model_settings)
     choices: list[Any] = []  # events that are sent after the last check that can fail
@@ -86,23 +87,32 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
         dtype = "float32" if found is None else found.model.network.dtype
         arithmetic = choose_arithmetic(train_config, needs_speed, on_event, choices.append, dtype)
         train_config = replace(train_config, precision=arithmetic.precision)
-        run = None
+        run, most_passes = None, None if "hidden_size" in model_settings else MOST_PASSES
         if found is not None:
             run = start_from_pretrained(found, split, model_settings, train_config, cores, arithmetic, choices.append)
         if run is None:
-            model_config = choose_model(model_config, model_settings, train_config, len(split.train),
-                                        len(corpus.vocabulary), cores, arithmetic.speed)
-            run = Run.start(split, model_config, train_config, kernels=arithmetic.kernels)
-            if "hidden_size" not in model_settings:
-                choices.append(ModelChosen(model_config, tuple(name for name in CHOSEN if name not in model_settings)))
+            run = _start_from_scratch(split, model_config, model_settings, train_config, cores, arithmetic, choices.append)
+        else:
+            most_passes = MOST_TUNING_PASSES
         if name is None:
             folder, lock = _claim(stack, RunFolder.at(checkpoints, _default_name(run, corpus)), overwrite, on_event,
                                   lambda old: old.fingerprint == corpus.fingerprint)
         for event in (TextRead(corpus), *choices, RunMade(run, train_config.batch_size)):
             on_event(event)
         if run.config.steps is None:
-            fix_minutes(run, split, on_event, most_epochs=None if run.model.origin is None else TUNING_EPOCHS)
+            fix_minutes(run, split, on_event, most_epochs=most_passes)
         return _job(stack, run, split, folder, lock, Inherited())
+
+
+def _start_from_scratch(split: Split, model_config: ModelConfig, given: Mapping[str, Any], train_config: TrainConfig,
+                        cores: int, arithmetic: Arithmetic, on_event: OnEvent) -> Run:
+    """Return a run with initial weights. If no hidden size is given, the size and the dropout come from the recipe."""
+    if "hidden_size" not in given:
+        model_config, passes = choose_model(model_config, given, train_config, len(split.train),
+                                            len(split.corpus.vocabulary), cores, arithmetic.speed)
+        names = tuple(name for name in CHOSEN if name not in given)
+        on_event(ModelChosen(model_config, names, len(split.train), passes))
+    return Run.start(split, model_config, train_config, kernels=arithmetic.kernels)
 
 
 def prepare_resume(path: str | Path, length: TrainConfig, on_event: OnEvent, *, corpus: TextSource | None = None,
@@ -234,7 +244,7 @@ def _job(stack: ExitStack, run: Run, split: Split, folder: RunFolder, lock: RunL
 
 
 def _default_name(run: Run, corpus: Corpus) -> str:
-    """Return the name of a run on ``corpus``: text-lstm-256, or text-from-english."""
+    """Return the name of a run on ``corpus``: text-lnlstm-256, or text-from-english."""
     config, origin = run.model.network.config, run.model.origin
     if origin is None:
         return f"{corpus.name}-{config.cell}-{config.hidden_size}"

@@ -107,9 +107,9 @@ def start_from_pretrained(found: Pretrained, split: Split, given: Mapping[str, A
             on_event(reason)
             return None
     network = found.model.network
-    model_config, config = tune(network.config, given, train_config, len(split.train), len(split.corpus.vocabulary), cores,
-                                arithmetic.speed)
-    run, new_characters = Run.start_from(found.model, split, model_config, config, arithmetic.kernels)
+    choice, config = tune(network.config, given, train_config, len(split.train), len(split.corpus.vocabulary), cores,
+                          arithmetic.speed)
+    run, new_characters = Run.start_from(found.model, split, choice.model, config, arithmetic.kernels)
     run.model.origin = found.origin(split.corpus)
     if found.is_auto:
         if not _helps(found, run, split, on_event):
@@ -121,7 +121,7 @@ def start_from_pretrained(found: Pretrained, split: Split, given: Mapping[str, A
                         f"the losses will be too low"))
     on_event(VocabularyChanged(len(run.model.vocabulary) - len(new_characters), new_characters))
     if names := tuple(name for name in ("dropout", "weight_drop") if name not in given):
-        on_event(ModelChosen(model_config, names))
+        on_event(ModelChosen(choice.model, names, len(split.train), choice.passes))
     return run
 
 

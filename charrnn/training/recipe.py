@@ -1,8 +1,8 @@
-"""Recipe: chooses the size and the dropout of a model for a text, a length of training and a machine.
+"""Recipe: chooses the size, the dropout and the number of passes for a text, a length of training and a machine.
 
-For a pretrained model, it chooses the learning rate, the dropout and the number of passes over the text. The rules come
-from experiments, mostly on Tiny Shakespeare; docs/recipes.md shows the figures. Nothing is timed, so a command makes the
-same choice on every machine with the same number of cores and the same kernels.
+For a pretrained model, it chooses the learning rate, the dropout and the number of passes. docs/recipes.md shows the texts
+and the figures on which each rule was measured. Nothing is timed, so a command makes the same choice on every machine with
+the same number of cores and the same kernels.
 """
 
 from __future__ import annotations
@@ -10,43 +10,45 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig
 from charrnn.nn.cells import CELLS
 
-_SIZES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_SIZES = range(32, 1025, 32)
 
 TYPICAL_SPEED = 58e9
-"""FLOP/s of one core in a training step with 256 units, with compiled kernels in float32."""
+"""FLOP/s of one core in a training step of an LSTM with 256 units, with compiled kernels in float32."""
 
-_ASSUMED_SPEED = 75e9
-"""The assumed speed of such a core; larger networks are faster."""
-
-_PASSES = 2.5
-"""A size is chosen only if there is time for this number of passes over the text, or if the next rule allows it."""
+_ASSUMED_SPEED = 55e9
+"""The assumed speed of such a core in training. Larger networks are faster, but cores that are all in use are slower."""
 
 _CHARACTERS_PER_WEIGHT = 8.0
-"""A size is also chosen if there is time to train on this number of characters for each of its weights."""
+"""A size is chosen only if there is time to train on this number of characters for each of its weights."""
 
-_WEIGHTS_PER_CHARACTER = 1.5
-"""With more weights than this for each character of the text, a model memorizes it."""
+_WEIGHTS_PER_CHARACTER = 6.0
+"""Models with more weights than this for each character of the text are not better."""
 
-_PASSES_WITHOUT_DROPOUT = 4
-_DROPPED_PER_PASS = 0.03
-"""Each further pass adds this to the dropped fraction of outputs and of recurrent weights."""
+_PASSES_WITHOUT_DROPOUT = 2.5
+_DROPPED_PER_DOUBLING = 0.1
+"""Each doubling of the passes adds this to the dropped fraction of outputs and of recurrent weights."""
 
-_MOST_DROPPED = 0.5
+_MOST_DROPPED = 0.6
 """The largest fraction to drop."""
+
+MOST_PASSES = 50.0
+"""The number of passes over a text after which training helps little."""
 
 _TUNING_RATE = 0.2
 """The peak learning rate for a pretrained model, as a fraction of the default."""
 
-TUNING_EPOCHS = 8.0
+MOST_TUNING_PASSES = 8.0
 """The number of passes over a text after which training does not help a pretrained model any more."""
 
+_TUNING_PASSES_WITHOUT_DROPOUT = 4
 _TUNING_WEIGHT_DROP = 0.1
-"""The fraction of the recurrent weights to drop if a pretrained model reads a text several times. More slows it down."""
+"""The fraction of the recurrent weights to drop if a pretrained model reads a text more than
+``_TUNING_PASSES_WITHOUT_DROPOUT`` times. A larger fraction slows learning."""
 
 
 def characters_read(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int,
@@ -74,38 +76,51 @@ def weight_count(model: ModelConfig, vocabulary_size: int) -> int:
     return gates * (size * size * (2 * model.layers - 1) + size * (model.embedding_size or 0)) + size * vocabulary_size
 
 
+class ModelChoice(NamedTuple):
+    """A model for a text, and the number of passes over the training part that are planned with it."""
+
+    model: ModelConfig
+    passes: float
+
+
 def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig, characters: int, vocabulary_size: int,
-                 cores: int, speed: float) -> ModelConfig:
+                 cores: int, speed: float) -> ModelChoice:
     """Return ``model`` with the hidden size and the dropout that suit the training part and the length of training.
 
-    Settings in ``given`` are not changed; if the hidden size is among them, no setting is.
+    Settings in ``given`` are not changed. A length in minutes is an upper limit: at most ``MOST_PASSES`` are planned.
     """
-    if "hidden_size" in given:
-        return model
     model = model.for_vocabulary(vocabulary_size)
     chosen = replace(model, hidden_size=_SIZES[0])
     for size in _SIZES:
         larger = replace(model, hidden_size=size)
         count = weight_count(larger, vocabulary_size)
-        enough = min(_PASSES * characters, _CHARACTERS_PER_WEIGHT * count)
-        if (characters_read(larger, train, characters, vocabulary_size, cores, speed) >= enough
-                and count <= _WEIGHTS_PER_CHARACTER * characters):
+        read = characters_read(larger, train, characters, vocabulary_size, cores, speed)
+        if read >= _CHARACTERS_PER_WEIGHT * count and count <= _WEIGHTS_PER_CHARACTER * characters:
             chosen = larger
-    passes = characters_read(chosen, train, characters, vocabulary_size, cores, speed) / max(1, characters)
-    fraction = min(_MOST_DROPPED, max(0.0, _DROPPED_PER_PASS * (passes - _PASSES_WITHOUT_DROPOUT)))
+    passes = _passes(chosen, train, characters, vocabulary_size, cores, speed, MOST_PASSES)
+    doublings = math.log2(max(passes, _PASSES_WITHOUT_DROPOUT) / _PASSES_WITHOUT_DROPOUT)
+    fraction = min(_DROPPED_PER_DOUBLING * doublings, _MOST_DROPPED)
     fraction = round(20 * fraction) / 20
-    return replace(chosen, dropout=model.dropout if "dropout" in given else fraction,
-                   weight_drop=model.weight_drop if "weight_drop" in given else fraction)
+    return ModelChoice(replace(chosen, dropout=model.dropout if "dropout" in given else fraction,
+                          weight_drop=model.weight_drop if "weight_drop" in given else fraction), passes)
 
 
 def tune(model: ModelConfig, given: Mapping[str, Any], train: TrainConfig, characters: int, vocabulary_size: int,
-         cores: int, speed: float) -> tuple[ModelConfig, TrainConfig]:
+         cores: int, speed: float) -> tuple[ModelChoice, TrainConfig]:
     """Return the settings with which a pretrained ``model`` is trained on a training part of ``characters``.
 
-    The dropout is chosen unless it is in ``given``, and the learning rate unless it is set.
+    A length in minutes is an upper limit: at most ``MOST_TUNING_PASSES`` are planned. The dropout is chosen unless it is in
+    ``given``, and the learning rate unless it is set.
     """
-    passes = characters_read(model, train, characters, vocabulary_size, cores, speed) / max(1, characters)
-    fraction = _TUNING_WEIGHT_DROP if passes > _PASSES_WITHOUT_DROPOUT else 0.0
+    passes = _passes(model, train, characters, vocabulary_size, cores, speed, MOST_TUNING_PASSES)
+    fraction = _TUNING_WEIGHT_DROP if passes > _TUNING_PASSES_WITHOUT_DROPOUT else 0.0
     model = replace(model, dropout=given.get("dropout", 0.0), weight_drop=given.get("weight_drop", fraction))
     rate = _TUNING_RATE * LEARNING_RATES[train.optimizer] * CELLS[model.cell].LEARNING_RATE_FACTOR
-    return model, replace(train, learning_rate=train.learning_rate or rate)
+    return ModelChoice(model, passes), replace(train, learning_rate=train.learning_rate or rate)
+
+
+def _passes(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int, speed: float,
+            most: float) -> float:
+    """Return the number of passes over a training part of ``characters``: in a length in minutes, at most ``most``."""
+    passes = characters_read(model, train, characters, vocabulary_size, cores, speed) / max(1, characters)
+    return passes if train.budget is None else min(passes, most)

@@ -28,7 +28,8 @@ def tuned(empty: Path, bundled: Path, cli: Cli, make_text: Callable[..., str]) -
 def test_the_start_and_how_to_avoid_it_are_shown(tuned: str) -> None:
     assert re.search(r"^Starting from the bundled model english: \d\.\d\d nats/char on this text before training, bigram "
                      r"baseline \d\.\d\d; --from none trains from scratch$", tuned, re.MULTILINE)
-    assert re.search(r"^Chosen for this text: --dropout [\d.]+ --weight-drop [\d.]+$", tuned, re.MULTILINE)
+    assert re.search(r"^Chosen for [\d,]+ characters, read about [\d.]+ times(?:, with dropout against memorizing)?: "
+                     r"--dropout [\d.]+ --weight-drop [\d.]+$", tuned, re.MULTILINE)
     assert "Sample from it: charrnn sample checkpoints/other-from-english\n" in tuned
 
 
@@ -42,7 +43,7 @@ def test_a_run_from_another_model_says_so_wherever_its_figures_are_shown(tuned: 
     found = cli("evaluate", "english", "book.txt")
     assert found.out.endswith("(carried, 2 streams, started from english, which has read 100 % of the text)\n")
     assert re.search(r"\norigin +started from english, weights sha256 [0-9a-f]{12}\n", cli("inspect", name).out)
-    assert re.search(r"other-from-english .* lstm 24 from english  other.txt\n", cli("inspect").out)
+    assert re.search(r"other-from-english .* lnlstm 24 from english  other.txt\n", cli("inspect").out)
     cli("train", "other.txt", "--from", name, *STREAMS, "--steps", 2, "--name", "again")
     assert "origin              started from checkpoints/other-from-english/best.h5, which started from english," in cli(
         "inspect", "again").out

@@ -9,9 +9,10 @@ from command_line import Cli
 
 
 def test_gradcheck_shows_a_table_and_exits_with_0(cli: Cli) -> None:
-    answer = cli("gradcheck", "--hidden-size", 2, "--layers", 1, "--dropout", 0.5, "--embedding-size", 2, "--seed", 3)
+    answer = cli("gradcheck", "--hidden-size", 4, "--layers", 1, "--dropout", 0.5, "--embedding-size", 2, "--seed", 3)
     assert (answer.code, answer.err) == (0, "")
-    for text in ("rnn", "lstm", "gru", "layer0/w_h", "output/b", "embedding/w", "state/layer0/cell"):
+    for text in ("rnn", "lstm", "lnlstm", "gru", "layer0/w_h", "output/b", "embedding/w", "state/layer0/cell",
+                 "layer0/gain"):
         assert text in answer.out
     assert "FAIL" not in answer.out
     checked = answer.out.count(" ok\n")

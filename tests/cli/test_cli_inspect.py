@@ -18,14 +18,13 @@ import pytest
 from command_line import RUN, SMALL, Cli, refused
 
 from charrnn import Corpus, ModelConfig, Run, TrainConfig, load
-from charrnn.config import LEARNING_RATES
 
 
 def test_inspect_shows_the_settings_and_the_history_of_a_run(here: Path, cli: Cli) -> None:
     answer = cli("inspect", RUN)
     assert (answer.code, answer.err) == (0, "")
-    for text in (f"{RUN / 'best.h5'} ", f"{RUN / 'last.h5'} ", "step 12 of 12", "notes.txt: 600 characters", "lstm", "adam",
-                 "cosine", f"{LEARNING_RATES['adam']:g}"):
+    for text in (f"{RUN / 'best.h5'} ", f"{RUN / 'last.h5'} ", "step 12 of 12", "notes.txt: 600 characters", "lnlstm",
+                 "adam", "cosine", "0.025"):
         assert text in answer.out
     best = [line for line in answer.out.splitlines() if line.endswith("  best")]
     assert len(best) == 1
@@ -39,7 +38,7 @@ def test_inspect_shows_any_vocabulary_on_any_terminal(
         empty: Path, cli: Cli, python: Cli, environment: dict[str, str], encoding: str) -> None:
     Path("greek.txt").write_text("αβγ \x1b[2J" * 30, encoding="utf-8")
     assert cli("train", "greek.txt", *SMALL, "--steps", 1).code == 0
-    done = subprocess.run([sys.executable, "-m", "charrnn", "inspect", "checkpoints/greek-lstm-8"], capture_output=True,
+    done = subprocess.run([sys.executable, "-m", "charrnn", "inspect", "checkpoints/greek-lnlstm-8"], capture_output=True,
                           env=environment | {"PYTHONIOENCODING": encoding})
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\x1b" not in done.stdout
@@ -65,7 +64,7 @@ def test_inspect_lists_the_runs_of_a_folder_the_newest_first(here: Path, cli: Cl
     assert (answer.code, answer.err) == (0, "")
     lines = [re.split("  +", line) for line in answer.out.splitlines()]
     best = min(record.validation_loss for record in Run.load(RUN / "last.h5").history)
-    figures = ["12 of 12", f"{best:.4f} nats/char", "lstm 8", "notes.txt"]
+    figures = ["12 of 12", f"{best:.4f} nats/char", "lnlstm 8", "notes.txt"]
     names = {line[0]: line for line in lines}
     assert lines[0] == ["run", "saved", "step", "best validation", "model", "text"]
     assert [line[0] for line in lines[1:]] == ["a-sweep/cell=gru", RUN.name, "broken", "only", "older"]
@@ -135,7 +134,7 @@ def test_the_command_of_a_run_that_started_from_another_model_names_it(empty: Pa
     (line,) = (line for line in cli("inspect", "b").out.splitlines() if line.startswith("repeat it with"))
     assert cli(*shlex.split(line.removeprefix("repeat it with"))[1:], "--name", "c").code == 0
     assert Path("checkpoints/c/last.h5").read_bytes() == Path("checkpoints/b/last.h5").read_bytes()
-    assert "  lstm 8 from a  " in cli("inspect").out
+    assert "  lnlstm 8 from a  " in cli("inspect").out
 
 
 def test_the_command_sets_what_would_be_chosen_for_the_text(empty: Path, cli: Cli) -> None:
@@ -166,7 +165,7 @@ def test_inspect_shows_what_is_unusual(here: Path, cli: Cli) -> None:
     assert "encoding            iso8859-1\n" in unusual
     assert "  best\n" not in unusual
     (row,) = cli("inspect").out.splitlines()[1:]
-    assert row.split("12 of 12")[1].split() == ["lstm", "8", "\\x1b[31mred.txt"]
+    assert row.split("12 of 12")[1].split() == ["lnlstm", "8", "\\x1b[31mred.txt"]
     shutil.copytree(RUN, RUN / "inner")
     assert cli("inspect", RUN).out == unusual, "a run folder is not a folder of runs"
     shutil.rmtree(RUN / "inner")

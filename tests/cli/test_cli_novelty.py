@@ -53,7 +53,7 @@ def test_the_figures_are_those_of_an_independent_implementation(empty: Path, cli
     text = "the cat sat on the mat with the hat that the rat had\n" * 30
     Path("cats.txt").write_text(text, newline="")
     assert cli("train", "cats.txt", *SMALL, "--steps", 150, "--from", "none", "--validation", 0.1).code == 0
-    run = Path("checkpoints/cats-lstm-8")
+    run = Path("checkpoints/cats-lnlstm-8")
     training, held_out = text[:round(len(text) * 0.9)], text[round(len(text) * 0.9):]
     written = IndependentLSTM(run / "best.h5").write(len(held_out))
     answer = cli("novelty", run, "--temperature", 0).out
@@ -73,7 +73,7 @@ def test_novelty_says_that_the_last_state_is_another_one(empty: Path, cli: Cli) 
     Path("random.txt").write_text("".join(random.Random(1).choices("abcdefgh \n", k=600)), newline="")
     assert cli("train", "random.txt", *SMALL, "--steps", 40, "--dropout", 0, "--weight-drop", 0,
                "--learning-rate", 0.3, "--from", "none").code == 0
-    run = Path("checkpoints/random-lstm-8")
+    run = Path("checkpoints/random-lnlstm-8")
     step = Run.load(run / "best.h5").step
     assert step < 40
     assert cli("novelty", run).err == (
@@ -87,7 +87,7 @@ def test_novelty_escapes_control_characters_and_shortens_passages(
     Path("hostile.txt").write_text(f"{hostile}{'the usual words ' * 120}", encoding="utf-8", newline="")
     assert cli("train", "hostile.txt", *SMALL, "--steps", 2, "--from", "none").code == 0
     parrot(hostile, monkeypatch)
-    answer = cli("novelty", "hostile-lstm-8")
+    answer = cli("novelty", "hostile-lnlstm-8")
     assert answer.code == 0
     assert all(character.isprintable() for character in answer.out.replace("\n", ""))
     title, passage = answer.out.split("\n\n")[1].splitlines()
@@ -101,10 +101,10 @@ def test_novelty_tells_a_model_that_copies(here: Path, cli: Cli, monkeypatch: py
     text = "".join(random.Random(1).choices("abcdefgh \n", k=3000))
     Path("random.txt").write_text(text, newline="")
     assert cli("train", "random.txt", *SMALL, "--steps", 2, "--from", "none").code == 0
-    assert cli("novelty", "random-lstm-8").out.endswith("\n\nThis model does not copy: unseen text has as much in common "
+    assert cli("novelty", "random-lnlstm-8").out.endswith("\n\nThis model does not copy: unseen text has as much in common "
                                                         "with the training text.\n")
     parrot(text, monkeypatch)
-    answer = cli("novelty", "random-lstm-8", "--length", 200)
+    answer = cli("novelty", "random-lnlstm-8", "--length", 200)
     assert answer.out.endswith("\n\nThis model copies its training text.\n")
     assert "\ncharacters                     200         200\n" in answer.out
     assert "\n32-character passages      100.0 %       0.0 %\n" in answer.out
@@ -118,7 +118,7 @@ def test_novelty_of_lines_counts_whole_lines(here: Path, cli: Cli, monkeypatch: 
     corpus = Corpus.read("lines.txt", lines=True)
     first = corpus.vocabulary.decode(corpus.ids[1:7])
     parrot(first, monkeypatch)
-    answer = cli("novelty", "lines-lstm-8")
+    answer = cli("novelty", "lines-lnlstm-8")
     assert re.search(r"^whole lines  +100\.0 %  +(0\.0|3\.\d) %$", answer.out, re.MULTILINE)
     assert re.search(r"^8-character passages  +- +-$", answer.out, re.MULTILINE)
 
@@ -128,7 +128,7 @@ def test_novelty_of_a_model_of_bytes_shows_text(here: Path, cli: Cli, monkeypatc
     Path("data.bin").write_bytes(data)
     assert cli("train", "data.bin", "--level", "byte", *SMALL, "--steps", 2, "--from", "none").code == 0
     parrot((data[:16] + data[560:576]).decode("latin-1"), monkeypatch)
-    answer = cli("novelty", "data-lstm-8", "--length", 32)
+    answer = cli("novelty", "data-lnlstm-8", "--length", 32)
     assert "8-byte passages" in answer.out
     assert "\n     16  a naïve café, \n" in answer.out
     assert f"\n     16  {''.join(f'{chr(92)}xf{digit:x}' for digit in range(16))}\n" in answer.out

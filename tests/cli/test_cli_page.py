@@ -18,7 +18,7 @@ from charrnn import Run
 from charrnn.cli import page as page_command
 from charrnn.inference.language_model import load
 
-NAME = "notes-lstm-8"
+NAME = "notes-lnlstm-8"
 
 
 def weights_of(page: Path, dtype: str = "<f2") -> np.ndarray:
@@ -229,7 +229,7 @@ def test_a_named_file_is_the_model_of_the_page(here: Path, cli: Cli) -> None:
     """Without it, the page of a run contains the best model."""
     Path("random.txt").write_text("".join(random.Random(1).choices("abcdefgh \n", k=600)), newline="")
     assert cli("train", "random.txt", *SMALL, "--steps", 40, "--learning-rate", 0.3, "--from", "none").code == 0
-    folder = RUN.with_name("random-lstm-8")
+    folder = RUN.with_name("random-lnlstm-8")
     runs = {name: Run.load(folder / name) for name in ("best.h5", "last.h5")}
     assert runs["best.h5"].step < runs["last.h5"].step
     for name, run in (("best.h5", runs["best.h5"]), ("last.h5", runs["last.h5"]), ("", runs["best.h5"])):

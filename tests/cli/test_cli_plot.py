@@ -27,7 +27,7 @@ def test_plot_draws_the_losses_of_a_run(here: Path, cli: Cli) -> None:
     before = files(here)
     answer = cli("plot", RUN)
     assert (answer.code, answer.err) == (0, "")
-    assert answer.out.splitlines()[0] == "notes-lstm-8: nats/char by step"
+    assert answer.out.splitlines()[0] == "notes-lnlstm-8: nats/char by step"
     assert any(map(is_braille, answer.out))
     run = Run.load(RUN)
     assert run.best_record is not None
@@ -35,7 +35,7 @@ def test_plot_draws_the_losses_of_a_run(here: Path, cli: Cli) -> None:
     assert best == f"validation {run.best_record.validation_loss:.4f} at step {run.best_record.step}"
     assert training == f"training {run.smoothed_loss:.4f}"
     assert ngram.startswith("n-gram baseline ")
-    assert cli("plot", "notes-lstm-8").out == cli("plot", RUN / "last.h5").out == answer.out
+    assert cli("plot", "notes-lnlstm-8").out == cli("plot", RUN / "last.h5").out == answer.out
     assert files(here) == before
 
 
@@ -51,8 +51,8 @@ def test_several_runs_are_drawn_in_one_chart(here: Path, cli: Cli) -> None:
     answer = cli("plot", RUN, "second")
     assert (answer.code, answer.err) == (0, "")
     assert [re.split(r", | \d", line)[0] for line in legend(answer.out)] == [
-        "notes-lstm-8", "second", "n-gram baseline"]
-    assert f"{RUN}, validation" in cli("plot", RUN, "notes-lstm-8").out  # one name for two
+        "notes-lnlstm-8", "second", "n-gram baseline"]
+    assert f"{RUN}, validation" in cli("plot", RUN, "notes-lnlstm-8").out  # one name for two
     shutil.copyfile(RUN / "last.h5", "state.h5")
     assert cli("plot", "state.h5").out.startswith("state: nats/char by step\n")
     Path("notes.txt").rename("moved.txt")
@@ -62,7 +62,7 @@ def test_several_runs_are_drawn_in_one_chart(here: Path, cli: Cli) -> None:
 def test_runs_of_different_texts_have_no_common_baseline(here: Path, cli: Cli) -> None:
     Path("more.txt").write_text("one and two and three. " * 30)
     assert cli("train", "more.txt", *SMALL, "--steps", 2, "--name", "more").code == 0
-    assert [line.split(",")[0] for line in legend(cli("plot", RUN, "more").out)] == ["notes-lstm-8", "more"]
+    assert [line.split(",")[0] for line in legend(cli("plot", RUN, "more").out)] == ["notes-lnlstm-8", "more"]
     assert cli("train", "more.txt", *SMALL, "--steps", 2, "--name", "bytes", "--level", "byte").code == 0
     refused(cli("plot", RUN, "bytes"), "of characters and of bytes cannot be compared")
 
@@ -118,7 +118,7 @@ def test_what_has_no_curves_is_refused(here: Path, cli: Cli) -> None:
 
 def test_a_name_cannot_control_the_terminal(here: Path, cli: Cli) -> None:
     shutil.copytree(RUN, Path("checkpoints/evil\x1b[31m\nred"))
-    for arguments in (("evil\x1b[31m\nred",), ("evil\x1b[31m\nred", "notes-lstm-8"), ()):
+    for arguments in (("evil\x1b[31m\nred",), ("evil\x1b[31m\nred", "notes-lnlstm-8"), ()):
         answer = cli("plot", *arguments)
         assert answer.code == 0
         assert "\x1b" not in answer.out + answer.err

@@ -110,9 +110,9 @@ def test_another_text_needs_a_new_run(here: Path, cli: Cli) -> None:
     refused(cli("resume", RUN, "--corpus", "other.txt"), "UTF-16", "--encoding utf-16")
     refused(cli("resume", RUN, "--corpus", "other.txt", "--encoding", "utf-16", "--steps", 13),
             "pass the text of the run as --corpus, or train a new run on this text that starts from it")
-    answer = cli("train", "other.txt", "--from", "notes-lstm-8", "--encoding", "utf-16", "--name", "fine", "--steps", 3)
+    answer = cli("train", "other.txt", "--from", "notes-lnlstm-8", "--encoding", "utf-16", "--name", "fine", "--steps", 3)
     assert answer.code == 0
-    assert re.fullmatch(r"validation .*\(carried, 1 stream, started from checkpoints/notes-lstm-8/best.h5\)\n", answer.out)
+    assert re.fullmatch(rf"validation .*\(carried, 1 stream, started from {RUN}/best.h5\)\n", answer.out)
     assert f"Starting from {RUN}/best.h5\n" in answer.err
     assert "initial weights for 1 new character: Ω" in answer.err
     assert files(here / RUN) == before

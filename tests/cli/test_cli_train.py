@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from command_line import FIGURES, RUN, SMALL, Cli, files, refused, steps
 
-from charrnn import Run
+from charrnn import ModelConfig, Run
 from charrnn.cli._console import progress_bar
+from charrnn.cli._loop import Printer
+from charrnn.training.events import ModelChosen
 
 
 def test_only_the_result_of_train_is_printed_on_standard_output(trained: tuple[Path, Any]) -> None:
@@ -30,9 +32,10 @@ def test_only_the_result_of_train_is_printed_on_standard_output(trained: tuple[P
 
 def test_train_uses_its_options(empty: Path, cli: Cli) -> None:
     options = """--cell gru --hidden-size 9 --layers 2 --dropout 0.25 --embedding-size 3 --weight-drop 0.1
-        --batch-size 2 --seq-len 7 --no-stateful --steps 2 --optimizer sgd --learning-rate 0.5 --schedule step
+        --batch-size 2 --seq-len 7 --no-stateful --reset 0.25 --steps 2 --optimizer sgd --learning-rate 0.5 --schedule step
         --warmup 1 --weight-decay 0.01
-        --momentum 0.8 --clip-norm 2 --clip-value 0.5 --validation 0.2 --test 0.15 --eval-every 1 --patience 5 --seed 7
+        --momentum 0.8 --beta1 0.7 --beta2 0.97
+        --clip-norm 2 --clip-value 0.5 --validation 0.2 --test 0.15 --eval-every 1 --patience 5 --seed 7
         --threads 2 --checkpoint-every 3 --checkpoint-minutes 9 --keep 2 --no-samples --sample-every 4 --no-recover
         --precision float32
         --name mine --checkpoints runs/here --quiet"""
@@ -42,10 +45,11 @@ def test_train_uses_its_options(empty: Path, cli: Cli) -> None:
     assert vars(run.model.network.config) == {"cell": "gru", "hidden_size": 9, "layers": 2, "dropout": 0.25,
                                               "embedding_size": 3, "weight_drop": 0.1}
     assert vars(run.config) == {
-        "batch_size": 2, "seq_len": 7, "stateful": False, "epochs": None, "steps": 2, "minutes": None, "optimizer": "sgd",
-        "learning_rate": 0.5, "schedule": "step", "warmup": 1, "weight_decay": 0.01, "momentum": 0.8, "clip_norm": 2.0,
-        "clip_value": 0.5, "validation": 0.2, "test": 0.15, "eval_every": 1, "patience": 5, "seed": 7, "threads": 2,
-        "checkpoint_every": 3, "checkpoint_minutes": 9.0, "keep": 2, "samples": False, "sample_every": 4,
+        "batch_size": 2, "seq_len": 7, "stateful": False, "reset": 0.25, "epochs": None, "steps": 2, "minutes": None,
+        "optimizer": "sgd", "learning_rate": 0.5, "schedule": "step", "warmup": 1, "weight_decay": 0.01, "momentum": 0.8,
+        "beta1": 0.7, "beta2": 0.97, "clip_norm": 2.0, "clip_value": 0.5, "validation": 0.2, "test": 0.15, "eval_every": 1,
+        "patience": 5, "seed": 7, "threads": 2, "checkpoint_every": 3, "checkpoint_minutes": 9.0, "keep": 2,
+        "samples": False, "sample_every": 4,
         "recover": False, "precision": "float32"}
     assert sorted(os.listdir("runs/here/mine")) == ["best.h5", "last.h5", "metrics.csv", "step-1.h5", "step-2.h5"]
 
@@ -93,10 +97,21 @@ def test_the_bar_counts_the_steps_of_the_whole_run_and_shows_the_latest_losses(
 def test_a_size_is_chosen_and_printed_if_none_is_set(empty: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", "--batch-size", 3, "--seq-len", 8, "--steps", 300, "--weight-drop", 0.25)
     assert answer.code == 0
-    config = Run.load("checkpoints/notes-lstm-32/last.h5").model.network.config
+    config = Run.load("checkpoints/notes-lnlstm-32/last.h5").model.network.config
     assert config.dropout > 0
     assert config.weight_drop == 0.25
-    assert f"Chosen for this text: --hidden-size 32 --dropout {config.dropout:g}\n" in answer.err
+    assert (f"Chosen for 540 characters of training text, read about 13 times, with dropout: --hidden-size 32 "
+            f"--dropout {config.dropout:g}\n") in answer.err
+
+
+@pytest.mark.parametrize(("names", "passes", "shown"), [
+    (("hidden_size",), 123.4, "read about 123 times: --hidden-size 64\n"),
+    (("hidden_size", "dropout"), 5.47, "read about 5.5 times, with dropout: --hidden-size 64 --dropout 0.3\n"),
+    (("hidden_size", "weight_drop"), 1234.5, "read about 1,234 times: --hidden-size 64 --weight-drop 0\n")])
+def test_the_number_of_passes_and_the_dropout_that_was_chosen_are_shown(
+        capsys: pytest.CaptureFixture[str], names: tuple[str, ...], passes: float, shown: str) -> None:
+    Printer(quiet=False)(ModelChosen(ModelConfig(hidden_size=64, dropout=0.3), names, 5400, passes))
+    assert capsys.readouterr().err == f"Chosen for 5,400 characters of training text, {shown}"
 
 
 def test_nothing_is_chosen_if_a_size_is_set(empty: Path, cli: Cli) -> None:
@@ -140,7 +155,7 @@ def test_train_uses_the_built_in_corpus_by_default_and_says_so(empty: Path, cli:
     answer = cli("train", *SMALL, "--steps", 1, "--validation", 0)
     assert answer.code == 0
     assert "the language reference that comes with Python" in answer.err
-    assert (empty / "checkpoints" / "python-reference-lstm-8" / "last.h5").exists()
+    assert (empty / "checkpoints" / "python-reference-lnlstm-8" / "last.h5").exists()
 
 
 def test_a_folder_of_texts_is_one_corpus(empty: Path, cli: Cli, make_text: Callable[..., str]) -> None:

@@ -131,7 +131,7 @@ def test_control_characters_in_a_checkpoint_are_escaped(here: Path, cli: Cli) ->
 
 @pytest.mark.parametrize(("arguments", "error"), [
     (("train", "--cell", "elman"),
-     "Invalid value for '--cell': 'elman' is not one of 'lstm', 'gru', 'rnn'; see 'charrnn train --help'"),
+     "Invalid value for '--cell': 'elman' is not one of 'lnlstm', 'lstm', 'gru', 'rnn'; see 'charrnn train --help'"),
     (("train", "--hidden-size", "x"),
      "Invalid value for '--hidden-size': 'x' is not a valid integer; see 'charrnn train --help'"),
     (("train", "--dropout", 1), "Invalid value for '--dropout': must be below 1, not 1"),

@@ -63,7 +63,7 @@ def weights(model: LanguageModel) -> bytes:
 
 def test_train_saves_a_run_and_returns_it(notes: Path) -> None:
     run = charrnn.train("notes.txt", steps=6, eval_every=2, **SMALL)
-    folder = Path("checkpoints/notes-lstm-8")
+    folder = Path("checkpoints/notes-lnlstm-8")
     assert sorted(os.listdir(folder)) == ["best.h5", "last.h5", "metrics.csv", "samples.jsonl"]
     assert run.folder == folder
     assert (run.step, run.planned, run.finished) == (6, 6, True)
@@ -72,7 +72,7 @@ def test_train_saves_a_run_and_returns_it(notes: Path) -> None:
     assert run.best_record.step == 6
     assert run.best is run.model
     assert weights(charrnn.load(folder)) == weights(run.best)
-    assert repr(run).startswith("Run(LanguageModel(lstm, 8 hidden units, ")
+    assert repr(run).startswith("Run(LanguageModel(lnlstm, 8 hidden units, ")
 
 
 @pytest.mark.parametrize("source", ["path", "string", "list", "corpus"])
@@ -86,7 +86,7 @@ def test_a_source_is_a_file_several_files_or_a_corpus(notes: Path, source: str) 
 
 def test_a_source_may_be_a_corpus_of_a_string(notes: Path, make_text: Callable[..., str]) -> None:
     run = charrnn.train(Corpus.from_text(make_text(400), lowercase=True), steps=2, **SMALL)
-    assert run.folder == Path("checkpoints/text-lstm-8")
+    assert run.folder == Path("checkpoints/text-lnlstm-8")
     assert run.model.text_config.lowercase
     with pytest.raises(CorpusError, match="the quick brown fox"):  # a string is a file
         charrnn.train("the quick brown fox", steps=2, **SMALL)
@@ -157,7 +157,7 @@ def test_events_come_in_order(notes: Path) -> None:
 def test_a_step_is_saved_before_its_event(notes: Path) -> None:
     saved: list[int] = []
     charrnn.train(notes, steps=4, eval_every=2, on_event=lambda event: isinstance(event, StepTaken) and saved.append(
-        Run.load("checkpoints/notes-lstm-8").step), **SMALL)
+        Run.load("checkpoints/notes-lnlstm-8").step), **SMALL)
     assert saved == [0, 2, 2, 4]
 
 
@@ -383,12 +383,12 @@ def test_a_setting_that_cannot_change_is_named(notes: Path, setting: str) -> Non
 def test_a_run_is_replaced_only_on_request(notes: Path) -> None:
     run = charrnn.train(notes, steps=2, **SMALL)
     before = run.to_bytes()
-    for name in (None, "notes-lstm-8"):
+    for name in (None, "notes-lnlstm-8"):
         with pytest.raises(RunError, match="overwrite"):
             charrnn.train(notes, steps=3, name=name, **SMALL)
         assert (run.folder / "last.h5").read_bytes() == before
     with pytest.raises(RunError, match="overwrite"):
-        charrnn.resume(run.folder, steps=3, name="notes-lstm-8")
+        charrnn.resume(run.folder, steps=3, name="notes-lnlstm-8")
     assert charrnn.train(notes, steps=3, overwrite=True, **SMALL).step == Run.load(run.folder).step == 3
 
 

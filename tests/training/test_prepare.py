@@ -81,7 +81,8 @@ def test_a_size_is_chosen_unless_it_is_given(notes: Path, settings: dict[str, An
     assert ("ModelChosen" in names(events)) is (chosen is not None)
     if chosen:
         event = only(events_module.ModelChosen, events)
-        assert event == (job.run.model.network.config, chosen)
+        assert event[:3] == (job.run.model.network.config, chosen, len(job.split.train))
+        assert event.passes == pytest.approx(job.run.planned / job.run.source.windows, rel=0.1)
         assert job.run.model.network.config.dropout == settings.get("dropout", event.config.dropout)
 
 
@@ -93,9 +94,9 @@ def test_resuming_is_suggested_only_for_a_run_of_the_same_text(
     Path("other/old.txt").write_text(make_text(300), encoding="utf-8")
     Path("copy").mkdir()
     Path("copy/old.txt").write_text(make_text(400), encoding="utf-8")
-    Path("checkpoints/old").rename("checkpoints/old-lstm-8")
-    resume, other = (f"checkpoints/old-lstm-8: {text.replace('/old', '/old-lstm-8')}" for text in (resume, other))
-    for source, name, message in (("notes.txt", "old-lstm-8", resume), ("other/old.txt", "old-lstm-8", other),
+    Path("checkpoints/old").rename("checkpoints/old-lnlstm-8")
+    resume, other = (f"checkpoints/old-lnlstm-8: {text.replace('/old', '/old-lnlstm-8')}" for text in (resume, other))
+    for source, name, message in (("notes.txt", "old-lnlstm-8", resume), ("other/old.txt", "old-lnlstm-8", other),
                                   ("copy/old.txt", None, resume), ("other/old.txt", None, other)):
         with pytest.raises(RunError) as caught:
             prepare(source, TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name=name)
@@ -124,11 +125,11 @@ def test_resuming_is_not_suggested_for_a_run_that_cannot_be_read(kept: Run) -> N
 
 def test_the_folder_of_a_job_is_locked_until_it_is_released(notes: Path) -> None:
     job = prepare(notes, TextConfig(), {"hidden_size": 8}, TRAIN, ignore)
-    for name, overwrite in ((None, False), ("notes-lstm-8", True)):
+    for name, overwrite in ((None, False), ("notes-lnlstm-8", True)):
         with pytest.raises(RunError, match="is training this run"):
             prepare(notes, TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name=name, overwrite=overwrite)
     job.lock.release()
-    prepare(notes, TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name="notes-lstm-8").lock.release()
+    prepare(notes, TextConfig(), {"hidden_size": 8}, TRAIN, ignore, name="notes-lnlstm-8").lock.release()
 
 
 def test_a_saved_run_is_locked_before_it_is_loaded(kept: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from charrnn.inference.origin import Origin
 from charrnn.training.events import ModelChosen, PlanFixed, StartChosen, VocabularyChanged, Warned, ignore
 from charrnn.training.prepare import Job, prepare
 from charrnn.training.pretrained import find_pretrained
+from charrnn.training.recipe import MOST_PASSES, MOST_TUNING_PASSES
 
 SHORT = TrainConfig(batch_size=4, seq_len=16, threads=1, steps=4)
 
@@ -78,13 +79,13 @@ def test_auto_refuses_another_kind_of_text(notes: Path, bundled: Path) -> None:
     (reason,) = reasons(events)
     assert reason.startswith("Training from scratch, because the bundled model english predicts this text badly: ")
     assert job.run.model.origin is None
-    assert job.folder.path.name.startswith("code-lstm-")
+    assert job.folder.path.name.startswith("code-lnlstm-")
     fresh, _ = prepared(other, NONE)
     assert fresh.run.to_bytes() == job.run.to_bytes()
 
 
 @pytest.mark.parametrize(("given", "text", "shown"), [
-    ({"hidden_size": 8}, {}, "`hidden_size=8`.*(24)"), ({"cell": "gru"}, {}, "`cell='gru'`.*(lstm)"),
+    ({"hidden_size": 8}, {}, "`hidden_size=8`.*(24)"), ({"cell": "gru"}, {}, "`cell='gru'`.*(lnlstm)"),
     ({"layers": 2}, {}, "`layers=2`.*(1)"), ({"embedding_size": 3}, {}, "`embedding_size=3`.*(0)"),
     ({}, {"level": "byte"}, "`level='byte'`.*(char)")])
 def test_a_setting_that_does_not_fit_turns_auto_off(notes: Path, bundled: Path, given: dict[str, Any],
@@ -99,7 +100,7 @@ def test_a_setting_that_does_not_fit_turns_auto_off(notes: Path, bundled: Path, 
 
 
 def test_settings_that_fit_keep_auto(small: Corpus, bundled: Path) -> None:
-    job, events = prepared(small, given={"hidden_size": 24, "cell": "lstm", "dropout": 0.125})
+    job, events = prepared(small, given={"hidden_size": 24, "cell": "lnlstm", "dropout": 0.125})
     assert job.run.model.origin is not None
     assert job.run.model.network.config.dropout == 0.125
     (chosen,) = (event for event in events if isinstance(event, ModelChosen))
@@ -144,7 +145,7 @@ def test_a_missing_or_damaged_bundled_model_is_not_used(small: Corpus, bundled: 
 
 def test_a_run_starts_from_the_best_state_of_another(notes: Path, bundled: Path) -> None:
     old = charrnn.train("notes.txt", start_from="none", name="old", hidden_size=8, steps=6, eval_every=1, batch_size=3,
-                        seq_len=8, learning_rate=3.0, threads=1)
+                        seq_len=8, learning_rate=10.0, schedule="constant", threads=1)
     assert old.best_record.step != old.step
     job, events = prepared("notes.txt", "old", name="new")
     np.testing.assert_array_equal(job.run.model.network.parameters.flat, old.best.network.parameters.flat)
@@ -191,9 +192,13 @@ def test_minutes_are_a_limit_and_steps_are_exact(small: Corpus, bundled: Path) -
     assert plan.epochs is not None
     assert job.run.planned == plan.steps == round(plan.epochs * job.run.source.windows)
     scratch, events = prepared(small, NONE, config=minutes, name="scratch")
-    assert scratch.run.planned > job.run.planned
+    (plan,) = (event for event in events if isinstance(event, PlanFixed))
+    assert plan.epochs == MOST_PASSES > MOST_TUNING_PASSES
+    assert scratch.run.planned == plan.steps == round(MOST_PASSES * scratch.run.source.windows)
+    sized, events = prepared(small, NONE, config=minutes, name="sized", given={"hidden_size": 4})
     (plan,) = (event for event in events if isinstance(event, PlanFixed))
     assert plan.epochs is None
+    assert sized.run.planned > scratch.run.planned
     steps, _ = prepared(small, config=TrainConfig(batch_size=4, seq_len=16, threads=1, steps=100_000), name="steps")
     assert steps.run.planned == 100_000
 

@@ -4,19 +4,32 @@ import pytest
 
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.nn.model import CharRNN
-from charrnn.training.recipe import TYPICAL_SPEED, assumed_speed, characters_read, choose_model, tune, weight_count
+from charrnn.training.recipe import (
+    MOST_PASSES,
+    MOST_TUNING_PASSES,
+    TYPICAL_SPEED,
+    assumed_speed,
+    characters_read,
+    choose_model,
+    tune,
+    weight_count,
+)
 
 SHAKESPEARE = 1_003_854
 
 
-def chosen(characters=SHAKESPEARE, cell="lstm", named=(), cores=2, speed=TYPICAL_SPEED, model=None, **length):
+def choice(characters=SHAKESPEARE, cell="lnlstm", named=(), cores=2, speed=TYPICAL_SPEED, model=None, **length):
     config = TrainConfig(**(length or {"minutes": 2.0}))
     return choose_model(model or ModelConfig(cell), named, config, characters, 65, cores, speed)
 
 
+def chosen(*arguments, **settings):
+    return choice(*arguments, **settings).model
+
+
 def test_the_recipe_gives_the_sizes_in_the_documentation():
     found = [chosen(minutes=minutes) for minutes in (1 / 3, 2.0, 10.0)]
-    assert [config.hidden_size for config in found] == [192, 512, 512]
+    assert [config.hidden_size for config in found] == [256, 384, 608]
 
 
 @pytest.mark.parametrize("more", [{"minutes": 20.0}, {"cores": 16}])
@@ -39,19 +52,25 @@ def test_the_noise_of_a_measurement_does_not_change_the_assumed_speed(typical):
 
 def test_a_small_text_gets_a_small_model_with_much_dropout():
     found = chosen(20_000)
-    assert weight_count(found, 65) <= 1.5 * 20_000
-    assert found.dropout == found.weight_drop == 0.5
+    assert weight_count(found, 65) <= 6 * 20_000
+    assert found.dropout == found.weight_drop == 0.45
+
+
+def test_minutes_are_a_limit_beyond_which_more_passes_do_not_help():
+    assert choice(20_000, minutes=2.0).passes == choice(20_000, minutes=60.0).passes == MOST_PASSES
+    assert choice(20_000, epochs=200.0).passes == 200
+    assert choice(minutes=2.0).passes < 6
 
 
 def test_dropout_grows_with_the_number_of_passes():
-    fractions = [chosen(epochs=passes, named={"cell"}).dropout for passes in (1, 4, 6, 10, 14, 21, 1000)]
-    assert fractions == [0, 0, 0.05, 0.2, 0.3, 0.5, 0.5]
+    fractions = [chosen(epochs=passes, named={"cell"}).dropout for passes in (1, 2.5, 5, 10, 20, 40, 80, 1000)]
+    assert fractions == [0, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 
 
 def test_a_text_that_is_read_less_than_once_gets_no_dropout():
     found = chosen(10**9)
     assert found.dropout == found.weight_drop == 0
-    assert found.hidden_size == 256
+    assert found.hidden_size == 384
 
 
 @pytest.mark.parametrize("length", [{"steps": 1}, {"steps": 10**9}, {"epochs": 0.001}, {"epochs": 1e6}, {"minutes": 1e-6},
@@ -62,14 +81,12 @@ def test_every_length_and_text_get_a_size(length, characters):
 
 
 def test_given_settings_do_not_change():
-    model = ModelConfig("gru", hidden_size=77, dropout=0.2)
-    assert chosen(model=model, named={"hidden_size", "cell"}) is model
     kept = chosen(20_000, model=ModelConfig("gru", dropout=0.0, weight_drop=0.1), named={"dropout", "weight_drop"})
     assert (kept.dropout, kept.weight_drop) == (0.0, 0.1)
     assert kept.cell == "gru"
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lnlstm"])
 @pytest.mark.parametrize(("layers", "embedding_size"), [(1, 0), (2, 0), (3, 16)])
 def test_only_weights_that_are_multiplied_are_counted(cell, layers, embedding_size):
     model = CharRNN(ModelConfig(cell, 24, layers, embedding_size=embedding_size), 65)
@@ -88,21 +105,31 @@ def test_the_number_of_characters_read_follows_from_the_plan():
 
 @pytest.mark.parametrize("characters", [0, 1, 2])
 def test_a_tiny_text_gets_the_smallest_model(characters):
-    assert choose_model(ModelConfig(), set(), TrainConfig(minutes=1.0), characters, 1, 2, TYPICAL_SPEED).hidden_size == 32
+    found = choose_model(ModelConfig(), set(), TrainConfig(minutes=1.0), characters, 1, 2, TYPICAL_SPEED)
+    assert found.model.hidden_size == 32
 
 
 def tuned(characters=100_000, given=None, model=None, **train):
     config = TrainConfig(**train)
-    return tune(model or ModelConfig(hidden_size=512, dropout=0.3, weight_drop=0.4), given or {}, config, characters, 80, 2,
-                TYPICAL_SPEED)
+    model = model or ModelConfig(hidden_size=512, dropout=0.3, weight_drop=0.4)
+    found, config = tune(model, given or {}, config, characters, 80, 2, TYPICAL_SPEED)
+    return found.model, config
 
 
 def test_a_pretrained_model_gets_a_low_learning_rate_and_little_dropout():
-    model, train = tuned()
+    model, train = tuned(model=ModelConfig("lstm", hidden_size=512))
     assert (model.hidden_size, model.dropout, model.weight_drop) == (512, 0.0, 0.1)
     assert train.learning_rate == pytest.approx(0.003)
     _, train = tuned(model=ModelConfig("gru", hidden_size=512))
     assert train.learning_rate == pytest.approx(0.0015)
+
+
+def test_minutes_are_a_limit_for_a_pretrained_model_too():
+    for minutes in (2.0, 60.0):
+        found, _ = tune(ModelConfig(hidden_size=512), {}, TrainConfig(minutes=minutes), 50_000, 80, 2, TYPICAL_SPEED)
+        assert found.passes == MOST_TUNING_PASSES
+    found, _ = tune(ModelConfig(hidden_size=512), {}, TrainConfig(epochs=9), 50_000, 80, 2, TYPICAL_SPEED)
+    assert found.passes == 9
 
 
 def test_a_pretrained_model_that_reads_a_text_only_a_few_times_gets_no_dropout():
