@@ -32,4 +32,4 @@ def command(run_or_checkpoint: str, output: str, overwrite: bool) -> None:
     click.echo(printable(f"{path}: {model.network.parameters.flat.size:,} parameters of {model.network.dtype.name}, "
                          f"{path.stat().st_size:,} bytes"))
     if model.network.config.cell == "lnlstm":
-        click.echo("PyTorch has no layer-normalized LSTM with coupled gates; docs/pytorch.md has a module for it", err=True)
+        click.echo("PyTorch has no layer-normalized LSTM with coupled gates; docs/pytorch.md defines it", err=True)

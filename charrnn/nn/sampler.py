@@ -11,7 +11,7 @@ from charrnn.nn.model import CharRNN
 from charrnn.nn.state import State
 
 _VECTORS = {"rnn": (), "lstm": (), "lnlstm": ("gain", "b"), "gru": ("b_h",)}
-"""The cells that can be sampled, with the parameters that their functions need beside ``Weights``."""
+"""The cells with compiled sampling functions, and the parameters that these need besides ``Weights``."""
 
 _LARGEST_TABLE = 2**26
 """Numbers in the table of the projected inputs of all characters, above which it would need too much memory."""

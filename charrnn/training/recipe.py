@@ -1,8 +1,8 @@
 """Recipe: chooses the size, the dropout and the number of passes for a text, a length of training and a machine.
 
 For a pretrained model, it chooses the learning rate, the dropout and the number of passes. docs/recipes.md shows the texts
-and the figures on which each rule was measured. Nothing is timed, so a command makes the same choice on every machine with
-the same number of cores and the same kernels.
+and the figures on which each rule was measured. The speed of the machine is an argument, which is rounded to a power of
+two, so machines of similar speed with the same number of cores make the same choice.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def test_export_writes_the_weights_of_any_model(here: Path, cli: Cli, name: str)
     load(RUN).save("model.h5", dtype="float16")
     answer = cli("export", name, "-o", FILE)
     model = load(name)
-    missing = "PyTorch has no layer-normalized LSTM with coupled gates; docs/pytorch.md has a module for it\n"
+    missing = "PyTorch has no layer-normalized LSTM with coupled gates; docs/pytorch.md defines it\n"
     assert (answer.code, answer.err) == (0, missing if model.network.config.cell == "lnlstm" else "")
     assert answer.out == (f"{FILE}: {model.network.parameters.flat.size:,} parameters of float32, "
                           f"{Path(FILE).stat().st_size:,} bytes\n")

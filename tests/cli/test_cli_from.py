@@ -28,7 +28,7 @@ def tuned(empty: Path, bundled: Path, cli: Cli, make_text: Callable[..., str]) -
 def test_the_start_and_how_to_avoid_it_are_shown(tuned: str) -> None:
     assert re.search(r"^Starting from the bundled model english: \d\.\d\d nats/char on this text before training, bigram "
                      r"baseline \d\.\d\d; --from none trains from scratch$", tuned, re.MULTILINE)
-    assert re.search(r"^Chosen for [\d,]+ characters, read about [\d.]+ times(?:, with dropout against memorizing)?: "
+    assert re.search(r"^Chosen for [\d,]+ characters of training text, read about [\d.]+ times(?:, with dropout)?: "
                      r"--dropout [\d.]+ --weight-drop [\d.]+$", tuned, re.MULTILINE)
     assert "Sample from it: charrnn sample checkpoints/other-from-english\n" in tuned
 

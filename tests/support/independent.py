@@ -13,7 +13,7 @@ UNKNOWN = 0x110000
 
 
 def affine(a: np.ndarray, layer: dict[str, np.ndarray], block: int) -> np.ndarray:
-    """Return ``a`` with mean 0 and variance 1, times a block of the gain, plus that of the bias."""
+    """Return ``a`` with mean 0 and variance 1, times a block of the gain, plus the same block of the bias."""
     rows = slice(block * len(a), (block + 1) * len(a))
     return layer["gain"][rows] * (a - np.mean(a)) / (np.var(a) + 1e-5) ** 0.5 + layer["b"][rows]
 

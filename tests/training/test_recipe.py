@@ -56,7 +56,7 @@ def test_a_small_text_gets_a_small_model_with_much_dropout():
     assert found.dropout == found.weight_drop == 0.45
 
 
-def test_minutes_are_a_limit_beyond_which_more_passes_do_not_help():
+def test_minutes_plan_at_most_50_passes():
     assert choice(20_000, minutes=2.0).passes == choice(20_000, minutes=60.0).passes == MOST_PASSES
     assert choice(20_000, epochs=200.0).passes == 200
     assert choice(minutes=2.0).passes < 6

@@ -75,7 +75,7 @@ def test_the_learning_rate_follows_the_optimizer(start: Callable[..., Run], opti
 @pytest.mark.parametrize(("settings", "decay"), [
     ({}, 0.05), ({"cell": "lstm"}, 0), ({"cell": "gru"}, 0), ({"optimizer": "sgd"}, 0), ({"optimizer": "adagrad"}, 0),
     ({"cell": "lstm", "weight_decay": 0.5}, 0.5), ({"weight_decay": 0.0}, 0)])
-def test_weights_decay_by_default_only_for_the_cell_that_profits(
+def test_weights_decay_by_default_only_for_lnlstm_with_adam(
         start: Callable[..., Run], settings: dict[str, Any], decay: float) -> None:
     run = start(**settings)
     assert run.config.weight_decay == run.optimizer.weight_decay == decay

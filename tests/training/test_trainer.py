@@ -159,7 +159,7 @@ def test_stateless_starts_each_window_from_zero_and_stateful_does_not(start: Sta
     assert take(stateful, 1)[0].loss != take(stateless, 1)[0].loss
 
 
-def test_the_state_of_each_stream_is_reset_with_a_probability_of_its_own(start: Start, corpus: Corpus) -> None:
+def test_each_stream_is_reset_independently_of_the_others(start: Start, corpus: Corpus) -> None:
     run = start(reset=0.25, steps=400, batch_size=3, seq_len=8, learning_rate=1e-30)
     trainer, counts = Trainer(run, corpus), np.zeros(3)
     together = 0

@@ -12,7 +12,8 @@ Equations::
 where x is the input, h and c are the hidden and the cell state, h' and c' these states after the step, and f, o, g the
 forget gate, the output gate and the candidate. Each gate has its own block of columns in W_x and W_h, in this order. N
 normalizes each block, and the cell state, over its H units; each has its own block of gain and b. The input gate of an
-LSTM is replaced by 1 - f, so c is a weighted mean of the candidates and the first state; if that is zero, |c| <= 1.
+LSTM is replaced by 1 - f, so c is a weighted mean of the candidates and the first state; if the first state is zero,
+|c| <= 1.
 
 Shapes: x (B, D); h, c and each gate (B, H); W_x (D, 3H); W_h (H, 3H); gain and b (4H,): f, o, g and c.
 

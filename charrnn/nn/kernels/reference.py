@@ -175,7 +175,7 @@ def lstm_backward(d_hidden: np.ndarray, d_before: np.ndarray, d_cell: np.ndarray
 
 def lnlstm_forward(x: np.ndarray, weights: Weights, gain: np.ndarray, b: np.ndarray, hidden: np.ndarray, cell: np.ndarray,
                    normal: np.ndarray, scale: np.ndarray, reset: np.ndarray) -> None:
-    """f, o, g: cell[t + 1] <- f cell[t] + (1 - f) g; hidden[t + 1] <- o tanh(gain normal[t] + b), of the cell state"""
+    """f, o, g: cell[t + 1] <- f cell[t] + (1 - f) g; hidden[t + 1] <- o tanh(N(cell[t + 1]))"""
     size = cell.shape[-1]
     recurrent = np.empty_like(x[0])
     for t, gates in enumerate(x):

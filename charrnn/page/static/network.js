@@ -155,7 +155,7 @@ function whole(view) {
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
 /** Return gain (a - mean(a)) / sqrt(var(a) + 1e-5) + b for each number of `a` (H); `gain` and `b` have a block of H numbers
-    for each gate and the cell, of which the one number `block` is used. */
+    for each gate and the cell, of which only the one with the index `block` is used. */
 function normalized(a, { gain, b }, block) {
   let mean = 0, variance = 0;
   for (const value of a) mean += value / a.length;
@@ -165,7 +165,7 @@ function normalized(a, { gain, b }, block) {
   return a.map((value, u) => gain[first + u] * (value - mean) * scale + b[first + u]);
 }
 
-/** The cells: one step of one layer. `gates` (G*H) is x W_x + b, and becomes the activations of the gates; `product` is
+/** The cells: one step of one layer. `gates` (G*H) is x W_x + b (lnlstm: without b), and becomes the activations of the gates; `product` is
     h W_h. `turn(parts, values)` changes units as `knobs` says: `values` has a block of H numbers for each of `parts`. */
 const CELLS = {
   /** h' = tanh(x W_x + h W_h + b) */
