@@ -61,8 +61,7 @@ def test_auto_is_resolved_when_a_run_starts(start: Start, unsupported: Callable[
 
 @BOTH
 @pytest.mark.parametrize("settings", [{}, {"threads": 2, "batch_size": 5}, {"cell": "gru", "layers": 2, "dropout": 0.3},
-                                      {"cell": "rnn", "weight_drop": 0.3, "hidden_size": 17},
-                                      {"cell": "lnlstm", "layers": 2}], ids=str)
+                                      {"cell": "rnn", "weight_drop": 0.3, "hidden_size": 17}], ids=str)
 @pytest.mark.usefixtures("supported")
 def test_a_run_is_resumed_exactly(start: Start, take: Take, to_file: Callable[[Run], bytes], tmp_path: Path,
                                   settings: dict[str, Any]) -> None:
