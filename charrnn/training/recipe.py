@@ -101,8 +101,9 @@ def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig,
     doublings = math.log2(max(passes, _PASSES_WITHOUT_DROPOUT) / _PASSES_WITHOUT_DROPOUT)
     fraction = min(_DROPPED_PER_DOUBLING * doublings, _MOST_DROPPED)
     fraction = round(20 * fraction) / 20
-    return ModelChoice(replace(chosen, dropout=model.dropout if "dropout" in given else fraction,
-                          weight_drop=model.weight_drop if "weight_drop" in given else fraction), passes)
+    chosen = replace(chosen, dropout=model.dropout if "dropout" in given else fraction,
+                     weight_drop=model.weight_drop if "weight_drop" in given else fraction)
+    return ModelChoice(chosen, passes)
 
 
 def tune(model: ModelConfig, given: Mapping[str, Any], train: TrainConfig, characters: int, vocabulary_size: int,

@@ -27,28 +27,21 @@ Le 2016, "HyperNetworks"; coupled gates: Greff et al. 2017, "LSTM: A Search Spac
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from charrnn.nn import projection
-from charrnn.nn.cells.cell import Cell, Work
+from charrnn.nn.cells.cell import Cell
+from charrnn.nn.cells.lstm import LSTMState, LSTMWork
 from charrnn.nn.projection import rows
 
 
-class LNLSTMState(NamedTuple):
-    """The state after a step."""
-
-    hidden: np.ndarray  # (B, H), also the output
-    cell: np.ndarray  # (B, H)
-
-
-class LNLSTMWork(Work):
+class LNLSTMWork(LSTMWork):
     """The buffers of a window."""
 
     def __init__(self, seq_len: int, batch_size: int, hidden_size: int, dtype: Any) -> None:
         super().__init__(seq_len, batch_size, hidden_size, dtype)
-        self.cell = np.empty_like(self.hidden)  # (T + 1, B, H): [t] is c before step t
         self.normal = np.empty((seq_len, batch_size, 4 * hidden_size), dtype)  # (T, B, 4H): normalized f, o, g and c'
         self.scale = np.empty((seq_len, batch_size, 4), dtype)  # (T, B, 4): 1 / sqrt(var + 1e-5) of each
 
@@ -59,7 +52,7 @@ class LNLSTM(Cell):
     LEARNING_RATE_FACTOR = 5 / 3
     WEIGHT_DECAY = 0.05
     GATES = "fog"
-    State = LNLSTMState
+    State = LSTMState
     Work = LNLSTMWork
 
     def __init__(self, parameters: Mapping[str, np.ndarray], prefix: str) -> None:
@@ -85,20 +78,20 @@ class LNLSTM(Cell):
         return projection.project_back(inputs, d_x, self.w_x, gradients[f"{self.prefix}/w_x"], work.kernels,
                                        needs_d_inputs, work.matmul)
 
-    def forward(self, x: np.ndarray, state: LNLSTMState, work: LNLSTMWork) -> LNLSTMState:
+    def forward(self, x: np.ndarray, state: LSTMState, work: LNLSTMWork) -> LSTMState:
         work.x = x
         work.hidden[0] = state.hidden
         work.cell[0] = state.cell
         work.w_h = self.weights(work)
         work.kernels.lnlstm_forward(x, work.pack(work.w_h), self.gain, self.b, work.hidden, work.cell, work.normal,
                                     work.scale, work.reset)
-        return LNLSTMState(work.hidden[-1].copy(), work.cell[-1].copy())
+        return LSTMState(work.hidden[-1].copy(), work.cell[-1].copy())
 
     def activations(self, work: LNLSTMWork) -> dict[str, np.ndarray]:
         return {**super().activations(work), **self._gates(work)}
 
-    def backward(self, d_hidden: np.ndarray, d_state: LNLSTMState, work: LNLSTMWork, gradients: Mapping[str, np.ndarray]
-                 ) -> tuple[np.ndarray, LNLSTMState]:
+    def backward(self, d_hidden: np.ndarray, d_state: LSTMState, work: LNLSTMWork, gradients: Mapping[str, np.ndarray]
+                 ) -> tuple[np.ndarray, LSTMState]:
         d_x = work.x
         d_before = d_state.hidden.copy()
         d_cell = d_state.cell.copy()
@@ -106,4 +99,4 @@ class LNLSTM(Cell):
         work.kernels.lnlstm_backward(d_hidden, d_before, d_cell, work.pack(work.w_h.T), self.gain, self.b, d_gain, d_b,
                                      work.cell, work.normal, work.scale, d_x, work.reset)
         work.matmul(work.before().T, rows(d_x), gradients[f"{self.prefix}/w_h"])
-        return d_x, LNLSTMState(d_before, d_cell)
+        return d_x, LSTMState(d_before, d_cell)
