@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("reference_kernels")
 MODEL = {"cell": "gru", "hidden_size": 5}
 TRAIN = {"steps": 12, "batch_size": 4, "seq_len": 8, "threads": 1}
 COMMAND = ["sweep", "text.txt", "--grid", "hidden-size=6,7", "--grid", "learning-rate=3e-3,0.1", "--batch-size", "4",
-           "--seq-len", "8", "--threads", "1", "--name", "all"]
+           "--seq-len", "8", "--threads", "1", "--eval-every", "30", "--name", "all"]
 
 
 def test_a_grid_is_parsed_by_the_types_of_its_settings():
