@@ -23,7 +23,7 @@ PACKAGES = {
     "storage": ("atomic", "cache", "metadata", "layout", "container"),
     "text": ("vocabulary", "download", "builtin", "catalog", "formats", "files", "record", "decoding", "documents",
              "tokens", "reader", "token_file", "spool", "known_text", "corpus", "overlap", "windows"),
-    "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output",
+    "nn": ("parameters", "state", "validation", "kernels", "projection", "cells", "dropout", "output", "buffers",
            "model", "sampler", "parallel", "gradient_check"),
     "inference": ("origin", "bundled", "locate", "evaluation", "scoring", "ngram", "sampling", "language_model",
                   "pytorch", "passages", "novelty", "blockwise", "rows"),

@@ -28,6 +28,7 @@ import numpy as np
 
 from charrnn.config import ModelConfig, check_range
 from charrnn.errors import check_type
+from charrnn.nn.buffers import Buffers
 from charrnn.nn.cells import CELLS
 from charrnn.nn.kernels import has_bfloat16, kernels_for, kernels_name, reference
 from charrnn.nn.output import OutputLayer
@@ -85,7 +86,7 @@ class CharRNN:
         self._cells = [CELLS[config.cell](parameters, f"layer{k}") for k in range(config.layers)]
         self._output = OutputLayer(parameters)
         self._embedding = parameters.get("embedding/w")
-        self._buffers: _Buffers | None = None
+        self._buffers: Buffers | None = None
         self._gradients: Parameters | None = None
         self.kernels: str | None = None
         self.bfloat16 = False
@@ -266,29 +267,11 @@ class CharRNN:
             project_back(inputs, d_below, self._embedding, gradients["embedding/w"], buffers.works[0].kernels, False)
         return tuple(reversed(before))
 
-    def _buffers_for(self, seq_len: int, batch_size: int) -> _Buffers:
+    def _buffers_for(self, seq_len: int, batch_size: int) -> Buffers:
         if self._buffers is None or self._buffers.shape != (seq_len, batch_size):
             self._buffers = None  # free the old buffers before allocating new ones
-            self._buffers = _Buffers(self, seq_len, batch_size)
+            self._buffers = Buffers(self._cells, self.config, seq_len, batch_size, self.dtype)
         return self._buffers
-
-
-class _Buffers:
-    """The arrays that a window of (T, B) needs, allocated once for all windows of this shape."""
-
-    def __init__(self, model: CharRNN, seq_len: int, batch_size: int) -> None:
-        config = model.config
-        self.shape = (seq_len, batch_size)
-        self.works = [cell.new_work(seq_len, batch_size) for cell in model._cells]  # one for each layer
-        self.d_hidden = np.empty((seq_len, batch_size, config.hidden_size), model.dtype)  # (T, B, H)
-        self.embedded = np.empty((seq_len, batch_size, config.embedding_size or 0), model.dtype)  # (T, B, E)
-        self._dropped: dict[int, np.ndarray] = {}  # (T, B, H) for each layer
-
-    def dropped(self, k: int) -> np.ndarray:
-        """Return the array for the outputs of layer k after dropout, (T, B, H)."""
-        if k not in self._dropped:
-            self._dropped[k] = np.empty_like(self.d_hidden)
-        return self._dropped[k]
 
 
 def _native(array: np.ndarray) -> np.ndarray:
