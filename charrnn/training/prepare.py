@@ -32,7 +32,7 @@ from charrnn.training.events import (
 )
 from charrnn.training.metrics_table import MetricsTable
 from charrnn.training.pretrained import find_pretrained, start_from_pretrained
-from charrnn.training.recipe import MOST_PASSES, MOST_TUNING_PASSES, choose_model
+from charrnn.training.recipe import MOST_TUNING_PASSES, choose_model, most_passes
 from charrnn.training.run import Run, steps_of
 from charrnn.training.run_folder import Inherited, RunFolder, inherit
 from charrnn.training.run_lock import RunLock
@@ -68,7 +68,7 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
     """Prepare a new run, from scratch or from the weights of another model; see ``pretrained.find_pretrained``.
 
     From scratch, if ``model_settings`` contains no hidden size, the size and the dropout are chosen for the text, and a
-    length in minutes ends after ``MOST_PASSES``. Raises ConfigError, CorpusError, CheckpointError or RunError if the
+    length in minutes ends after ``most_passes``. Raises ConfigError, CorpusError, CheckpointError or RunError if the
     settings, the text, the folder or the model cannot be used.
     """
     model_config = ModelConfig(**model_settings)
@@ -87,20 +87,20 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
         dtype = "float32" if found is None else found.model.network.dtype
         arithmetic = choose_arithmetic(train_config, needs_speed, on_event, choices.append, dtype)
         train_config = replace(train_config, precision=arithmetic.precision)
-        run, most_passes = None, None if "hidden_size" in model_settings else MOST_PASSES
+        run = None
         if found is not None:
             run = start_from_pretrained(found, split, model_settings, train_config, cores, arithmetic, choices.append)
+        most_epochs = MOST_TUNING_PASSES
         if run is None:
             run = _start_from_scratch(split, model_config, model_settings, train_config, cores, arithmetic, choices.append)
-        else:
-            most_passes = MOST_TUNING_PASSES
+            most_epochs = most_passes(len(split.train), len(corpus.vocabulary))
         if name is None:
             folder, lock = _claim(stack, RunFolder.at(checkpoints, _default_name(run, corpus)), overwrite, on_event,
                                   lambda old: old.fingerprint == corpus.fingerprint)
         for event in (TextRead(corpus), *choices, RunMade(run, train_config.batch_size)):
             on_event(event)
         if run.config.steps is None:
-            fix_minutes(run, split, on_event, most_epochs=most_passes)
+            fix_minutes(run, split, on_event, most_epochs=most_epochs if is_size_open else None)
         return _job(stack, run, split, folder, lock, Inherited())
 
 

@@ -26,8 +26,8 @@ _ASSUMED_SPEED = 55e9
 _CHARACTERS_PER_WEIGHT = 8.0
 """A size is chosen only if there is time to train on this number of characters for each of its weights."""
 
-_WEIGHTS_PER_CHARACTER = 6.0
-"""Models with more weights than this for each character of the text are not better."""
+_WEIGHTS_PER_CHARACTER = 5.5
+"""Models with more recurrent weights than this for each character of the text are not better."""
 
 _PASSES_WITHOUT_DROPOUT = 2.5
 _DROPPED_PER_DOUBLING = 0.1
@@ -36,19 +36,24 @@ _DROPPED_PER_DOUBLING = 0.1
 _MOST_DROPPED = 0.6
 """The largest fraction to drop."""
 
-MOST_PASSES = 50.0
+_MOST_PASSES = 50.0
 """The number of passes over a text after which training helps little."""
 
-_TUNING_RATE = 0.2
+_OCCURRENCES = 200.0
+_MOST_RARITY = 8.0
+"""If a distinct character occurs fewer than ``_OCCURRENCES`` times on average, fewer passes memorize the text: a pass
+counts as ``_OCCURRENCES`` divided by the average, but at most as ``_MOST_RARITY`` passes."""
+
+_TUNING_RATE = 0.1
 """The peak learning rate for a pretrained model, as a fraction of the default."""
 
 MOST_TUNING_PASSES = 8.0
 """The number of passes over a text after which training does not help a pretrained model any more."""
 
 _TUNING_PASSES_WITHOUT_DROPOUT = 4
-_TUNING_WEIGHT_DROP = 0.1
-"""The fraction of the recurrent weights to drop if a pretrained model reads a text more than
-``_TUNING_PASSES_WITHOUT_DROPOUT`` times. A larger fraction slows learning."""
+_TUNING_DROPPED = 0.2
+"""The fraction of the outputs and of the recurrent weights to drop if a pretrained model reads a text more than
+``_TUNING_PASSES_WITHOUT_DROPOUT`` times."""
 
 
 def characters_read(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int,
@@ -87,7 +92,7 @@ def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig,
                  cores: int, speed: float) -> ModelChoice:
     """Return ``model`` with the hidden size and the dropout that suit the training part and the length of training.
 
-    Settings in ``given`` are not changed. A length in minutes is an upper limit: at most ``MOST_PASSES`` are planned.
+    Settings in ``given`` are not changed. A length in minutes is an upper limit: at most ``most_passes`` are planned.
     """
     model = model.for_vocabulary(vocabulary_size)
     chosen = replace(model, hidden_size=_SIZES[0])
@@ -95,10 +100,12 @@ def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig,
         larger = replace(model, hidden_size=size)
         count = weight_count(larger, vocabulary_size)
         read = characters_read(larger, train, characters, vocabulary_size, cores, speed)
-        if read >= _CHARACTERS_PER_WEIGHT * count and count <= _WEIGHTS_PER_CHARACTER * characters:
+        recurrent = weight_count(larger, 0)
+        if read >= _CHARACTERS_PER_WEIGHT * count and recurrent <= _WEIGHTS_PER_CHARACTER * characters:
             chosen = larger
-    passes = _passes(chosen, train, characters, vocabulary_size, cores, speed, MOST_PASSES)
-    doublings = math.log2(max(passes, _PASSES_WITHOUT_DROPOUT) / _PASSES_WITHOUT_DROPOUT)
+    rarity = _rarity(characters, vocabulary_size)
+    passes = _passes(chosen, train, characters, vocabulary_size, cores, speed, most_passes(characters, vocabulary_size))
+    doublings = math.log2(max(rarity * passes / _PASSES_WITHOUT_DROPOUT, 1))
     fraction = min(_DROPPED_PER_DOUBLING * doublings, _MOST_DROPPED)
     fraction = round(20 * fraction) / 20
     chosen = replace(chosen, dropout=model.dropout if "dropout" in given else fraction,
@@ -114,10 +121,20 @@ def tune(model: ModelConfig, given: Mapping[str, Any], train: TrainConfig, chara
     ``given``, and the learning rate unless it is set.
     """
     passes = _passes(model, train, characters, vocabulary_size, cores, speed, MOST_TUNING_PASSES)
-    fraction = _TUNING_WEIGHT_DROP if passes > _TUNING_PASSES_WITHOUT_DROPOUT else 0.0
-    model = replace(model, dropout=given.get("dropout", 0.0), weight_drop=given.get("weight_drop", fraction))
+    fraction = _TUNING_DROPPED if passes > _TUNING_PASSES_WITHOUT_DROPOUT else 0.0
+    model = replace(model, dropout=given.get("dropout", fraction), weight_drop=given.get("weight_drop", fraction))
     rate = _TUNING_RATE * LEARNING_RATES[train.optimizer] * CELLS[model.cell].LEARNING_RATE_FACTOR
     return ModelChoice(model, passes), replace(train, learning_rate=train.learning_rate or rate)
+
+
+def most_passes(characters: int, vocabulary_size: int) -> float:
+    """Return the number of passes over a training part of ``characters`` after which training helps little."""
+    return _MOST_PASSES / _rarity(characters, vocabulary_size)
+
+
+def _rarity(characters: int, vocabulary_size: int) -> float:
+    """Return the number of passes for which a pass over a training part counts; see ``_OCCURRENCES``."""
+    return min(max(_OCCURRENCES * vocabulary_size / max(1, characters), 1.0), _MOST_RARITY)
 
 
 def _passes(model: ModelConfig, train: TrainConfig, characters: int, vocabulary_size: int, cores: int, speed: float,

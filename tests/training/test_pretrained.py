@@ -21,7 +21,7 @@ from charrnn.inference.origin import Origin
 from charrnn.training.events import ModelChosen, PlanFixed, StartChosen, VocabularyChanged, Warned, ignore
 from charrnn.training.prepare import Job, prepare
 from charrnn.training.pretrained import find_pretrained
-from charrnn.training.recipe import MOST_PASSES, MOST_TUNING_PASSES
+from charrnn.training.recipe import MOST_TUNING_PASSES, most_passes
 
 SHORT = TrainConfig(batch_size=4, seq_len=16, threads=1, steps=4)
 
@@ -193,8 +193,8 @@ def test_minutes_are_a_limit_and_steps_are_exact(small: Corpus, bundled: Path) -
     assert job.run.planned == plan.steps == round(plan.epochs * job.run.source.windows)
     scratch, events = prepared(small, NONE, config=minutes, name="scratch")
     (plan,) = (event for event in events if isinstance(event, PlanFixed))
-    assert plan.epochs == MOST_PASSES > MOST_TUNING_PASSES
-    assert scratch.run.planned == plan.steps == round(MOST_PASSES * scratch.run.source.windows)
+    assert plan.epochs == most_passes(len(scratch.split.train), len(small.vocabulary)) > MOST_TUNING_PASSES
+    assert scratch.run.planned == plan.steps == round(plan.epochs * scratch.run.source.windows)
     sized, events = prepared(small, NONE, config=minutes, name="sized", given={"hidden_size": 4})
     (plan,) = (event for event in events if isinstance(event, PlanFixed))
     assert plan.epochs is None

@@ -5,12 +5,12 @@ import pytest
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.nn.model import CharRNN
 from charrnn.training.recipe import (
-    MOST_PASSES,
     MOST_TUNING_PASSES,
     TYPICAL_SPEED,
     assumed_speed,
     characters_read,
     choose_model,
+    most_passes,
     tune,
     weight_count,
 )
@@ -18,9 +18,10 @@ from charrnn.training.recipe import (
 SHAKESPEARE = 1_003_854
 
 
-def choice(characters=SHAKESPEARE, cell="lnlstm", named=(), cores=2, speed=TYPICAL_SPEED, model=None, **length):
+def choice(characters=SHAKESPEARE, cell="lnlstm", named=(), cores=2, speed=TYPICAL_SPEED, model=None, vocabulary_size=65,
+           **length):
     config = TrainConfig(**(length or {"minutes": 2.0}))
-    return choose_model(model or ModelConfig(cell), named, config, characters, 65, cores, speed)
+    return choose_model(model or ModelConfig(cell), named, config, characters, vocabulary_size, cores, speed)
 
 
 def chosen(*arguments, **settings):
@@ -52,14 +53,23 @@ def test_the_noise_of_a_measurement_does_not_change_the_assumed_speed(typical):
 
 def test_a_small_text_gets_a_small_model_with_much_dropout():
     found = chosen(20_000)
-    assert weight_count(found, 65) <= 6 * 20_000
+    assert weight_count(found, 0) <= 5.5 * 20_000
     assert found.dropout == found.weight_drop == 0.45
 
 
 def test_minutes_plan_at_most_50_passes():
-    assert choice(20_000, minutes=2.0).passes == choice(20_000, minutes=60.0).passes == MOST_PASSES
+    assert choice(20_000, minutes=2.0).passes == choice(20_000, minutes=60.0).passes == most_passes(20_000, 65) == 50
     assert choice(20_000, epochs=200.0).passes == 200
     assert choice(minutes=2.0).passes < 6
+
+
+def test_a_text_with_many_distinct_characters_is_read_fewer_times_with_more_dropout():
+    found = choice(20_000, vocabulary_size=2000)
+    assert found.passes == most_passes(20_000, 2000) == 6.25
+    assert found.model.dropout == found.model.weight_drop == 0.45
+    assert found.model.hidden_size == 128  # the weights of the output layer do not count
+    passes = [most_passes(270_000, size) for size in (65, 1350, 2700, 5400, 10_000, 50_000)]
+    assert passes == [50, 50, 25, 12.5, pytest.approx(6.75), 6.25]
 
 
 def test_dropout_grows_with_the_number_of_passes():
@@ -118,10 +128,10 @@ def tuned(characters=100_000, given=None, model=None, **train):
 
 def test_a_pretrained_model_gets_a_low_learning_rate_and_little_dropout():
     model, train = tuned(model=ModelConfig("lstm", hidden_size=512))
-    assert (model.hidden_size, model.dropout, model.weight_drop) == (512, 0.0, 0.1)
-    assert train.learning_rate == pytest.approx(0.003)
-    _, train = tuned(model=ModelConfig("gru", hidden_size=512))
+    assert (model.hidden_size, model.dropout, model.weight_drop) == (512, 0.2, 0.2)
     assert train.learning_rate == pytest.approx(0.0015)
+    _, train = tuned(model=ModelConfig("gru", hidden_size=512))
+    assert train.learning_rate == pytest.approx(0.00075)
 
 
 def test_minutes_are_a_limit_for_a_pretrained_model_too():
@@ -133,8 +143,9 @@ def test_minutes_are_a_limit_for_a_pretrained_model_too():
 
 
 def test_a_pretrained_model_that_reads_a_text_only_a_few_times_gets_no_dropout():
-    assert tuned(10**7)[0].weight_drop == 0
-    assert [tuned(epochs=epochs)[0].weight_drop for epochs in (4, 5)] == [0, 0.1]
+    assert tuned(10**7)[0].dropout == tuned(10**7)[0].weight_drop == 0
+    assert [(found.dropout, found.weight_drop) for found in (tuned(epochs=epochs)[0] for epochs in (4, 5))] == [
+        (0, 0), (0.2, 0.2)]
 
 
 def test_settings_for_a_pretrained_model_can_be_given():
