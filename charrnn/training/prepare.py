@@ -90,17 +90,17 @@ def prepare(source: TextSource, text_config: TextConfig, model_settings: Mapping
         run = None
         if found is not None:
             run = start_from_pretrained(found, split, model_settings, train_config, cores, arithmetic, choices.append)
-        most_epochs = MOST_TUNING_PASSES
+        most_epochs: float | None = MOST_TUNING_PASSES
         if run is None:
             run = _start_from_scratch(split, model_config, model_settings, train_config, cores, arithmetic, choices.append)
-            most_epochs = most_passes(len(split.train), len(corpus.vocabulary))
+            most_epochs = None if "hidden_size" in model_settings else most_passes(len(split.train), len(corpus.vocabulary))
         if name is None:
             folder, lock = _claim(stack, RunFolder.at(checkpoints, _default_name(run, corpus)), overwrite, on_event,
                                   lambda old: old.fingerprint == corpus.fingerprint)
         for event in (TextRead(corpus), *choices, RunMade(run, train_config.batch_size)):
             on_event(event)
         if run.config.steps is None:
-            fix_minutes(run, split, on_event, most_epochs=most_epochs if is_size_open else None)
+            fix_minutes(run, split, on_event, most_epochs=most_epochs)
         return _job(stack, run, split, folder, lock, Inherited())
 
 

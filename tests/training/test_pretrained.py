@@ -185,7 +185,8 @@ def test_a_fine_tuned_run_resumes_exactly(small: Corpus, bundled: Path, tmp_path
     assert run.to_bytes() == whole.run.to_bytes()
 
 
-def test_minutes_are_a_limit_and_steps_are_exact(small: Corpus, bundled: Path) -> None:
+def test_minutes_are_a_limit_and_steps_are_exact(small: Corpus, bundled: Path, make_text: Callable[..., str]) -> None:
+    book = Corpus.from_text(make_text(20_000, seed=77)[3000:9000])  # which the bundled model has read
     minutes = TrainConfig(batch_size=4, seq_len=16, threads=1, minutes=0.5)
     job, events = prepared(small, config=minutes)
     (plan,) = (event for event in events if isinstance(event, PlanFixed))
@@ -199,6 +200,10 @@ def test_minutes_are_a_limit_and_steps_are_exact(small: Corpus, bundled: Path) -
     (plan,) = (event for event in events if isinstance(event, PlanFixed))
     assert plan.epochs is None
     assert sized.run.planned > scratch.run.planned
+    refused, events = prepared(book, config=minutes, name="refused", given={"hidden_size": 24})
+    assert refused.run.model.origin is None
+    (plan,) = (event for event in events if isinstance(event, PlanFixed))
+    assert plan.epochs is None
     steps, _ = prepared(small, config=TrainConfig(batch_size=4, seq_len=16, threads=1, steps=100_000), name="steps")
     assert steps.run.planned == 100_000
 
