@@ -13,8 +13,8 @@ from charrnn.nn.cells.cell import Cell
 class Buffers:
     """The arrays for windows of T = ``seq_len`` steps and B = ``batch_size`` streams.
 
-    ``works`` contains the arrays of each cell, ``d_hidden`` (T, B, H) is for the gradient of the hidden states, and
-    ``embedded`` (T, B, E) for the embedded inputs.
+    ``works`` has one entry for each layer, the arrays of its cell. ``d_hidden`` (T, B, H) holds the gradient of the hidden
+    states, and ``embedded`` (T, B, E) the embedded inputs, for H hidden units and an embedding of size E (0 without one).
     """
 
     def __init__(self, cells: Sequence[Cell], config: ModelConfig, seq_len: int, batch_size: int, dtype: np.dtype) -> None:

@@ -29,7 +29,7 @@ _SHAPE = ("cell", "hidden_size", "layers", "embedding_size")
 _EVALUATED = 100_000
 """Characters of the validation part on which ``auto`` compares the bundled model with a bigram model."""
 
-_MARGIN = 0.4
+_MARGIN = 0.35
 """``auto`` uses the bundled model if its loss on a text before training is lower by this (nats) than that of a bigram
 model, which is counted from the text itself. docs/recipes.md shows the experiments."""
 

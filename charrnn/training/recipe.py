@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from charrnn.config import LEARNING_RATES, ModelConfig, TrainConfig
+from charrnn.config import LEARNING_RATES, MANY_CHARACTERS, ModelConfig, TrainConfig
 from charrnn.nn.cells import CELLS
 
 _SIZES = range(32, 1025, 32)
@@ -27,7 +27,7 @@ _CHARACTERS_PER_WEIGHT = 8.0
 """A size is chosen only if there is time to train on this number of characters for each of its weights."""
 
 _WEIGHTS_PER_CHARACTER = 5.5
-"""Models with more recurrent weights than this for each character of the text are not better."""
+"""Models with more weights than this for each character of the text, without the output layer, are not better."""
 
 _PASSES_WITHOUT_DROPOUT = 2.5
 _DROPPED_PER_DOUBLING = 0.1
@@ -41,8 +41,8 @@ _MOST_PASSES = 50.0
 
 _OCCURRENCES = 200.0
 _MOST_RARITY = 8.0
-"""If a distinct character occurs fewer than ``_OCCURRENCES`` times on average, fewer passes memorize the text: a pass
-counts as ``_OCCURRENCES`` divided by the average, but at most as ``_MOST_RARITY`` passes."""
+"""If a text has more than ``MANY_CHARACTERS`` distinct characters, and they occur fewer than ``_OCCURRENCES`` times on
+average, it is memorized sooner: one pass counts as ``_OCCURRENCES`` / average passes, but as at most ``_MOST_RARITY``."""
 
 _TUNING_RATE = 0.1
 """The peak learning rate for a pretrained model, as a fraction of the default."""
@@ -100,8 +100,8 @@ def choose_model(model: ModelConfig, given: Collection[str], train: TrainConfig,
         larger = replace(model, hidden_size=size)
         count = weight_count(larger, vocabulary_size)
         read = characters_read(larger, train, characters, vocabulary_size, cores, speed)
-        recurrent = weight_count(larger, 0)
-        if read >= _CHARACTERS_PER_WEIGHT * count and recurrent <= _WEIGHTS_PER_CHARACTER * characters:
+        without_output = weight_count(larger, 0)
+        if read >= _CHARACTERS_PER_WEIGHT * count and without_output <= _WEIGHTS_PER_CHARACTER * characters:
             chosen = larger
     rarity = _rarity(characters, vocabulary_size)
     passes = _passes(chosen, train, characters, vocabulary_size, cores, speed, most_passes(characters, vocabulary_size))
@@ -128,12 +128,14 @@ def tune(model: ModelConfig, given: Mapping[str, Any], train: TrainConfig, chara
 
 
 def most_passes(characters: int, vocabulary_size: int) -> float:
-    """Return the number of passes over a training part of ``characters`` after which training helps little."""
+    """Return the number of passes after which training on a text with this many characters helps little."""
     return _MOST_PASSES / _rarity(characters, vocabulary_size)
 
 
 def _rarity(characters: int, vocabulary_size: int) -> float:
-    """Return the number of passes for which a pass over a training part counts; see ``_OCCURRENCES``."""
+    """Return how many passes one pass over the training part counts as; see ``_OCCURRENCES``."""
+    if vocabulary_size <= MANY_CHARACTERS:
+        return 1.0
     return min(max(_OCCURRENCES * vocabulary_size / max(1, characters), 1.0), _MOST_RARITY)
 
 

@@ -60,7 +60,7 @@ def test_the_overlap_is_the_copied_fraction_unless_it_is_tiny(copied: float, lea
 def test_a_long_text_is_sampled_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charrnn.text.overlap._BLOCK", 2**13)
     text = "".join(words(seed, 7000) for seed in range(3, 20)) + words(30, 90_000)
-    assert len(text) > 64 * 2**14  # a part of the text is read
+    assert len(text) > 64 * 2**14  # so only a part of the text is read
     found = overlap(Corpus.from_text(text), fingerprints([text[-500_000:]]))
     assert abs(found - 500_000 / len(text)) < 0.1
 

@@ -68,6 +68,7 @@ def test_a_text_with_many_distinct_characters_is_read_fewer_times_with_more_drop
     assert found.passes == most_passes(20_000, 2000) == 6.25
     assert found.model.dropout == found.model.weight_drop == 0.45
     assert found.model.hidden_size == 128  # the weights of the output layer do not count
+    assert most_passes(1000, 65) == 50  # a short text with few distinct characters
     passes = [most_passes(270_000, size) for size in (65, 1350, 2700, 5400, 10_000, 50_000)]
     assert passes == [50, 50, 25, 12.5, pytest.approx(6.75), 6.25]
 
@@ -126,7 +127,7 @@ def tuned(characters=100_000, given=None, model=None, **train):
     return found.model, config
 
 
-def test_a_pretrained_model_gets_a_low_learning_rate_and_little_dropout():
+def test_a_pretrained_model_gets_a_low_learning_rate_and_dropout():
     model, train = tuned(model=ModelConfig("lstm", hidden_size=512))
     assert (model.hidden_size, model.dropout, model.weight_drop) == (512, 0.2, 0.2)
     assert train.learning_rate == pytest.approx(0.0015)
