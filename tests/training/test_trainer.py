@@ -63,7 +63,7 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], Run]:
 
 # A resumed run equals one that never stopped
 
-@hypothesis_settings(max_examples=40)
+@hypothesis_settings(max_examples=20)
 @given(values=settings(), data=st.data())
 def test_a_run_that_was_stopped_ends_in_the_same_file(
         start: Start, take: Take, to_file: ToFile, again: Callable, values: dict, data: st.DataObject) -> None:
@@ -80,7 +80,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_file(
     assert [step._replace(seconds=0) for step in resumed] == [step._replace(seconds=0) for step in steps]
 
 
-@hypothesis_settings(max_examples=15)
+@hypothesis_settings(max_examples=8)
 @given(values=settings(), first=st.integers(1, 12), stop=st.integers(0, 12))
 def test_a_longer_plan_equals_one_from_the_start(
         start: Start, take: Take, to_file: ToFile, values: dict, first: int, stop: int) -> None:
