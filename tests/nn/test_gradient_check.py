@@ -12,8 +12,8 @@ SIZES = {"lnlstm": 4}  # the variance of three units can be so small that the nu
 
 
 @pytest.mark.parametrize(("layers", "dropout", "embedding_size", "weight_drop", "as_one_hot"),
-                         [(1, 0, 0, 0, False), (1, 0, 0, 0, True), (2, 0.3, 0, 0, False), (2, 0.3, 4, 0, True),
-                          (2, 0, 0, 0.4, False)])
+                         [(1, 0, 0, 0, False), (1, 0, 0, 0, True), (2, 0.3, 0, 0, False), (2, 0.3, 0, 0, True),
+                          (2, 0.3, 4, 0, False), (2, 0.3, 4, 0, True), (2, 0, 0, 0.4, False), (2, 0, 0, 0.4, True)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_gradient_equals_the_numeric_one(cell, layers, dropout, embedding_size, weight_drop, as_one_hot):
     config = ModelConfig(cell, SIZES.get(cell, 3), layers, dropout, embedding_size, weight_drop)

@@ -289,10 +289,16 @@ import hashlib, os, sys
 os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
 os.environ["CHARRNN_KERNELS"] = "compiled"
 import charrnn
+import numpy as np
+from charrnn.nn.sampler import Sampler
 def show(event): print(type(event).__name__, flush=True)
 run = charrnn.train("notes.txt", cell="rnn", hidden_size=37, batch_size=3, seq_len=8, threads=1, name=sys.argv[2],
                     on_event=show, **{sys.argv[3]: float(sys.argv[4]) if sys.argv[3] == "minutes" else int(sys.argv[4])})
-print(run.step, hashlib.sha256(run.model.network.parameters.flat.tobytes()).hexdigest())
+network = run.model.network
+logits = np.zeros((3, network.vocabulary_size), np.float32)
+sampler = Sampler(network, logits, network.initial_state(3), 1.0, None, None, None)
+sampler(np.linspace(0, 0.99, 60).reshape(20, 3))
+print(run.step, hashlib.sha256(network.parameters.flat.tobytes() + sampler._logits.tobytes()).hexdigest())
 """
     *cold, steps, digest = python("-c", program, "cache", "cold", "minutes", "0.001").out.split()
     assert cold.index("CompilationStarted") < cold.index("PlanFixed")
