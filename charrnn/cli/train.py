@@ -35,7 +35,7 @@ def command(ctx: click.Context, /, corpus: tuple[str, ...], start_from: str, nam
 
     By default, training starts from the weights of the bundled model 'english' if that model predicts the text well. From
     scratch and without --hidden-size, the size and the dropout are chosen for the text, the length of training and the
-    number of cores; training then ends after at most 50 passes over the text, even if --minutes have not passed.
+    number of cores; with --minutes, the text is then read at most 50 times, even if there is time for more.
 
     The run is saved in CHECKPOINTS/NAME: best.h5, last.h5, metrics.csv and samples.jsonl. Ctrl-C saves and stops; 'charrnn
     resume' continues. SIGUSR1 saves, and training continues. The last line, on standard output, is the validation loss of

@@ -166,7 +166,8 @@ function normalized(a, { gain, b }, block) {
 }
 
 /** The cells: one step of one layer. `gates` (G*H) is x W_x + b (lnlstm: without b), and becomes the activations of the
-    gates; `product` is h W_h. `turn(parts, values)` changes units as `knobs` says: `values` has a block of H numbers for each of `parts`. */
+    gates; `product` is h W_h. `turn(parts, values)` changes units as `knobs` says: `values` has a block of H numbers for
+    each of `parts`. */
 const CELLS = {
   /** h' = tanh(x W_x + h W_h + b) */
   rnn({ gates, product }, { hidden }, turn) {
