@@ -17,6 +17,9 @@ from typing import Any, TypeVar
 
 from charrnn.errors import ConfigError
 
+END = "\ud800"
+"""The end mark of a document, which is never printed. It is a surrogate, so no text contains it."""
+
 DEFAULT_MINUTES = 2.0
 """The length of training in minutes if none of ``epochs``, ``steps`` and ``minutes`` is set."""
 
@@ -127,11 +130,25 @@ class TextConfig:
                               choices=("none", "NFC", "NFKC"))
     lowercase: bool = _setting(bool, False, "Text", "Convert the text to lower case.")
     min_count: int = _setting(int, 1, "Text", "Replace rarer characters with one unknown character.", least=1, most=2**62)
-    lines: bool = _setting(bool, False, "Text",
-                           "Treat each line as a document: shuffle the lines and reset the state at each.")
-    shuffle_seed: int = _setting(int, 1, "Text", "Random seed for shuffling `lines`.", least=0, most=2**62)
-    reset_at_files: bool = _setting(bool, False, "Text", "Reset the state at the start of each file.")
+    documents: str | None = _setting(str, None, "Text", "Parts of the text that are independent documents.",
+                                     unset="one continuous text", choices=("lines", "paragraphs", "files"))
+    separator: str | None = _setting(str, None, "Text", "Text between documents; \\n is a line break.")
+    column: str | None = _setting(str, None, "Text", "Read this column of CSV, TSV or JSON Lines files as documents.")
+    shuffle_seed: int = _setting(int, 1, "Text", "Random seed for the order of documents.", least=0, most=2**62)
+    group_copies: bool = _setting(bool, True, "Text", "Keep identical documents in one part of the text.", absent=False)
     glob: str = _setting(str, "*.txt", "Text", "Pattern of the file names to read in a folder.")
+
+    @property
+    def unit(self) -> str | None:
+        """What a document is: "line", "paragraph", "file" or "document"; None if the text is continuous."""
+        if self.documents is not None:
+            return self.documents.removesuffix("s")
+        return None if self.separator is None and self.column is None else "document"
+
+    @property
+    def end(self) -> str | None:
+        """The character that ends each document: the newline for lines, otherwise ``END``; None for a continuous text."""
+        return None if self.unit is None else "\n" if self.unit == "line" else END
 
     def __post_init__(self) -> None:
         _check(self)
@@ -144,9 +161,12 @@ class TextConfig:
         for name in ("encoding", "errors", "normalize", "lowercase"):
             if self.level == "byte" and getattr(self, name) != getattr(TextConfig, name):
                 raise ConfigError(name, "applies to characters and cannot be combined with `level='byte'`")
-        if self.lines and self.reset_at_files:
-            raise ConfigError("reset_at_files", "cannot be combined with `lines`, which already resets the state at every "
-                                                "line")
+        ways = [name for name in ("documents", "separator", "column") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise ConfigError(ways[1], f"cannot be combined with `{ways[0]}`", "leave out one of them")
+        for name in ("separator", "column"):
+            if getattr(self, name) == "":
+                raise ConfigError(name, "must not be empty")
         if not PurePath(self.glob).name or "\0" in self.glob or self.glob.startswith("/"):
             raise ConfigError("glob", f"must be a file name pattern such as '*.py', not {self.glob!r}")
 
@@ -272,7 +292,10 @@ def validation_fraction(fraction: float | None, characters: int, distinct: int) 
     return min(VALIDATION, most / max(1, characters)) if fraction is None else fraction
 
 
-FORMER_SETTINGS: dict[tuple[str, str], Callable[[Any], dict[str, Any]]] = {}
+FORMER_SETTINGS: dict[tuple[str, str], Callable[[Any], dict[str, Any]]] = {
+    ("TextConfig", "lines"): lambda value: {"documents": "lines"} if value is True else {},
+    ("TextConfig", "reset_at_files"): lambda value: {},
+}
 """Settings that were removed or renamed: maps (class name, setting) to a function that takes the stored value and returns
 the settings that replace it."""
 

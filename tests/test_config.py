@@ -324,12 +324,12 @@ def test_settings_that_apply_to_characters_cannot_be_combined_with_bytes(given):
     with pytest.raises(ConfigError, match="cannot be combined with level='byte'") as caught:
         TextConfig(level="byte", **given)
     assert caught.value.field in given
-    assert TextConfig(level="byte", encoding="UTF8", min_count=2, lines=True)
+    assert TextConfig(level="byte", encoding="UTF8", min_count=2, documents="lines")
 
 
 def test_lines_and_files_cannot_both_be_documents():
     with pytest.raises(ConfigError, match="cannot be combined with lines") as caught:
-        TextConfig(lines=True, reset_at_files=True)
+        TextConfig(documents="lines", reset_at_files=True)
     assert caught.value.field == "reset_at_files"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli._console import option, progress_bar, say, warn
+from charrnn.config import END
 from charrnn.errors import RunError, with_parameters
 
 if TYPE_CHECKING:
@@ -78,14 +79,16 @@ def describe_corpus(corpus: Corpus) -> str:
         names += f" ({BUILTIN_TEXTS[names].what})"
     elif any(map(os.path.isdir, corpus.sources)):
         names += f" ({len(corpus.sizes):,} file{'s'[:len(corpus.sizes) != 1]})"
-    text_config, characters = corpus.text_config, len(corpus.vocabulary) - (corpus.vocabulary.unknown is not None)
+    text_config, vocabulary = corpus.text_config, corpus.vocabulary
+    characters = len(vocabulary) - (vocabulary.unknown is not None) - (END in vocabulary)
     unit = "character" if text_config.level == "char" else "byte"
     text = f"{names}: {len(corpus):,} {unit}{'s'[:len(corpus) != 1]}, {characters:,} distinct"
     if text_config.min_count > 1:
         text += f" and {len(corpus.folded):,} rarer ones, replaced by the unknown character"
-    if text_config.lines or text_config.reset_at_files:
-        kind = "line" if text_config.lines else "file"
-        text += f", {len(corpus.starts):,} {kind}{'s'[:len(corpus.starts) != 1]}"
+    if text_config.unit is not None:
+        text += f", {len(corpus.starts):,} {text_config.unit}{'s'[:len(corpus.starts) != 1]}"
+        if corpus.distinct:
+            text += f", {corpus.distinct:,} distinct"
     return text
 
 

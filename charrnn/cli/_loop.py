@@ -17,6 +17,7 @@ import click
 
 from charrnn.cli._console import COMPILING, option, progress_bar, say, standard_error, warn, without_controls
 from charrnn.cli._corpus import describe_corpus, reading_progress
+from charrnn.config import END
 from charrnn.errors import CharRNNError, printable, with_parameters
 from charrnn.text.files import STANDARD_INPUT
 from charrnn.training.events import (
@@ -38,7 +39,7 @@ from charrnn.training.events import (
 
 if TYPE_CHECKING:
     from charrnn.config import ModelConfig
-    from charrnn.text.corpus import Split
+    from charrnn.text.split import Split
     from charrnn.training.prepare import Job
     from charrnn.training.run import Run
     from charrnn.training.samples import Sample
@@ -91,7 +92,11 @@ class Printer:
                     self._on_bytes = self._exit.enter_context(reading_progress(self.quiet))
                 self._on_bytes(count, size)
             case TextRead(corpus):
+                from charrnn.text.advice import advice
+
                 self._say(describe_corpus(corpus))
+                if hint := advice(corpus):
+                    self._say(printable(with_parameters(hint, option)))
             case StartChosen(message):
                 self._say(printable(with_parameters(message, option)))
             case ModelChosen(config, names, characters, passes):
@@ -101,7 +106,7 @@ class Printer:
                 self._say(f"Chosen for {characters:,} characters of training text, read about {often} times{how}: "
                           f"{self._chosen}")
             case VocabularyChanged(known, new):
-                shown = "".join(new[:40]) + (" ..." if len(new) > 40 else "")
+                shown = "".join(new[:40]).replace(END, "<end>") + (" ..." if len(new) > 40 else "")
                 if new:
                     self._say(f"{known:,} of these characters have trained weights; initial weights for "
                               f"{counted(len(new), 'new character')}: {shown}")

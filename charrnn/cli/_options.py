@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Callable
 from itertools import starmap
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from charrnn.cli._console import option
+from charrnn.cli._console import argument_text, option
 from charrnn.config import CHOSEN, NONE, ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import with_parameters
 from charrnn.text.files import STANDARD_INPUT
@@ -64,6 +65,17 @@ class Command(click.Command):
         return self.main_options.index(parameter.name) if parameter.name in self.main_options else len(self.main_options)
 
 
+class _Escaped(click.ParamType):
+    r"""A text in which ``\n``, ``\t`` and ``\\`` are escapes, because a line break is hard to type."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text without escapes."""
+        escapes = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+        return re.sub(r"\\[nt\\]", lambda match: escapes[match[0]], argument_text(str(value)))
+
+
 quiet = click.option("--quiet", "-q", is_flag=True, help="Show only warnings, errors and the result.")
 
 
@@ -86,6 +98,8 @@ def setting(config: Config, name: str, keep_default: bool = True, unset: str = "
     range_ = rule["range"]
     if range_["choices"]:
         return click.option(flag, name, type=click.Choice(range_["choices"]), default=default, **settings)
+    if name == "separator":
+        return click.option(flag, name, type=_Escaped(), default=default, metavar="TEXT", **settings)
     metavar = "P" if 1 in (range_["below"], range_["most"]) else _METAVARS.get(name, _METAVARS[rule["kind"]])
     return click.option(flag, name, type=rule["kind"], default=default, metavar=metavar, **settings)
 
@@ -128,4 +142,7 @@ def _with_value(name: str, value: Any) -> str:
     """Return the option that sets a setting to exactly this value."""
     if isinstance(value, bool):
         return option(f"{name}={value}")
-    return f"{option(name)} {shlex.quote(str(value).removesuffix('.0') if isinstance(value, float) else str(value))}"
+    text = str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    if name == "separator":
+        text = text.replace("\\", r"\\").replace("\n", r"\n").replace("\t", r"\t")
+    return f"{option(name)} {shlex.quote(text)}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charrnn.config import END
 from charrnn.errors import printable
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Output:
 
     def values(self, source: str, row: Row) -> tuple[Any, ...]:
         """Return the values of the ``FIELDS`` of a row; what does not exist is None."""
-        text = row.text if row.text is None or not self.is_bytes else _decoded(row.text)
+        text = "" if row.text == END else row.text if row.text is None or not self.is_bytes else _decoded(row.text)
         figures = (None, None) if math.isnan(row.nats) else (row.nats, row.bits)
         return source, row.number, text, row.characters, *figures, row.unknown
 
@@ -95,7 +96,8 @@ class Table(Output):
 
     def head(self) -> None:
         count = "" if self.by == "character" else f"{'characters':>12}{'unknown':>9}"
-        number, last = {"character": ("number", "character"), "line": ("line", "text"), "text": ("text", "source")}[self.by]
+        number, last = {"character": ("number", "character"), "line": ("line", "text"), "document": ("document", "text"),
+                        "text": ("text", "source")}[self.by]
         self._write("source", f"{number:>8}{count}{'nats':>14}{'bits':>14}  {last}")
 
     def row(self, source: str, row: Row) -> None:
@@ -110,6 +112,8 @@ class Table(Output):
 
     def _text(self, row: Row) -> str:
         text = row.text or ""
+        if text == END:
+            return "end"
         if self.by == "character":
             return repr(text.encode("latin-1") if self.is_bytes else text)
         if self._highlight:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from charrnn.cli._options import Command, Option, quiet, setting
-from charrnn.config import TextConfig
+from charrnn.config import END, TextConfig
 from charrnn.errors import ConfigError, CorpusError, RunError, VocabularyError, printable
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ def _name(model: LanguageModel, number: int) -> str:
     if number == model.vocabulary.unknown:
         return "unknown"
     character = model.vocabulary.characters[number]
+    if character == END:
+        return "end"
     is_visible = character.isprintable() and not character.isspace()
     if model.text_config.level == "byte":
         is_visible = is_visible and character.isascii()

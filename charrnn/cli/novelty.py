@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.config import NOVELTY_LENGTH
+from charrnn.config import END, NOVELTY_LENGTH
 from charrnn.errors import printable
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def command(run_or_checkpoint: str, length: int, temperature: float, seed: int) 
 
 def _shown(ids: np.ndarray, model: LanguageModel) -> str:
     """Return a passage on one line, shortened, with control characters and invalid bytes escaped."""
-    text = model.vocabulary.decode(ids)
+    text = model.vocabulary.decode(ids).replace(END, "<end>")
     if model.text_config.level == "byte":
         text = text.encode("latin-1").decode("utf-8", "backslashreplace")
     return printable(text[:_SHOWN]) + (" ..." if len(text) > _SHOWN else "")

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import codecs
+import math
 import re
 import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._console import COMPILING, argument_text, say, without_controls
+from charrnn.cli._console import COMPILING, argument_text, say
 from charrnn.cli._options import Command, Option
+from charrnn.cli._output import Output
 from charrnn.config import SAMPLE_LENGTH, check_range
 from charrnn.errors import CharRNNError, ConfigError, printable
 
 if TYPE_CHECKING:
-    from charrnn.text.corpus import Split
+    from charrnn.inference.language_model import LanguageModel
+    from charrnn.text.corpus import Corpus
+    from charrnn.text.split import Split
 
 _SIDE_BY_SIDE, _MOST_CHARACTERS = 64, 2**20
 """Largest number of samples to generate side by side, and of their characters to keep in memory."""
@@ -30,7 +33,7 @@ _Group = tuple[int, Iterator[list[str]]]
 """The number of samples that are generated side by side, and lists of their next characters."""
 
 
-@click.command(name="sample", cls=Command, main_options=("prime", "length", "count", "until", "seed"))
+@click.command(name="sample", cls=Command, main_options=("prime", "length", "count", "until", "seed", "interactive"))
 @click.argument("run_or_checkpoint", type=click.Path(), required=False)
 @click.option("--prime", default="", metavar="TEXT",
               help="Text to continue; '-' reads it from standard input and drops a final newline.")
@@ -40,6 +43,7 @@ _Group = tuple[int, Iterator[list[str]]]
               help="Samples to generate, with a line '---' between them.")
 @click.option("--until", metavar="TEXT", help="Stop after this text has been generated.")
 @click.option("--seed", type=int, metavar="N", help="Random seed.  [default: a new one each time]")
+@click.option("--interactive", is_flag=True, help="Write a text, read the answer of the model, and so on.")
 @click.option("--temperature", type=float, default=1.0, show_default=True, metavar="X", cls=Option, group=_CHOICE,
               help="Below 1 favours likely characters, above 1 unlikely ones; 0 is greedy.")
 @click.option("--top-k", type=int, metavar="N", cls=Option, group=_CHOICE,
@@ -47,34 +51,38 @@ _Group = tuple[int, Iterator[list[str]]]
 @click.option("--top-p", type=float, metavar="P", cls=Option, group=_CHOICE,
               help="Choose only among the most likely characters that together have at least this probability.")
 @click.option("--greedy", is_flag=True, cls=Option, group=_CHOICE, help="Always choose the most likely character.")
-def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, until: str | None, seed: int | None,
-            temperature: float, top_k: int | None, top_p: float | None, greedy: bool) -> None:
+@click.option("--allow", metavar="CHARACTERS", cls=Option, group=_CHOICE, help="Choose only among these characters.")
+@click.option("--match", metavar="REGEX", cls=Option, group=_CHOICE,
+              help="Write only text that matches this regular expression as a whole.")
+@click.option("--words-from-text", is_flag=True, cls=Option, group=_CHOICE,
+              help="Write only words that occur in the training text.")
+@click.option("--new-only", is_flag=True, cls=Option, group=_CHOICE,
+              help="Write no document that occurs in the training text.")
+@click.option("--best-of", type=int, metavar="N", cls=Option, group=_CHOICE,
+              help="Of N samples, write the one with the lowest nats per character.")
+def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, until: str | None, interactive: bool,
+            words_from_text: bool, new_only: bool, best_of: int | None, **choice: Any) -> None:
     """Generate text from the model of RUN_OR_CHECKPOINT.
 
     RUN_OR_CHECKPOINT is a run folder (whose best.h5 is used), the name of a run in checkpoints/, a checkpoint, a model
     file, or 'english', the bundled model of English prose. Without it, the newest run in checkpoints/ is used, or 'english'
     if there is no run.
 
-    A model of lines (train --lines) writes --count whole lines. On a terminal, '  *' marks lines that occur in the
-    training text, and control characters are escaped. A model of bytes (train --level byte) writes bytes.
+    A model of documents (train --documents) writes --count whole documents. On a terminal, '  *' marks documents of one
+    line that occur in the training text, and control characters are escaped. A model of bytes (train --level byte) writes
+    bytes.
     """
+    from charrnn.cli._conversation import converse
     from charrnn.cli._corpus import say_folded
-    from charrnn.inference.bundled import DEFAULT_MODEL, bundled_file
     from charrnn.inference.language_model import load
-    from charrnn.inference.locate import CHECKPOINTS, checkpoint_at, newest_run
+    from charrnn.inference.words import words_of
     from charrnn.text.decoding import normalize
 
     check_range("count", count, int, least=1)
-    if run_or_checkpoint is not None:
-        path, which = checkpoint_at(run_or_checkpoint), ""
-    elif (newest := newest_run()) is not None:
-        path, which = checkpoint_at(newest), f"Sampling from {newest}, the newest run"
-    else:
-        path = checkpoint_at(bundled_file())
-        which = f"Sampling from the bundled model {DEFAULT_MODEL}, because {CHECKPOINTS}/ contains no run"
+    if best_of is not None:
+        check_range("best_of", best_of, int, least=1)
+    path = _model_file(run_or_checkpoint)
     model = load(path)
-    if which:
-        say(printable(which))
     text_config, vocabulary = model.text_config, model.vocabulary
     is_bytes = text_config.level == "byte"
     prime = _standard_input(is_bytes) if prime == "-" else _argument("prime", prime, is_bytes)
@@ -85,21 +93,66 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
                           "train with `min_count=2`, which adds an unknown byte")
     if vocabulary.unknown is not None:
         say_folded("".join(missing))
-    seed = secrets.randbits(32) if seed is None else seed
+    choice["seed"] = secrets.randbits(32) if choice["seed"] is None else choice["seed"]
+    out = Output(is_bytes)
+    if interactive:
+        others = {"count": count > 1, "best_of": best_of, "allow": choice.pop("allow"), "match": choice.pop("match"),
+                  "words": words_from_text, "exclude": new_only}
+        if used := [name for name, value in others.items() if value]:
+            raise ConfigError(used[0], "cannot be combined with `interactive`", "leave out one of them")
+        converse(model, prime, length, "\n" if until is None else until, out, **choice)
+        return
+    wanted: dict[str, Any] = {"allow": choice.pop("allow"), "match": choice.pop("match")}
+    if words_from_text:
+        wanted["words"] = words_of(_training_corpus(path).text())
+    if new_only:
+        wanted["exclude"] = _training_corpus(path).documents()
+    if any(value is not None for value in wanted.values()):
+        choice["constraint"] = model.constraint(prime, length, **wanted)
     most = max(1, min(_SIDE_BY_SIDE, _MOST_CHARACTERS // max(1, length)))
 
-    def groups() -> Iterator[_Group]:
-        for first in range(0, count, most):
-            size = min(most, count - first)
-            yield size, model.generate(size, prime, length, temperature=temperature, top_k=top_k, top_p=top_p,
-                                       greedy=greedy, until=until, seed=seed, first=first,
-                                       on_compilation=lambda: say(COMPILING))
+    def groups(number: int, start: int = 0) -> Iterator[_Group]:
+        for first in range(0, number, most):
+            size = min(most, number - first)
+            yield size, model.generate(size, prime, length, until=until, first=start + first,
+                                       on_compilation=lambda: say(COMPILING), **choice)
 
-    out = _Output(is_bytes)
-    if text_config.lines:
-        _write_lines(groups(), path, out)
+    def best(of: int) -> Iterator[_Group]:
+        for number in range(count):
+            samples = chain.from_iterable(_in_order(*group) for group in groups(of, number * of))
+            yield 1, iter([[_best(model, prime, map("".join, samples))]])
+
+    samples = groups(count) if best_of is None else best(best_of)
+    if text_config.end is not None:
+        _write_documents(samples, model, path, out)
     else:
-        _write(groups(), out)
+        _write(samples, out)
+
+
+def _best(model: LanguageModel, prime: str, samples: Iterable[str]) -> str:
+    """Return the sample with the lowest nats per character after the prime; a document that is cut off only if all are."""
+    texts = list(samples)
+    end = model.text_config.end or ""
+    whole = [text for text in texts if text.endswith(end)] or texts
+    scores = model.score([model.vocabulary.encode(text) for text in whole])
+    means = [float(score.nats[len(prime):].mean()) if len(score) > len(prime) else math.inf for score in scores]
+    return whole[means.index(min(means))]
+
+
+def _model_file(given: str | None) -> Path:
+    """Return the file that contains the model, and say which model was chosen if none is given."""
+    from charrnn.inference.bundled import DEFAULT_MODEL, bundled_file
+    from charrnn.inference.locate import CHECKPOINTS, checkpoint_at, newest_run
+
+    if given is not None:
+        return checkpoint_at(given)
+    if (newest := newest_run()) is not None:
+        path, which = checkpoint_at(newest), f"Sampling from {newest}, the newest run"
+    else:
+        path = checkpoint_at(bundled_file())
+        which = f"Sampling from the bundled model {DEFAULT_MODEL}, because {CHECKPOINTS}/ contains no run"
+    say(printable(which))
+    return path
 
 
 def _argument(name: str, value: str, is_bytes: bool) -> str:
@@ -120,7 +173,7 @@ def _standard_input(is_bytes: bool) -> str:
                           "convert it to UTF-8, for example with iconv") from error
 
 
-def _write(groups: Iterator[_Group], out: _Output) -> None:
+def _write(groups: Iterator[_Group], out: Output) -> None:
     """Write the samples one after the other, with a line between them."""
     last = "\n"
     samples = chain.from_iterable(_in_order(size, turns) for size, turns in groups)
@@ -151,55 +204,47 @@ def _in_order(size: int, turns: Iterator[list[str]]) -> Iterator[Iterable[str]]:
     yield from (["".join(sample)] for sample in others)
 
 
-def _write_lines(groups: Iterator[_Group], path: Path, out: _Output) -> None:
-    """Write a line for each sample. On a terminal, mark the complete lines that occur in the training text."""
-    split = _training_split(path) if out.is_terminal else None
+def _write_documents(groups: Iterator[_Group], model: LanguageModel, path: Path, out: Output) -> None:
+    """Write the documents, each on a line if they have no line breaks, otherwise with a line between them.
+
+    On a terminal, mark complete documents of one line that occur in the training text.
+    """
+    end, unit = model.text_config.end or "", model.text_config.unit
+    is_single_line = model.is_single_line
+    split = _training_split(path) if out.is_terminal and is_single_line else None
     count = cut = 0
     for size, turns in groups:
         samples = ["".join(sample) for sample in _in_order(size, turns)]
-        lines = [sample.partition("\n")[0] for sample in samples]
-        copied = set() if split is None else split.training_lines(lines)
-        for line, sample in zip(lines, samples):
-            is_copied = line in copied and line != sample
-            out.write(f"{line}{'  *' if is_copied else ''}\n")
+        documents = [sample.partition(end)[0] for sample in samples]
+        copied = set() if split is None else split.training_documents(documents)
+        for document, sample in zip(documents, samples):
+            is_copied = document in copied and document != sample
+            if count and not is_single_line:
+                out.write("---\n")
+            out.write(f"{document}{'  *' if is_copied else ''}\n")
+            count += 1
         out.flush()
-        count += len(samples)
-        cut += sum(line == sample for line, sample in zip(lines, samples))
+        cut += sum(document == sample for document, sample in zip(documents, samples))
     if cut:
-        say(f"{cut:,} of {count:,} line{'s'[:count != 1]} {'was' if cut == 1 else 'were'} cut off; use a larger --length")
+        say(f"{cut:,} of {count:,} {unit}{'s'[:count != 1]} {'was' if cut == 1 else 'were'} cut off; use a larger --length")
 
 
-def _training_split(path: Path) -> Split | None:
-    """Return the text on which the model at ``path`` was trained, if it still exists and has not changed."""
+def _training_corpus(path: Path) -> Corpus:
+    """Return the text on which the model at ``path`` was trained. Raises CharRNNError if it is not available."""
     from charrnn.training.prepare import corpus_of
     from charrnn.training.schema import read_source
 
+    source, text_config, _ = read_source(path)
+    return corpus_of(source, text_config, path, "")
+
+
+def _training_split(path: Path) -> Split | None:
+    """Return the parts of the text on which a model was trained, if it still exists and has not changed."""
+    from charrnn.training.schema import read_source
+
     try:
-        source, text_config, train_config = read_source(path)
-        return corpus_of(source, text_config, path, "").split(train_config.validation, train_config.test)
+        _, _, train_config = read_source(path)
+        return _training_corpus(path).split(train_config.validation, train_config.test)
     except CharRNNError:
-        say("Training text not found or changed; lines copied from it will not be marked")
+        say("Training text not found or changed; documents copied from it will not be marked")
         return None
-
-
-class _Output:
-    """Standard output for the text of a model. A terminal gets no control characters and no incomplete characters."""
-
-    def __init__(self, is_bytes: bool) -> None:
-        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
-        self.is_bytes = is_bytes
-        self.is_terminal = sys.stdout.isatty()
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def write(self, text: str) -> None:
-        """Write text. In a model of bytes, each character of it is one byte."""
-        if self.is_bytes and not self.is_terminal:
-            sys.stdout.buffer.write(text.encode("latin-1"))
-            return
-        if self.is_bytes:
-            text = self._decoder.decode(text.encode("latin-1"))
-        sys.stdout.write(without_controls(text.replace("\r", "")) if self.is_terminal else text)
-
-    def flush(self) -> None:
-        """Flush standard output."""
-        sys.stdout.flush()

@@ -11,7 +11,7 @@ import click
 
 from charrnn.cli._console import say, warn
 from charrnn.cli._options import setting
-from charrnn.config import TextConfig, check_range
+from charrnn.config import END, TextConfig, check_range
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 @click.command(name="score")
 @click.argument("run_or_checkpoint", type=click.Path())
 @click.argument("texts", metavar="[TEXT]...", nargs=-1, type=click.Path())
-@click.option("--by", type=click.Choice(["character", "line", "text"]), default="line", show_default=True,
-              help="Print a row for each character, line or text.")
+@click.option("--by", type=click.Choice(["character", "line", "document", "text"]),
+              help="Print a row for each.  [default: document, or line for a continuous text]")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default="table", show_default=True,
               help="Print a table, comma-separated values or JSON Lines.")
-@click.option("--top", type=int, metavar="N", help="Print only the N lines with the highest sums, the highest first.")
+@click.option("--top", type=int, metavar="N", help="Print only the N parts with the highest sums, the highest first.")
 @setting(TextConfig, "encoding", keep_default=False, unset="as in training")
 @setting(TextConfig, "errors", keep_default=False, unset="as in training")
-def command(run_or_checkpoint: str, texts: tuple[str, ...], by: str, form: str, top: int | None, encoding: str | None,
-            errors: str | None) -> None:
+def command(run_or_checkpoint: str, texts: tuple[str, ...], by: str | None, form: str, top: int | None,
+            encoding: str | None, errors: str | None) -> None:
     """Print how surprising texts are to a model: negative log-probabilities, in nats and bits.
 
     RUN_OR_CHECKPOINT is a run folder (whose best.h5 is used), the name of a run in checkpoints/, a checkpoint, a model file
     or 'english', the bundled model. TEXT is a text file; each file of a folder is a text. Without TEXT, or for '-', the
     text is standard input, and each line is scored when it arrives.
 
-    The sum of a line includes its line break. Characters that the model does not know are left out of the sums, and
-    counted. The state is carried from line to line, except in a model of lines (train --lines). A file of more than
-    100,000 characters is read in parallel streams. With --top, a terminal shows characters with a probability below 1 % in
-    colour.
+    The sum of a line includes its line break, and that of a document its end mark. Characters that the model does not know
+    are left out of the sums, and counted. The state is carried from line to line, but each document starts from the zero
+    state (train --documents). A file of more than 100,000 characters is read in parallel streams. With --top, a terminal
+    shows characters with a probability below 1 % in colour.
     """
     from charrnn.cli._corpus import reading_progress
     from charrnn.cli._rows import FORMATS
@@ -55,9 +55,17 @@ def command(run_or_checkpoint: str, texts: tuple[str, ...], by: str, form: str, 
 
     if top is not None:
         check_range("top", top, int, least=1)
-        if by != "line":
-            raise ConfigError("top", f"applies to lines and cannot be combined with `by={by}`", "leave out one of them")
+        if by not in ("line", "document", None):
+            raise ConfigError("top", f"applies to lines and documents, and cannot be combined with `by={by}`",
+                              "leave out one of them")
     model = load(checkpoint_at(run_or_checkpoint))
+    has_marks = model.text_config.end == END
+    if by == "document" and model.text_config.end is None:
+        raise ConfigError("by", "needs a model of documents, because this text is continuous", "use `by=line`")
+    if by in (None, "document"):
+        by = "document" if has_marks else "line"
+    elif by == "line" and has_marks:
+        raise ConfigError("by", "would divide the documents of this model", "use `by=document`")
     text_config = changed(model.text_config, encoding, errors)
     files = [str(file) for file in find_files(texts or [STANDARD_INPUT], text_config.glob)]
     output = FORMATS[form](by, files, text_config.level == "byte", top is not None)
@@ -107,7 +115,7 @@ class _Summary:
         self._texts = self._rows = self._characters = self._unknown = 0
         self._nats = 0.0
         self._streams: set[int] = set()
-        self._counts: set[int] = set()  # of unknown characters, in each line or text
+        self._counts: set[int] = set()  # of unknown characters, in each line, document or text
         self._before = 0
 
     def add(self, row: Row) -> None:
@@ -128,7 +136,7 @@ class _Summary:
     def line(self, level: str, origin: str) -> str:
         """Return one line: ``2 lines, 17 characters (1 unknown): 41.2019 nats, ... (carried, 1 stream)``."""
         unit = "character" if level == "char" else "byte"
-        counts = [(self._texts, "text")] * (self._texts > 1) + [(self._rows, "line")] * (self._by == "line")
+        counts = [(self._texts, "text")] * (self._texts > 1) + [(self._rows, self._by)] * (self._by in ("line", "document"))
         shown = ", ".join(f"{count:,} {noun}{'s'[:count != 1]}" for count, noun in [*counts, (self._characters, unit)])
         known = self._characters - self._unknown
         mean = f", {self._nats / known:.4f} nats/{level}" if known else ""
@@ -141,6 +149,6 @@ class _Summary:
         """Return a warning if sums cannot be compared, because they leave out different numbers of characters."""
         if len(self._counts) < 2:
             return ""
-        parts = "lines" if self._by == "line" else "texts"
+        parts = f"{self._by}s" if self._by in ("line", "document") else "texts"
         return (f"the {parts} contain different numbers of unknown characters ({min(self._counts):,} to "
                 f"{max(self._counts):,}), which are left out, so their sums cannot be compared")

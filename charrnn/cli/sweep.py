@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from charrnn.training.sweep import Result
 
 
-@click.command(name="sweep", cls=Command, main_options=("grid", "minutes", "hidden_size", "lines", "name"))
+@click.command(name="sweep", cls=Command, main_options=("grid", "minutes", "hidden_size", "documents", "name"))
 @click.argument("corpus", nargs=-1, type=click.Path())
 @click.option("--grid", multiple=True, required=True, metavar="NAME=X,Y,...", cls=Option, group="Other",
               help="A setting and the values to try; repeat the option for more settings.")

@@ -11,7 +11,7 @@ from charrnn.cli._options import Command, Option, pick, quiet, settings
 from charrnn.config import AUTO, CHOSEN, ModelConfig, TextConfig, TrainConfig
 
 
-@click.command(name="train", cls=Command, main_options=("start_from", "minutes", "hidden_size", "lines", "name",
+@click.command(name="train", cls=Command, main_options=("start_from", "minutes", "hidden_size", "documents", "name",
                                                        "seed"))
 @click.argument("corpus", nargs=-1, type=click.Path())
 @settings(ModelConfig, chosen=CHOSEN)

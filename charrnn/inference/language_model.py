@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
-from charrnn.config import SAMPLE_LENGTH, ModelConfig, TextConfig, from_dict, to_dict
+from charrnn.config import END, SAMPLE_LENGTH, ModelConfig, TextConfig, from_dict, to_dict
 from charrnn.errors import ConfigError, check_type
 from charrnn.inference.bundled import advising, provenance
+from charrnn.inference.constraint import Automaton, Constraint
 from charrnn.inference.evaluation import Evaluation, evaluate
+from charrnn.inference.expression import Expression
 from charrnn.inference.locate import checkpoint_at
 from charrnn.inference.origin import Origin
 from charrnn.inference.sampling import decoded, generate, without_first
 from charrnn.inference.scoring import Score, nats_of, spread
+from charrnn.inference.words import Words
 from charrnn.nn.model import CharRNN, parameter_shapes
 from charrnn.nn.validation import check_sequence
 from charrnn.storage import container
@@ -24,6 +27,7 @@ from charrnn.storage.container import Manifest
 from charrnn.storage.metadata import require, require_finite, require_types
 from charrnn.text.corpus import Corpus
 from charrnn.text.decoding import normalize
+from charrnn.text.documents import mark_ends
 from charrnn.text.reader import text_blocks
 from charrnn.text.record import TextFile
 from charrnn.text.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary
@@ -55,8 +59,8 @@ class LanguageModel:
                              f"{len(vocabulary):,}")
         if (vocabulary.unknown is not None) != (text_config.min_count > 1):
             raise ValueError("the vocabulary must contain the unknown character if and only if min_count is above 1")
-        if text_config.lines and "\n" not in vocabulary:
-            raise ValueError("the vocabulary of a model of lines must contain the newline")
+        if text_config.end is not None and text_config.end not in vocabulary:
+            raise ValueError("the vocabulary of a model of documents must contain their end mark")
         self.network = network
         self.vocabulary = vocabulary
         self.text_config = text_config
@@ -77,56 +81,106 @@ class LanguageModel:
 
     @property
     def separator(self) -> int | None:
-        """The id before which the state is reset: that of the newline in a model of lines, otherwise None."""
-        return self.vocabulary.start if self.text_config.lines else None
+        """The id before which the state is reset: that of the end mark in a model of documents, otherwise None."""
+        return None if self.text_config.end is None else self.vocabulary.id(self.text_config.end)
+
+    @property
+    def is_single_line(self) -> bool:
+        """Whether the model generates documents without line breaks."""
+        return self.text_config.end == "\n" or (self.text_config.end is not None and "\n" not in self.vocabulary)
 
     def sample(self, prime: str = "", length: int = SAMPLE_LENGTH, *, temperature: float = 1.0, top_k: int | None = None,
-               top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None) -> str:
+               top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None,
+               allow: str | None = None, match: str | None = None, words: Iterable[str] | None = None,
+               exclude: Iterable[str] | None = None) -> str:
         """Return ``prime`` followed by ``length`` generated characters. See ``stream`` for the arguments."""
         return "".join(self.stream(prime, length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
-                                   until=until, seed=seed))
+                                   until=until, seed=seed, allow=allow, match=match, words=words, exclude=exclude))
 
     def stream(self, prime: str = "", length: int | None = None, *, temperature: float = 1.0, top_k: int | None = None,
-               top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None
-               ) -> Iterator[str]:
+               top_p: float | None = None, greedy: bool = False, until: str | None = None, seed: int | None = None,
+               allow: str | None = None, match: str | None = None, words: Iterable[str] | None = None,
+               exclude: Iterable[str] | None = None) -> Iterator[str]:
         """Yield the characters of ``prime``, then the generated characters, of which a few are computed at a time.
 
-        ``length`` counts the characters after the prime (bytes for a model of bytes); if it is None, the stream does not
-        end. ``temperature`` divides the logits. ``top_k`` keeps the k most likely characters, ``top_p`` the fewest whose
-        probabilities sum to at least that value, and ``greedy`` takes the most likely character each time. The stream ends
-        after ``until`` has been generated; a model of lines ends after one line by default. The same ``seed`` gives the
-        same text with the same kernels (docs/kernels.md); None gives a different text each time.
+        ``length`` counts the characters after the prime (bytes for a model of bytes) and the end mark of a document; if it
+        is None, the stream does not end. ``temperature`` divides the logits. ``top_k`` keeps the k most likely characters,
+        ``top_p`` the fewest whose probabilities sum to at least that value, and ``greedy`` takes the most likely character
+        each time. The stream ends after ``until`` has been generated; a model of documents ends after one document by
+        default. The same ``seed`` gives the same text with the same kernels (docs/kernels.md); None gives a different text
+        each time.
 
-        Raises ConfigError if a setting is out of range, VocabularyError if a character of the prime is not in the
-        vocabulary.
+        Only characters of ``allow`` are generated. The text, with its prime, matches the regular expression ``match`` as a
+        whole, contains only ``words``, and is none of the documents ``exclude``. No character is drawn from which this
+        cannot be reached within ``length``. See ``constraint.Constraint``.
+
+        Raises ConfigError if a setting is out of range or there is no such text, VocabularyError if a character of the
+        prime is not in the vocabulary.
         """
         turns = self.generate(1, prime, length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
-                              until=until, seed=seed)
+                              until=until, seed=seed, allow=allow, match=match, words=words, exclude=exclude)
         if self.text_config.level == "byte":
             return decoded(turns)
-        return (characters[0] for characters in turns)
+        return (character for (character,) in turns if character != END)
 
     def generate(self, count: int, prime: str = "", length: int | None = None, *, until: str | None = None,
-                 seed: int | None = None, **settings: Any) -> Iterator[list[str]]:
+                 seed: int | None = None, allow: str | None = None, match: str | None = None,
+                 words: Iterable[str] | None = None, exclude: Iterable[str] | None = None, **settings: Any
+                 ) -> Iterator[list[str]]:
         """Generate ``count`` samples in parallel: yield lists of their next characters, "" for samples that have ended.
 
-        A model of bytes yields one character below 256 for each byte. See ``stream`` for the other arguments, and
+        A model of bytes yields one character below 256 for each byte. A document ends with ``config.END``, or a newline if
+        documents are lines; without it, the document is incomplete. See ``stream`` for the other arguments, and
         ``inference.sampling.generate`` for ``first`` and ``on_compilation``.
         """
         check_type("prime", prime, str)
         if until is not None:
             check_type("until", until, str)
-        lines = self.text_config.lines
-        prime = normalize(prime, self.text_config)
-        until = None if until is None else normalize(until, self.text_config)
-        if lines:
-            if "\n" in (prime := prime.removesuffix("\n")):
-                raise ConfigError("prime", "contains several lines, but this model generates single lines", "pass one line")
-            self.vocabulary.encode(prime)  # its error names the position without the newline that comes first
-            prime, until = "\n" + prime, "\n" if until is None else until
+        end = self.text_config.end
+        given: dict[str, Any] = {"allow": allow, "match": match, "words": words, "exclude": exclude}
+        if wanted := {name: value for name, value in given.items() if value is not None}:
+            settings["constraint"] = self.constraint(prime, length, **wanted)
+        if until is not None and settings.get("constraint") is not None:
+            raise ConfigError("until", f"cannot be combined with `{next(iter(wanted), 'constraint')}`",
+                              "leave out one of them")
+        until = end if until is None else normalize(until, self.text_config)
+        prime = (end or "") + self._checked_prime(prime)
         turns = generate(self.network, self.vocabulary, count, prime=prime, length=length, until=until,
                          seed=secrets.randbits(32) if seed is None else seed, **settings)
-        return without_first(turns) if lines else turns
+        return turns if end is None else without_first(turns)
+
+    def constraint(self, prime: str = "", length: int | None = None, *, allow: str | None = None, match: str | None = None,
+                   words: Iterable[str] | None = None, exclude: Iterable[str] | None = None) -> Constraint:
+        """Return the constraint of these settings of ``stream``, which ``generate`` can use several times.
+
+        Raises ConfigError if a setting is invalid or there is no such text.
+        """
+        given = {"allow": allow, "match": match, "words": words, "exclude": exclude}
+        if self.text_config.level == "byte":
+            raise ConfigError(next((name for name in given if given[name] is not None), "allow"),
+                              "needs a model of characters, and this is one of bytes")
+        if self.text_config.end is None and exclude is not None:
+            raise ConfigError("exclude", "needs a model of documents", "train a model with `documents`")
+        characters = [character for number, character in enumerate(self.vocabulary.characters)
+                      if number != self.vocabulary.unknown and character != self.text_config.end]
+        automata: list[Automaton] = []
+        if match is not None:
+            automata.append(Expression(match, characters))
+        if words is not None:
+            automata.append(Words({normalize(word, self.text_config) for word in words}, characters))
+        excluded = (normalize(document, self.text_config) for document in exclude or ())
+        return Constraint(self.vocabulary, automata, allow=allow, exclude=excluded, end=self.text_config.end,
+                          prime=self._checked_prime(prime), length=length)
+
+    def _checked_prime(self, prime: str) -> str:
+        """Return a prime as the model reads it. Raises ConfigError if it contains several documents."""
+        prime, end = normalize(prime, self.text_config), self.text_config.end
+        if end is not None:
+            if end in (prime := prime.removesuffix(end)):
+                raise ConfigError("prime", f"contains several {self.text_config.unit}s, but this model generates one at a "
+                                           "time", f"pass a part of one {self.text_config.unit}")
+            self.vocabulary.encode(prime)  # its error names the position without the end mark that comes first
+        return prime
 
     @overload
     def score(self, text: str | Path | np.ndarray, streams: int | None = None) -> Score: ...
@@ -156,8 +210,8 @@ class LanguageModel:
         characters, known, read = [], [], []
         for text in texts:
             if isinstance(text, (str, Path)):
-                text = (normalize(text, self.text_config) if isinstance(text, str)
-                        else "".join(text_blocks(TextFile.of(text), self.text_config)))
+                text = (self._marked(text) if isinstance(text, str) else
+                        "".join(text_blocks(TextFile.of(text), self.text_config)))
                 ids, is_known = self.vocabulary.encode_known(text)
             else:
                 ids = text
@@ -169,6 +223,11 @@ class LanguageModel:
             read.append(ids[is_known] if unknown is None else ids)
         nats = nats_of(self.network, read, self.vocabulary.start, self.separator, streams)
         return [Score(text, spread(of_text, is_known)) for text, of_text, is_known in zip(characters, nats, known)]
+
+    def _marked(self, text: str) -> str:
+        """Return a text as the model reads it, with an end mark after each document unless the documents are lines."""
+        text = normalize(text, self.text_config)
+        return "".join(mark_ends([text], self.text_config)) if self.text_config.end == END else text
 
     def evaluate(self, text: str | np.ndarray | Path, streams: int | None = None, *, window: int | None = None
                  ) -> Evaluation:
@@ -186,7 +245,7 @@ class LanguageModel:
         """
         if isinstance(text, np.ndarray):
             check_sequence("text", text, len(self.vocabulary))
-            starts = np.flatnonzero(text == self.vocabulary.start) if self.text_config.lines else None
+            starts = None if self.separator is None else np.flatnonzero(text == self.separator)
             found = evaluate(self.network, text, streams=streams, window=window, starts=starts)
             return found.marked(str(self.origin or ""))
         if isinstance(text, Path):

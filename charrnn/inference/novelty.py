@@ -11,7 +11,7 @@ import numpy as np
 from charrnn.config import NOVELTY_LENGTH, check_range
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.passages import LEAST, Progress, longest_passages, no_progress
-from charrnn.text.corpus import Split
+from charrnn.text.split import Split
 
 SIZES = (8, 16, 32)
 """The lengths of the n-grams that are counted."""
@@ -29,7 +29,7 @@ _FRACTION, _PASSAGES = 0.02, 10
 """Limits of ``Comparison.copies``."""
 
 _ENOUGH = 0.1
-"""N-grams of a length are compared if there are at least this many for each character; short lines contain no long ones."""
+"""N-grams of a length are compared if there are at least this many for each character: short texts contain no long ones."""
 
 
 class Passage(NamedTuple):
@@ -112,7 +112,7 @@ class Comparison(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The length of the n-grams that decide: 16, or 8 for a model of lines if most lines are shorter."""
+        """The length of the n-grams that decide: 16, or 8 if most generated documents are shorter."""
         return 16 if self.generated.count(16) >= _ENOUGH * self.generated.characters else LEAST
 
     @property
@@ -169,18 +169,19 @@ class Comparison(NamedTuple):
         rows = {f"{unit}s": [f"{text.characters:,}" for text in texts.values()]}
         for size in SIZES:
             rows[f"{size}-{unit} passages"] = [percent(text.fraction(size)) for text in texts.values()]
-        if model.text_config.lines:
-            rows["whole lines"] = [percent(_whole_lines(text, split)) for text in texts.values()]
+        if model.text_config.unit is not None:
+            rows[f"whole {model.text_config.unit}s"] = [percent(_whole_documents(text, split)) for text in texts.values()]
         rows[f"passages of {self.size} or more"] = [f"{text.separate(self.size):,}" for text in texts.values()]
         rows["longest passage"] = [f"{text.longest:,}" if text.longest else f"below {LEAST}" for text in texts.values()]
         return list(texts), list(rows.items())
 
 
-def _whole_lines(text: Novelty, split: Split) -> float:
-    """Return the fraction of the lines of ``text`` that are lines of the training part."""
-    lines = [split.corpus.vocabulary.decode(piece).strip("\n") for piece in text.pieces]
-    copied = split.training_lines(set(lines))
-    return sum(line in copied for line in lines) / len(lines)
+def _whole_documents(text: Novelty, split: Split) -> float:
+    """Return the fraction of the documents of ``text`` that are documents of the training part."""
+    end = split.corpus.text_config.end or ""
+    documents = [split.corpus.vocabulary.decode(piece).strip(end) for piece in text.pieces]
+    copied = split.training_documents(set(documents))
+    return sum(document in copied for document in documents) / len(documents)
 
 
 def percent(fraction: float) -> str:
@@ -192,10 +193,10 @@ def compare(model: LanguageModel, split: Split, length: int = NOVELTY_LENGTH, *,
             most: int | None = None, seconds: float | None = None, progress: Progress = no_progress) -> Comparison:
     """Generate about ``length`` characters, and find the passages that occur in the training part of ``split``.
 
-    The text is generated in samples of at most 1,000 characters; a model of lines generates lines. It is compared with as
-    much text of the validation part, or of the test part if there is no validation part. Both are divided into pieces of
-    the same length, because a longer text contains longer passages of the training text by chance. If that part is shorter
-    than ``length``, which is at most 1,000,000, less text is generated; if it is empty, there is no comparison.
+    The text is generated in samples of at most 1,000 characters; a model of documents generates documents. It is compared
+    with as much text of the validation part, or of the test part if there is no validation part. Both are divided into
+    pieces of the same length, because a longer text contains longer passages of the training text by chance. If that part
+    is shorter than ``length``, which is at most 1,000,000, less text is generated; if it is empty, there is no comparison.
 
     Only the last ``most`` characters of the training part are read. After ``seconds`` no more text is generated.
     ``progress`` is called with the number of characters that were generated or read. Raises ConfigError if a setting is out
@@ -203,7 +204,7 @@ def compare(model: LanguageModel, split: Split, length: int = NOVELTY_LENGTH, *,
     """
     check_range("length", length, int, least=1, most=_MOST_LENGTH)
     held_out = split.validation if len(split.validation) else split.test
-    if model.text_config.lines:
+    if model.text_config.end is not None:
         size, starts = PIECE, held_out.starts
         wanted = math.ceil(length * max(1, len(split.train.starts)) / max(1, len(split.train)))
     else:
@@ -213,8 +214,8 @@ def compare(model: LanguageModel, split: Split, length: int = NOVELTY_LENGTH, *,
     count = min(wanted, len(starts) or wanted)
     samples = _samples(model, count, size, seconds, progress, temperature=temperature, seed=seed)
     chosen = np.arange(len(samples) if len(starts) else 0) * len(starts) // count
-    if model.text_config.lines:
-        ends = np.minimum(np.append(starts[1:] + 1, len(held_out)), starts + size)[chosen]  # each with its newline
+    if model.text_config.end is not None:
+        ends = np.minimum(np.append(starts[1:] + 1, len(held_out)), starts + size)[chosen]  # each with its end mark
     else:
         ends = starts[chosen] + [len(sample) for sample in samples[:len(chosen)]]
     pieces = samples + [np.array(held_out.ids[start:end]) for start, end in zip(starts[chosen], ends)]
@@ -228,7 +229,7 @@ def _samples(model: LanguageModel, count: int, size: int, seconds: float | None,
              ) -> list[np.ndarray]:
     """Return the ids of ``count`` samples of at most ``size`` characters; fewer and shorter ones after ``seconds``."""
     end = time.monotonic() + (math.inf if seconds is None else seconds)
-    start = "\n" if model.text_config.lines else ""
+    start = model.text_config.end or ""
     samples: list[np.ndarray] = []
     while len(samples) < count and (not samples or time.monotonic() < end):
         turns = []

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.config import END
 from charrnn.errors import CharRNNError, check_type
 from charrnn.inference.language_model import LanguageModel
 from charrnn.nn.cells import CELLS
@@ -95,7 +96,8 @@ def export(model: LanguageModel, path: str | Path, overwrite: bool = False) -> N
         raise CharRNNError(f"{path}: is not a regular file", "use the path of a file")
     if os.path.exists(path) and not overwrite:
         raise CharRNNError(f"{path}: already exists", "choose another file, or replace it with `overwrite=True`")
-    text = json.dumps(metadata(model), ensure_ascii=False, sort_keys=True)
+    has_mark = END in model.vocabulary  # which cannot be encoded
+    text = json.dumps(metadata(model), ensure_ascii=has_mark, sort_keys=True)
     try:
         replace_file(path, [save(arrays, {METADATA_KEY: text})], create_folder=True)
     except OSError as error:

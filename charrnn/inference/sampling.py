@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from charrnn.config import check_range
+from charrnn.config import END, check_range
 from charrnn.cpu import one_blas_thread
 from charrnn.errors import check_type
+from charrnn.inference.constraint import Constraint, Position
 from charrnn.nn.kernels import reporting_compilation
 from charrnn.nn.model import CharRNN
 from charrnn.nn.sampler import Sampler
@@ -34,6 +35,9 @@ _SECONDS_OF_A_TURN, _SECONDS_TO_READ, _SECONDS_TO_MULTIPLY = 1e-4, 1e-10, 4e-11
 _WORTH_LOADING = 4.0
 """A sample that takes NumPy longer than this to finish uses the compiled kernels, which take 1 to 2 seconds to load."""
 
+_NOTHING = -2
+"""Instead of an id, if a constraint allows no character."""
+
 _Settings = tuple[float, "int | None", "float | None"]
 """Temperature, top_k, top_p."""
 
@@ -48,7 +52,7 @@ def distribution(logits: np.ndarray, temperature: float = 1.0, top_k: int | None
     temperature of 0 keeps only the most likely character. Raises ConfigError if a setting is out of range, ValueError if
     ``logits`` is not an array (B, V) of numbers.
     """
-    _check_settings(temperature, top_k, top_p)
+    check_settings(temperature, top_k, top_p)
     if (not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.shape[1]
             or np.isnan(logits).any()):
         raise ValueError("logits must be an array (B, V) of numbers")
@@ -81,14 +85,15 @@ def _weights(logits: np.ndarray, temperature: float, top_k: int | None, top_p: f
 
 def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str = "", length: int | None = None,
              temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, greedy: bool = False,
-             until: str | None = None, seed: int = 0, first: int = 0, on_compilation: Callable[[], object] = list
-             ) -> Iterator[list[str]]:
+             until: str | None = None, seed: int = 0, first: int = 0, constraint: Constraint | None = None,
+             on_compilation: Callable[[], object] = list) -> Iterator[list[str]]:
     """Generate ``count`` samples in parallel: yield lists of their next characters, "" for samples that have ended.
 
     The prime comes first and does not count towards ``length``. If ``length`` is None, the samples do not end. A sample
     ends once ``until`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of
     sampling. Sample n has its own random generator, made from the seed and n; ``first`` is the number of the first sample.
-    The unknown character is never generated. Several threads may use one network at the same time.
+    The unknown character is never generated. With a ``constraint``, only characters that it allows are drawn, and a sample
+    also ends where none may follow. Several threads may use one network at the same time.
 
     Long samples continue with compiled kernels, which round differently. ``on_compilation`` is called before they are
     compiled, once on a machine.
@@ -107,14 +112,15 @@ def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str
     check_range("first", first, int, least=0)
     if length is not None:
         check_range("length", length, int, least=0)
-    _check_settings(temperature, top_k, top_p)
+    check_settings(temperature, top_k, top_p)
     generators = [generator(seed, "sample", stream=number) for number in range(first, first + count)]
     settings = (0.0, None, None) if greedy else (temperature, top_k, top_p)
     return _generate(network.replica(), vocabulary, prime, vocabulary.encode(prime), length, until, settings, generators,
-                     on_compilation)
+                     constraint, on_compilation)
 
 
-def _check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:
+def check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Raise ConfigError if a setting is out of range."""
     check_range("temperature", temperature, float, least=0)
     if top_k is not None:
         check_range("top_k", top_k, int, least=1)
@@ -124,14 +130,19 @@ def _check_settings(temperature: float, top_k: int | None, top_p: float | None) 
 
 def _generate(network: CharRNN, vocabulary: Vocabulary, prime: str, prime_ids: np.ndarray, length: int | None,
               until: str | None, settings: _Settings, generators: list[np.random.Generator],
-              on_compilation: Callable[[], object]) -> Iterator[list[str]]:
+              constraint: Constraint | None, on_compilation: Callable[[], object]) -> Iterator[list[str]]:
     count = len(generators)
     for character in prime:
         yield [character] * count
     tails = [""] * count
     running = [True] * count
-    turns = _draw_turns(network, prime_ids, length, settings, vocabulary, generators, on_compilation)
+    turns: Iterator[list[int]]
+    if constraint is None:
+        turns = _draw_turns(network, prime_ids, length, settings, vocabulary, generators, on_compilation)
+    else:
+        turns = _draw_allowed(network, prime_ids, length, settings, vocabulary, generators, constraint)
     while any(running) and (ids := next(turns, None)) is not None:
+        running = [alive and k != _NOTHING for k, alive in zip(ids, running)]
         characters = [vocabulary.characters[k] if alive else "" for k, alive in zip(ids, running)]
         yield characters
         if until:
@@ -169,6 +180,32 @@ def _draw_turns(network: CharRNN, prime: np.ndarray, length: int | None, setting
         written += at_once
 
 
+def _draw_allowed(network: CharRNN, prime: np.ndarray, length: int | None, settings: _Settings, vocabulary: Vocabulary,
+                  generators: list[np.random.Generator], constraint: Constraint) -> Iterator[list[int]]:
+    """Yield the ids of the next characters of all streams, as ``_draw_turns``; ``_NOTHING`` if none is allowed."""
+    positions: list[Position | None] = [constraint.start] * len(generators)
+    with one_blas_thread():
+        logits, state = read_prime(network, vocabulary, prime, len(generators))
+    written = 0
+    while length is None or written < length:
+        if np.isnan(logits).any():
+            raise ValueError("the model computes NaN; its weights are not finite")
+        allowed = np.array([np.zeros(len(vocabulary), bool) if position is None else
+                            constraint.allowed(position, None if length is None else length - written)
+                            for position in positions])
+        uniform = np.array([rng.random() for rng in generators])
+        is_over = np.logical_not(allowed.any(axis=1))
+        allowed[is_over, 0] = True
+        ids = draw(np.where(allowed, logits, -np.inf), uniform, *settings)
+        positions = [None if over or position is None else constraint.after(position, k)
+                     for position, k, over in zip(positions, ids.tolist(), is_over.tolist())]
+        yield np.where(is_over, _NOTHING, ids).tolist()
+        with one_blas_thread():
+            step, state = network.forward(ids[None], state)
+        logits = step[0]
+        written += 1
+
+
 def _sample(network: CharRNN, logits: np.ndarray, state: State, uniform: np.ndarray, settings: _Settings,
             excluded: int | None) -> tuple[np.ndarray, np.ndarray, State]:
     """Return the ids (N, B) for uniform numbers (N, B), and the logits and the state after reading them; -1 means NaN."""
@@ -178,7 +215,7 @@ def _sample(network: CharRNN, logits: np.ndarray, state: State, uniform: np.ndar
             break
         if excluded is not None:
             logits[:, excluded] = -np.inf
-        ids[n] = _draw(logits, numbers, *settings)
+        ids[n] = draw(logits, numbers, *settings)
         step, state = network.forward(ids[n:n + 1], state)
         logits = step[0]
     return ids, logits, state
@@ -194,8 +231,9 @@ def _is_long(network: CharRNN, count: int, length: int) -> bool:
     return seconds > _WORTH_LOADING and Sampler.supports(network)
 
 
-def read_prime(network: CharRNN, vocabulary: Vocabulary, prime: np.ndarray, count: int = 1) -> tuple[np.ndarray, State]:
-    """Return the logits (count, V) and the state after reading the ids ``prime`` (N,) from a zero state.
+def read_prime(network: CharRNN, vocabulary: Vocabulary, prime: np.ndarray, count: int = 1, state: State | None = None
+               ) -> tuple[np.ndarray, State]:
+    """Return the logits (count, V) and the state after reading the ids ``prime`` (N,) from ``state``, by default zero.
 
     If the prime is empty, the network reads ``vocabulary.start``.
     """
@@ -203,13 +241,13 @@ def read_prime(network: CharRNN, vocabulary: Vocabulary, prime: np.ndarray, coun
     check_range("count", count, int, least=1)
     if not len(prime):
         prime = np.array([vocabulary.start])
-    state = network.initial_state(1)
+    state = network.initial_state(1) if state is None else state
     for start in range(0, len(prime), 256):
         logits, state = network.forward(prime[start:start + 256, None], state)
     return np.repeat(logits[-1], count, axis=0), map_state(lambda array: np.repeat(array, count, axis=0), state)
 
 
-def _draw(logits: np.ndarray, uniform: np.ndarray, temperature: float, top_k: int | None, top_p: float | None
+def draw(logits: np.ndarray, uniform: np.ndarray, temperature: float, top_k: int | None, top_p: float | None
           ) -> np.ndarray:
     """Draw an id for each row of ``logits`` (B, V), by inverting the cumulative distribution at a uniform number (B,)."""
     if temperature == 0:
@@ -220,14 +258,16 @@ def _draw(logits: np.ndarray, uniform: np.ndarray, temperature: float, top_k: in
 
 
 def without_first(turns: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Yield all turns but the first, which is the newline that a model of lines reads first."""
+    """Yield all turns but the first, which is the end mark that a model of documents reads first."""
     next(turns)
     yield from turns
 
 
 def decoded(turns: Iterator[list[str]]) -> Iterator[str]:
-    """Decode the bytes of one sample as UTF-8; invalid bytes become U+FFFD."""
+    """Decode the bytes of one sample as UTF-8; invalid bytes become U+FFFD, and the end mark is left out."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for (byte,) in turns:
+        if byte == END:
+            continue
         yield from decoder.decode(byte.encode("latin-1"))
     yield from decoder.decode(b"", final=True)

@@ -10,7 +10,8 @@ from charrnn.inference.language_model import LanguageModel
 from charrnn.page.contents import contents_of_model, contents_of_run
 from charrnn.page.page import model_page
 from charrnn.storage.atomic import replace_file
-from charrnn.text.corpus import Corpus, Split
+from charrnn.text.corpus import Corpus
+from charrnn.text.split import Split
 from charrnn.training.prepare import corpus_of
 from charrnn.training.run import Run
 

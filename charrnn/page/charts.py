@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.config import END
 from charrnn.inference.language_model import LanguageModel
 from charrnn.text.vocabulary import UNKNOWN
 from charrnn.training.curves import Curves, Points, limits
@@ -153,8 +154,8 @@ def _name(point: int, level: str) -> str:
     """Return a character so that it is visible in a picture."""
     if point == UNKNOWN:
         return "unknown"
-    names = {" ": "space", "\n": "⏎", "\t": "tab"}
+    names = {" ": "space", "\n": "⏎", "\t": "tab", END: "end"}
     character = chr(point)
-    if level == "byte" and point > 127:
+    if level == "byte" and 127 < point < 256:
         return f"0x{point:02x}"
     return names.get(character, character if character.isprintable() else f"U+{point:04X}")

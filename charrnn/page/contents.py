@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config import TextConfig
+from charrnn.config import END, TextConfig
 from charrnn.errors import RunError
 from charrnn.inference.evaluation import Evaluation, how_read
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.novelty import Comparison, compare
 from charrnn.page.units import NamedUnit, find_units
-from charrnn.text.corpus import Part, Split
 from charrnn.text.files import join_names
+from charrnn.text.split import Part, Split
 from charrnn.text.vocabulary import REPLACEMENT
 from charrnn.training.curves import Curves, curves_of
 from charrnn.training.run import Run
@@ -136,16 +136,26 @@ def _temperatures(model: LanguageModel) -> list[tuple[float, str]]:
 def _excerpt(model: LanguageModel, part: Part) -> str:
     """Return the beginning of the second half of a part, from the start of a line if there is one near."""
     ids = part.ids[len(part) // 2:][:(8 if model.text_config.level == "byte" else 2) * READING]
-    text = decode(model, ids)
+    text = _unmarked(decode(model, ids), model.text_config)
     start = text.find("\n", 0, READING) + 1
     return text[start:start + READING].strip("\n\ufffd")
+
+
+def _unmarked(text: str, text_config: TextConfig) -> str:
+    """Return a text with what separates documents instead of their end marks, or only its first whole document."""
+    if text_config.end != END or END not in text:
+        return text
+    if text_config.documents == "paragraphs" or text_config.separator is not None:
+        return text[text.index(END) + 1:].replace(END, text_config.separator or "\n\n")
+    return f"\n{text.split(END)[1]}"
 
 
 def decode(model: LanguageModel, ids: np.ndarray) -> str:
     """Return the text of ids; unknown and invalid bytes of a model of bytes become U+FFFD."""
     text = model.vocabulary.decode(ids)
     if model.text_config.level == "byte":
-        return text.replace(REPLACEMENT, "\xff").encode("latin-1").decode("utf-8", "replace")
+        parts = text.replace(REPLACEMENT, "\xff").split(END)
+        return END.join(part.encode("latin-1").decode("utf-8", "replace") for part in parts)
     return text
 
 

@@ -30,7 +30,7 @@ from charrnn.nn.parallel import Workers
 from charrnn.nn.state import State
 from charrnn.page.features import CHARACTER, Feature, features
 from charrnn.randomness import generator
-from charrnn.text.corpus import Part
+from charrnn.text.split import Part
 from charrnn.text.windows import resets_in
 
 CHARACTERS = 100_000

@@ -22,8 +22,8 @@ def describe(model: LanguageModel) -> dict[str, Any]:
     """Return what JavaScript needs to know about a model besides its weights, as plain values.
 
     ``cell``, ``layers``, ``hidden_size`` and ``embedding_size`` of the network; ``vocabulary``, its code points, with the
-    ids ``unknown`` and ``start``; ``level``, ``lines``, ``normalize`` and ``lowercase`` of the text settings. Raises
-    CharRNNError if JavaScript has no such cell.
+    ids ``unknown``, ``start`` and ``end`` (of the end mark of documents, or None); ``level``, ``documents``, ``separator``,
+    ``normalize`` and ``lowercase`` of the text settings. Raises CharRNNError if JavaScript has no such cell.
     """
     config, vocabulary, text = model.network.config, model.vocabulary, model.text_config
     if config.cell not in PARTS:
@@ -31,8 +31,9 @@ def describe(model: LanguageModel) -> dict[str, Any]:
                            f"use a model whose cell is one of {', '.join(PARTS)}")
     return {"cell": config.cell, "layers": config.layers, "hidden_size": config.hidden_size,
             "embedding_size": config.embedding_size, "vocabulary": vocabulary.codepoints.tolist(),
-            "unknown": vocabulary.unknown, "start": vocabulary.start, "level": text.level, "lines": text.lines,
-            "normalize": text.normalize, "lowercase": text.lowercase}
+            "unknown": vocabulary.unknown, "start": vocabulary.start, "end": model.separator, "level": text.level,
+            "documents": text.documents, "separator": text.separator, "normalize": text.normalize,
+            "lowercase": text.lowercase}
 
 
 def to_base64(model: LanguageModel, dtype: str = "float16") -> str:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from charrnn.config import TextConfig, check_range, from_dict, validation_fraction
+from charrnn.config import TextConfig, from_dict, validation_fraction
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, check_type
 from charrnn.text import token_file
 from charrnn.text.builtin import BUILTIN_TEXTS
-from charrnn.text.decoding import normalize_blocks
+from charrnn.text.documents import read_documents
 from charrnn.text.files import STANDARD_INPUT, find_files, join_names
 from charrnn.text.reader import OnBytes, Reader, warn_of_twins
 from charrnn.text.record import TextFile, TextRecord
+from charrnn.text.split import Part, Split, between_documents, split_bounds
 from charrnn.text.tokens import Tokens
 from charrnn.text.vocabulary import Vocabulary
 
@@ -27,54 +28,13 @@ DEFAULT_CORPUS = "python-reference"
 _BLOCK = 2**20
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A part of a corpus: ``ids`` (N,), and ``starts``, the sorted int64 indices at which its documents start."""
-
-    ids: np.ndarray
-    starts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """The parts of ``corpus``, in the order of the text. The validation and the test part may be empty."""
-
-    corpus: Corpus
-    train: Part
-    validation: Part
-    test: Part
-
-    @property
-    def parts(self) -> tuple[Part, Part, Part]:
-        """The training, the validation and the test part."""
-        return self.train, self.validation, self.test
-
-    def require(self, validation: float | None, test: float) -> None:
-        """Raise ConfigError unless the split was made with these fractions."""
-        cuts = split_bounds(len(self.corpus), self.corpus.validation_fraction(validation), test)
-        if cuts != (len(self.train), len(self.train) + len(self.validation)):
-            raise ConfigError("validation", "the split was made with another `validation` or `test`",
-                              "use the same fractions for both")
-
-    def training_lines(self, wanted: Collection[str]) -> set[str]:
-        """Return those of the ``wanted`` lines that are lines of the training part, except empty lines."""
-        found: set[str] = set()
-        rest = ""
-        for first in range(0, len(self.train), _BLOCK):
-            *lines, rest = (rest + self.corpus.vocabulary.decode(self.train.ids[first:first + _BLOCK])).split("\n")
-            found.update(set(lines).intersection(wanted))
-        return found - {""}
-
-
 @dataclass(repr=False, eq=False)
 class Corpus:
     """A text as ids, with its vocabulary. ``from_text`` and ``read`` create it.
 
     ``ids`` (N,) have the smallest unsigned dtype. ``starts`` are the sorted indices at which documents start and the state
-    is reset. ``fingerprint`` is the SHA-256 of the text in UTF-8; if other settings affect the ids, it depends on them too.
+    is reset: at the end mark of the previous document. ``distinct`` is the number of different documents, 0 if it is not
+    known. ``fingerprint`` is the SHA-256 of the text in UTF-8; if other settings affect the ids, it depends on them too.
     ``sources`` are the names of the files as given, and ``text_config`` says how they were read. ``folded`` contains the
     distinct characters that were replaced by the unknown one. The ids of a long text are a memory map of the token file
     at ``path``. ``sizes`` are the numbers of bytes read from each file, and ``warnings`` are messages for the user.
@@ -90,6 +50,7 @@ class Corpus:
     path: Path | None = None
     sizes: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    distinct: int = 0
 
     @classmethod
     def from_text(cls, text: str, sources: Sequence[str] = (), text_config: TextConfig | None = None,
@@ -107,7 +68,7 @@ class Corpus:
         try:
             if text_config.level == "byte":
                 text = text.encode("utf-8").decode("latin-1")
-            for block in normalize_blocks([text], text_config):
+            for block in read_documents([text], name, text_config):
                 tokens.add(block)
         except UnicodeEncodeError as error:
             raise _surrogates(name) from error
@@ -191,19 +152,21 @@ class Corpus:
         ids = tokens.ids()
         blocks = np.concatenate(list(ids.blocks))
         starts = np.concatenate([np.empty(0, np.int64), *(starts.astype(np.int64) for starts in ids.starts)])
-        return cls(blocks, starts, tokens.vocabulary, tokens.fingerprint, tokens.folded, tuple(sources), text_config)
+        return cls(blocks, starts, tokens.vocabulary, tokens.fingerprint, tokens.folded, tuple(sources), text_config,
+                   distinct=ids.distinct)
 
     @classmethod
     def _from_token_file(cls, kept: token_file.Kept, sources: Sequence[str], sizes: tuple[int, ...] = ()) -> Corpus:
         return cls(kept.ids, kept.starts, kept.vocabulary, kept.metadata["fingerprint"], kept.metadata["folded"],
-                   tuple(sources), from_dict(TextConfig, kept.metadata["text"]), kept.path, sizes)
+                   tuple(sources), from_dict(TextConfig, kept.metadata["text"]), kept.path, sizes,
+                   distinct=kept.metadata["distinct"])
 
     def __reduce__(self) -> Any:
         """Pickle a corpus in a token file as the path of that file, which other ranks can open."""
         if self.path is not None:
             return Corpus._reopen, (self.path, self.sources, self.sizes)
         return Corpus, (self.ids, self.starts, self.vocabulary, self.fingerprint, self.folded, self.sources,
-                        self.text_config, None, self.sizes)
+                        self.text_config, None, self.sizes, (), self.distinct)
 
     @classmethod
     def _reopen(cls, path: Path, sources: Sequence[str], sizes: tuple[int, ...]) -> Corpus:
@@ -230,11 +193,12 @@ class Corpus:
     def split(self, validation: float | None = None, test: float = 0.0) -> Split:
         """Split the text into a training, a validation and a test part, in this order.
 
-        ``validation`` and ``test`` are fractions of the text; None selects the default fraction of this text. Raises
-        ConfigError if they are out of range or leave a part with fewer than 2 characters.
+        ``validation`` and ``test`` are fractions of the text; None selects the default fraction of this text. Identical
+        documents are in the same part (unless ``group_copies`` is false). Raises ConfigError if the fractions are out of
+        range or leave a part with fewer than 2 characters.
         """
         validation = self.validation_fraction(validation)
-        cuts = [0, *split_bounds(len(self), validation, test), len(self)]
+        cuts = [0, *self.bounds(validation, test), len(self)]
         places = np.searchsorted(self.starts, cuts)
         parts = []
         for k, (name, fraction) in enumerate((("train", 0.0), ("validation", validation), ("test", test))):
@@ -251,6 +215,38 @@ class Corpus:
         """Return ``validation``, or the default validation fraction for this text if it is None."""
         return validation_fraction(validation, len(self), len(self.vocabulary))
 
+    def bounds(self, validation: float | None, test: float) -> tuple[int, int]:
+        """Return the ends of the training and the validation part of a split.
+
+        Documents are not cut, and identical ones are not separated (unless ``group_copies`` is false): an end is moved to
+        the nearest place between two different documents. Raises ConfigError if a fraction is out of range or there are
+        too few different documents.
+        """
+        first, second = split_bounds(len(self), self.validation_fraction(validation), test)
+        if not len(self.starts) or not self.text_config.group_copies:
+            return first, second
+        has_validation = first < second
+        ends = self.ids, self.starts
+        if second < len(self):
+            second = between_documents(*ends, second, len(self))
+        return between_documents(*ends, first, second) if has_validation else second, second
+
+    def text(self, ids: np.ndarray | None = None) -> Iterator[str]:
+        """Yield the text of ``ids`` (N,), by default all, in blocks; documents are in random order, with end marks."""
+        ids = self.ids if ids is None else ids
+        for first in range(0, len(ids), _BLOCK):
+            yield self.vocabulary.decode(ids[first:first + _BLOCK])
+
+    def documents(self, ids: np.ndarray | None = None) -> Iterator[str]:
+        """Yield the documents in ``ids`` (N,), by default all, without their end marks; none of a continuous text."""
+        rest = ""
+        end = self.text_config.end
+        for block in self.text(ids) if end is not None else ():
+            *documents, rest = (rest + block).split(end)
+            yield from filter(None, documents)
+        if rest:
+            yield rest
+
     def unknown_fraction(self) -> float:
         """Return the fraction of the characters that were replaced by the unknown one."""
         unknown = self.vocabulary.unknown
@@ -264,15 +260,6 @@ def _text_config(text_config: TextConfig | None, settings: dict[str, Any]) -> Te
     if text_config is not None and settings:
         raise TypeError(f"{next(iter(settings))!r} and text_config cannot be combined")
     return text_config or TextConfig(**settings)
-
-
-def split_bounds(characters: int, validation: float, test: float) -> tuple[int, int]:
-    """Return the ends of the training and the validation part. Raises ConfigError if a fraction is out of range."""
-    check_range("validation", validation, float, least=0, below=1)
-    check_range("test", test, float, least=0, below=1 - validation)
-    fractions = (1 - validation - test, 1 - test)
-    first, second = (int(round(characters * fraction, 6)) for fraction in fractions)  # because 100 * (1 - 0.8) < 20
-    return first, second
 
 
 def _refuse_empty(tokens: Tokens, name: str) -> None:

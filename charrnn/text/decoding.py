@@ -19,23 +19,13 @@ _LONGEST_REST = 2**22
 
 def decode_blocks(blocks: Iterable[bytes], name: str, text_config: TextConfig,
                   is_cut: Callable[[], bool] = lambda: False) -> Iterator[str]:
-    """Decode ``blocks`` of bytes and normalize the text according to ``text_config``.
+    """Decode ``blocks`` of bytes according to ``text_config``.
 
-    A leading byte order mark is removed. Line endings stay as they are, unless lines are documents. If ``is_cut()`` is true
+    A leading byte order mark is removed, and line endings stay as they are. If ``is_cut()`` is true
     after the last block, the bytes are only the beginning of a file, and an incomplete character at the end is dropped.
     Raises CorpusError, with ``name`` and the offset, for bytes that are invalid in the encoding, and for files of a known
     format that is not plain text.
     """
-    return normalize_blocks(_decoded(blocks, name, text_config, is_cut), text_config)
-
-
-def decode(data: bytes, name: str, text_config: TextConfig | None = None) -> str:
-    """Decode all of ``data``; see ``decode_blocks``."""
-    return "".join(decode_blocks([data], name, text_config or TextConfig()))
-
-
-def _decoded(blocks: Iterable[bytes], name: str, text_config: TextConfig, is_cut: Callable[[], bool] = lambda: False
-             ) -> Iterator[str]:
     if text_config.level == "byte":
         yield from (block.decode("latin-1") for block in blocks)
         return
@@ -98,10 +88,10 @@ def _wide_encoding(head: bytes) -> str | None:
 def normalize_blocks(blocks: Iterable[str], text_config: TextConfig) -> Iterator[str]:
     r"""Apply the Unicode normal form and the lower case of ``text_config`` to a text, block by block.
 
-    If lines are documents, ``\r\n`` becomes ``\n``, and a missing newline is added at the end. Blocks are cut where no
-    character depends on its neighbours, so the result does not depend on the blocks.
+    If the text consists of documents, ``\r\n`` becomes ``\n``; if these are lines, a missing newline is added at the end.
+    Blocks are cut where no character depends on its neighbours, so the result does not depend on the blocks.
     """
-    if text_config.normalize == "none" and not text_config.lowercase and not text_config.lines:
+    if text_config.normalize == "none" and not text_config.lowercase and text_config.end is None:
         yield from blocks
         return
     rest, last = "", "\n"
@@ -114,7 +104,7 @@ def normalize_blocks(blocks: Iterable[str], text_config: TextConfig) -> Iterator
             last = text[-1:] or last
             yield text
     rest = _normalized(rest, text_config)
-    if text_config.lines and not (rest or last).endswith("\n"):
+    if text_config.end == "\n" and not (rest or last).endswith("\n"):
         rest += "\n"
     yield rest
 
@@ -134,7 +124,7 @@ def normalize(text: str, text_config: TextConfig) -> str:
 
 
 def _normalized(text: str, text_config: TextConfig) -> str:
-    if text_config.lines:
+    if text_config.end is not None:
         text = text.replace("\r\n", "\n")
     if text_config.normalize != "none":
         text = unicodedata.normalize("NFC" if text_config.normalize == "NFC" else "NFKC", text)

@@ -1,87 +1,58 @@
-"""Lines in random order, for texts of any length."""
+"""The documents of a text: an end mark after each."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
-from typing import IO
+from itertools import chain
 
-import numpy as np
+from charrnn.config import END, TextConfig
+from charrnn.text.columns import values_of
+from charrnn.text.decoding import normalize_blocks
 
-from charrnn.randomness import generator
-
-_BUCKET = 2**24
-_MOST_BUCKETS = 256
-_BLOCK = 2**20
+_INSIDE = {"files": "", "paragraphs": r"|\n[^\S\n]*\n", None: ""}
+"""What separates the documents of one file, in addition to an end mark, as regular expressions."""
 
 
-class Lines:
-    """The lines of a text that comes in ``blocks`` of ids, in a random order that depends only on ``seed``.
+def read_documents(blocks: Iterable[str], name: str, text_config: TextConfig) -> Iterator[str]:
+    """Return the normalized text of one file, with an end mark after each document unless the documents are lines.
 
-    Empty lines are left out. Each line is put into a random bucket, and then each bucket is shuffled. So every order is
-    equally likely, and only one bucket of about 2**24 characters is in memory at a time. ``spool`` is a file for the
-    buckets, ``sizes`` a file for the lengths of the lines, ``end`` the id of the newline, and ``characters`` the length of
-    the text.
-    Raises OSError if a file cannot be written.
+    ``blocks`` are the decoded text, block by block; the result does not depend on how it is divided. ``name`` is the name
+    of the file. Raises CorpusError if a column cannot be read, UnicodeEncodeError if the text contains a surrogate.
     """
-
-    def __init__(self, blocks: Iterable[np.ndarray], end: int, seed: int, characters: int, spool: IO[bytes],
-                 sizes: IO[bytes]) -> None:
-        self._end, self._seed, self._spool, self._sizes = end, seed, spool, sizes
-        self._buckets = max(1, min(_MOST_BUCKETS, -(-characters // _BUCKET)))
-        self._parts: list[np.ndarray] = []  # for each part of the spool, the characters of each bucket
-        self.count, self.characters = 0, 1
-        rng, rest = generator(seed, "lines"), []
-        for block in blocks:
-            self._dtype = block.dtype
-            rest.append(block)
-            if np.any(block == end):
-                text = np.concatenate(rest)
-                ends = np.flatnonzero(text == end) + 1
-                rest = [text[ends[-1]:].copy()]
-                self._distribute(text, np.append(0, ends[:-1]), np.diff(ends, prepend=0), rng)
-
-    def _distribute(self, text: np.ndarray, first: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> None:
-        first, sizes = first[sizes > 1], sizes[sizes > 1]
-        bucket = (rng.random(len(sizes)) * self._buckets).astype(np.int64)
-        order = np.argsort(bucket, kind="stable")
-        self._spool.write(_gathered(text, first[order], sizes[order]).data)
-        self._parts.append(np.bincount(bucket, sizes, self._buckets).astype(np.int64))
-        self.count += len(sizes)
-        self.characters += int(sizes.sum())
-
-    def ids(self) -> Iterator[np.ndarray]:
-        """Yield blocks of ids: a newline, then each line with its own newline."""
-        yield np.array([self._end], self._dtype)
-        parts = np.array(self._parts)
-        places = np.cumsum(parts.reshape(-1)).reshape(parts.shape) - parts
-        for bucket in range(self._buckets):
-            text = np.concatenate([self._read(place, size) for place, size in zip(places[:, bucket], parts[:, bucket])])
-            ends = np.flatnonzero(text == self._end) + 1
-            first, sizes = np.append(0, ends[:-1]), np.diff(ends, prepend=0)
-            order = generator(self._seed, "lines", stream=1 + bucket).permutation(len(ends))
-            first, sizes = first[order], sizes[order]
-            self._sizes.write(sizes.astype("<u8").data)
-            totals = np.cumsum(sizes)
-            cuts = [0, *np.unique(np.searchsorted(totals, np.arange(_BLOCK, len(text), _BLOCK))), len(sizes)]
-            for start, stop in pairwise(cuts):
-                yield _gathered(text, first[start:stop], sizes[start:stop])
-
-    def starts(self) -> Iterator[np.ndarray]:
-        """Yield blocks of the indices at which lines start: at the newline before each. Call it after ``ids``."""
-        self._sizes.seek(0)
-        done = 0
-        while data := self._sizes.read(8 * _BLOCK):
-            ends = done + np.cumsum(np.frombuffer(data, "<u8"))
-            yield np.append(np.uint64(done), ends[:-1])
-            done = int(ends[-1])
-
-    def _read(self, place: int, size: int) -> np.ndarray:
-        self._spool.seek(int(place) * self._dtype.itemsize)
-        return np.frombuffer(self._spool.read(int(size) * self._dtype.itemsize), self._dtype)
+    if text_config.column is not None:
+        return mark_ends(normalize_blocks(values_of(blocks, name, text_config.column), text_config), text_config)
+    blocks = normalize_blocks(blocks, text_config)
+    return mark_ends(map(_without_surrogates, blocks), text_config) if text_config.end == END else iter(blocks)
 
 
-def _gathered(text: np.ndarray, first: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return the concatenation of the pieces of ``text`` that start at ``first`` and have these ``sizes``."""
-    shift = first - (np.cumsum(sizes) - sizes)
-    return text[np.arange(int(sizes.sum())) + np.repeat(shift, sizes)]
+def mark_ends(blocks: Iterable[str], text_config: TextConfig) -> Iterator[str]:
+    """Yield the text ``blocks`` of one file again, with an end mark instead of each separator, and at the end.
+
+    Line breaks at the start and the end of a document, and empty documents, are removed.
+    """
+    separator = text_config.separator or ""
+    inside = f"|{re.escape(separator)}" if separator else _INSIDE[text_config.documents]
+    after = r"(?:[^\S\n]*\n)*" if text_config.documents == "paragraphs" else r"\n*"
+    pattern = re.compile(rf"(?<!\n)\n*(?:(?:{END}{inside}){after})+")
+    rest, is_start = END, True  # this mark makes the pattern match line breaks at the start; it is removed again
+    for block in chain(blocks, [None]):
+        text = pattern.sub(END, rest + (END if block is None else block))
+        cut = len(text) if block is None else _last_cut(text, len(separator) - 1)
+        text, rest = text[:cut], text[cut:]
+        if text:
+            yield text.removeprefix(END) if is_start else text
+            is_start = False
+
+
+def _without_surrogates(block: str) -> str:
+    block.encode("utf-8")
+    return block
+
+
+def _last_cut(text: str, length: int) -> int:
+    """Return where ``text`` can be cut: before white space and end marks, and before the last ``length`` characters."""
+    cut = len(text) - max(0, length)
+    while cut > 0 and (text[cut - 1] == END or text[cut - 1].isspace()):
+        cut = len(text[:cut].rstrip().rstrip(END))
+    return max(0, cut)

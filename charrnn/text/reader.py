@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
 from charrnn.text.decoding import decode_blocks
+from charrnn.text.documents import read_documents
 from charrnn.text.files import FileDigest, display_name, is_compressed, read_blocks
 from charrnn.text.formats import is_binary
 from charrnn.text.record import Stamps, TextFile, TextRecord
@@ -20,9 +21,13 @@ OnBytes = Callable[[int, int], None]
 
 def text_blocks(file: TextFile, text_config: TextConfig, digest: FileDigest | None = None,
                 on_bytes: Callable[[int], None] | None = None, live: bool = False) -> Iterator[str]:
-    """Return the text of a file block by block, read with these settings; see ``read_blocks`` and ``decode_blocks``."""
+    """Return the text of a file block by block, read with these settings.
+
+    See ``read_blocks``, ``decode_blocks`` and ``read_documents``.
+    """
     blocks = read_blocks(file.path, digest, on_bytes, recognise=text_config.level == "char", limit=file.limit, live=live)
-    return decode_blocks(blocks, display_name(file.path), text_config, lambda: file.is_longer)
+    name = display_name(file.path)
+    return read_documents(decode_blocks(blocks, name, text_config, lambda: file.is_longer), name, text_config)
 
 
 class Reader:
@@ -56,7 +61,6 @@ class Reader:
         names: dict[bytes, str] = {}
         for file in self.files:
             digest, first = FileDigest(), tokens.characters
-            tokens.seam()
             for text in text_blocks(file, self.text_config, digest, on_bytes and (lambda read: on_bytes(read, total))):
                 if tokens.characters == first:
                     self._warn_if_binary(text, file)
@@ -77,9 +81,9 @@ class Reader:
     def again(self) -> Callable[[], Iterator[str]] | None:
         """Return a function that reads the text a second time, or None if keeping a copy is faster.
 
-        A copy is faster for text that is piped in, compressed or normalized.
+        A copy is faster for text that is piped in, compressed, normalized or in a column.
         """
-        if self.text_config.normalize != "none" or self.text_config.lowercase or \
+        if self.text_config.normalize != "none" or self.text_config.lowercase or self.text_config.column or \
                 any(file.size is None or is_compressed(file.path) for file in self.files):
             return None
 

@@ -32,7 +32,8 @@ from charrnn.text.vocabulary import CODE_POINTS, Vocabulary
 _KIND = "tokens"
 _LARGEST = 2**46
 _TYPES = {"kind": str, "sources": list, "text": dict, "files": str, "times": str, "content": str, "twins": list,
-          "fingerprint": str, "characters": int, "vocabulary": int, "starts": int, "folded": str}
+          "fingerprint": str, "characters": int, "vocabulary": int, "starts": int, "distinct": int,
+          "folded": str}
 _NAME = re.compile(r"(?!\.).+-[0-9a-f]{16}\.h5", re.DOTALL)
 _TEMPORARY = re.compile(r"(?:\.(?:.+-[0-9a-f]{16}|standard-input-.+)\.h5\.|standard-input-)"
                         rf"{atomic.OWNER}-[0-9a-f]{{8}}\.(?:tmp|h5)", re.DOTALL)
@@ -120,7 +121,8 @@ def save(path: Path, tokens: Tokens, sources: Sequence[str], reader: Reader) -> 
         "kind": _KIND, "sources": [os.path.abspath(source) for source in sources], "text": to_dict(reader.text_config),
         "files": reader.stamps.files, "times": "" if reader.stamps.young else reader.stamps.times,
         "content": reader.content, "twins": reader.twins, "fingerprint": tokens.fingerprint, "characters": ids.characters,
-        "vocabulary": len(tokens.vocabulary), "starts": ids.documents, "folded": tokens.folded}
+        "vocabulary": len(tokens.vocabulary), "starts": ids.documents,
+        "distinct": ids.distinct, "folded": tokens.folded}
     _write(path, metadata, ids.blocks, ids.starts, tokens.vocabulary)
 
 
@@ -238,7 +240,7 @@ def _expected_arrays(metadata: dict[str, Any]) -> container.Manifest:
             or len(metadata["twins"]) not in (0, 2):
         raise ValueError("not a token file")
     size, vocabulary, starts = metadata["characters"], metadata["vocabulary"], metadata["starts"]
-    if not (1 <= vocabulary <= CODE_POINTS + 1 and 1 <= size < _LARGEST and 0 <= starts <= size):
+    if not (1 <= vocabulary <= CODE_POINTS + 1 and 1 <= size < _LARGEST and 0 <= metadata["distinct"] <= starts <= size):
         raise ValueError("size out of range")
     try:
         from_dict(TextConfig, metadata["text"])

@@ -12,9 +12,9 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from charrnn.config import TextConfig
+from charrnn.config import END, TextConfig
 from charrnn.errors import CorpusError
-from charrnn.text.documents import Lines
+from charrnn.text.shuffled import Shuffled
 from charrnn.text.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary
 
 SMALL = 2**24
@@ -24,19 +24,20 @@ _DTYPES = {1: "<u1", 2: "<u2", 4: "<u4"}
 
 
 class Ids(NamedTuple):
-    """A text as ids: the numbers of characters and documents, blocks of ids, and blocks of the indices of document starts.
+    """A text as ids: the numbers of characters, documents and distinct documents, ids and starts of documents in blocks.
 
     Read ``blocks`` before ``starts``.
     """
 
     characters: int
     documents: int
+    distinct: int
     blocks: Iterator[np.ndarray]
     starts: Iterator[np.ndarray]
 
 
 class Tokens:
-    """A text that is added block by block (``add``; ``seam`` at the start of each file) and then returned as ids.
+    """A text that is added block by block, with end marks if it consists of documents, and then returned as ids.
 
     The blocks are kept as code points of 1, 2 or 4 bytes. A short text is kept in memory, a long one in a temporary file
     in ``folder()``, unless ``again()`` yields the same text a second time. ``vocabulary`` is by default that of the text;
@@ -60,18 +61,12 @@ class Tokens:
         self._counts = np.zeros(CODE_POINTS, np.int64) if text_config.min_count > 1 else None
         self._present = np.zeros(CODE_POINTS, bool)
         self._known = b""  # the code points below 256 that are present
-        self._seams: list[int] = []
-
-    def seam(self) -> None:
-        """Record that the next block starts a new file."""
-        if not self._seams or self._seams[-1] < self.characters:
-            self._seams.append(self.characters)
 
     def add(self, text: str) -> None:
-        """Add a block. Raises OSError if it cannot be stored, ValueError if it contains a surrogate."""
+        """Add a block. Raises OSError if it cannot be stored, ValueError if it contains a surrogate other than ``END``."""
         if not text:
             return
-        encoded = text.encode("utf-8")
+        encoded = text.encode("utf-8", "surrogatepass" if END in text else "strict")
         self._digest.update(encoded)
         data, width = (encoded, 1) if text.isascii() else _narrowest(text)
         if self.is_small and self._folder is not None and self._spool.tell() + len(data) > SMALL:
@@ -108,14 +103,15 @@ class Tokens:
         present = self._all_present()
         if self._counts is not None:
             present &= self._counts >= self._config.min_count
-        if self._config.lines:
-            present[ord("\n")] = False
+        end = self._config.end
+        if end is not None:
+            present[ord(end)] = False
         points = np.flatnonzero(present)
         if self._counts is not None and not len(points):
             raise CorpusError(f"{self._name}: no character occurs {self._config.min_count:,} times or more",
                               "lower `min_count`")
-        if self._config.lines:
-            points = np.union1d(points, [ord("\n")])
+        if end is not None:
+            points = np.union1d(points, [ord(end)])
         return Vocabulary(points if self._counts is None else np.append(points, UNKNOWN))
 
     def _all_present(self) -> np.ndarray:
@@ -132,17 +128,15 @@ class Tokens:
         return "".join(map(chr, np.flatnonzero(present))) if unknown else ""
 
     @property
-    def _starts(self) -> list[int]:
-        """The index at which each file that is not empty starts."""
-        return [seam for seam in self._seams if seam < self.characters]
-
-    @property
     def fingerprint(self) -> str:
         """The SHA-256 of the text in UTF-8 or, if other settings affect the ids, of that digest and these settings."""
         text, text_config = self._digest.hexdigest(), self._config
-        more = {"level": text_config.level, "min_count": text_config.min_count,
-                "lines": text_config.shuffle_seed if text_config.lines else None,
-                "files": text_config.reset_at_files and self._starts}
+        more = {"level": text_config.level, "min_count": text_config.min_count, "lines": None, "files": False}
+        if text_config.end is not None:
+            is_former = text_config.end == "\n" and not text_config.group_copies
+            more["lines" if is_former else "documents"] = text_config.shuffle_seed
+            if not is_former:
+                more |= {"unit": text_config.unit, "group_copies": text_config.group_copies}
         if more == {"level": "char", "min_count": 1, "lines": None, "files": False}:
             return text
         return hashlib.sha256(json.dumps([text, more]).encode()).hexdigest()
@@ -150,18 +144,18 @@ class Tokens:
     def ids(self) -> Ids:
         """Return the text as ids.
 
-        If lines are documents, each starts with the newline of the previous line and ends with its own. Raises CorpusError
-        if there are no lines, VocabularyError for a character that is not in the given vocabulary, OSError if a temporary
+        Each document starts with the end mark of the previous one and ends with its own. Raises CorpusError if all
+        documents are empty, VocabularyError for a character that is not in the given vocabulary, OSError if a temporary
         file cannot be written.
         """
-        if self._config.lines:
-            lines = Lines(self._in_order(), self.vocabulary.id("\n"), self._config.shuffle_seed, self.characters,
-                          self._file(), self._file())
-            if not lines.count:
-                raise CorpusError(f"{self._name}: all lines are empty", "use a text with a document on each line")
-            return Ids(lines.characters, lines.count, lines.ids(), lines.starts())
-        starts = np.array(self._starts if self._config.reset_at_files else [], np.uint64)
-        return Ids(self.characters, len(starts), self._in_order(), iter([starts]))
+        end = self._config.end
+        if end is None:
+            return Ids(self.characters, 0, 0, self._in_order(), iter(()))
+        found = Shuffled(self._in_order(), self.vocabulary.id(end), self._config.shuffle_seed, self._config.group_copies,
+                         self.characters, self._file)
+        if not found.count:
+            raise CorpusError(f"{self._name}: all {self._config.unit}s are empty", "use a text that contains documents")
+        return Ids(found.characters, found.count, found.distinct, found.ids(), found.starts())
 
     def _file(self) -> IO[bytes]:
         """Return a new file for another copy of the text."""
@@ -193,5 +187,5 @@ def _narrowest(text: str) -> tuple[bytes, int]:
     try:
         return text.encode("latin-1"), 1
     except UnicodeEncodeError:
-        data = text.encode("utf-16-le")
-        return (data, 2) if len(data) == 2 * len(text) else (text.encode("utf-32-le"), 4)
+        data = text.encode("utf-16-le", "surrogatepass")
+        return (data, 2) if len(data) == 2 * len(text) else (text.encode("utf-32-le", "surrogatepass"), 4)

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from charrnn.config import END
 from charrnn.errors import VocabularyError
 
 CODE_POINTS = 0x110000
@@ -34,7 +35,8 @@ class Vocabulary:
     """Sorted, distinct characters; the id of a character is its index.
 
     ``codepoints`` is (V,) of uint32, strictly increasing. ``UNKNOWN`` may be the last one: then ``unknown`` is the id of
-    all characters that are not in the vocabulary, otherwise it is None. Raises ValueError if the code points are invalid.
+    all characters that are not in the vocabulary, otherwise it is None. The end mark of documents (``config.END``) is the
+    only surrogate that may be in a vocabulary. Raises ValueError if the code points are invalid.
     """
 
     def __init__(self, codepoints: np.ndarray) -> None:
@@ -45,7 +47,7 @@ class Vocabulary:
             raise ValueError("a vocabulary consists of Unicode code points")
         if codepoints[0] == UNKNOWN:
             raise ValueError("a vocabulary needs at least one known character")
-        if np.any((codepoints >= 0xD800) & (codepoints < 0xE000)):
+        if np.any((codepoints >= 0xD800) & (codepoints < 0xE000) & (codepoints != ord(END))):
             raise ValueError("a vocabulary must not contain surrogates")
         if np.any(codepoints[1:] <= codepoints[:-1]):
             raise ValueError("a vocabulary must be sorted and its characters distinct")
@@ -83,8 +85,8 @@ class Vocabulary:
 
     @property
     def start(self) -> int:
-        """The id that a model reads first without a prime: that of the newline, or 0 if there is no newline."""
-        return self._ids.get("\n", 0)
+        """The id that a model reads first without a prime: that of the end mark, else of the newline, else 0."""
+        return self._ids.get(END, self._ids.get("\n", 0))
 
     def id(self, character: str) -> int:
         """Return the id of a character. Raises KeyError if it is not in the vocabulary."""
@@ -135,7 +137,7 @@ class Vocabulary:
         if ids.size and int(ids.min()) < 0:
             raise IndexError(f"id {ids.min()} is out of range for a vocabulary of {len(self):,} characters")
         points = self.codepoints if self.unknown is None else np.append(self.codepoints[:-1], ord(REPLACEMENT))
-        return bytes(points[ids].astype("<u4")).decode("utf-32-le")
+        return bytes(points[ids].astype("<u4")).decode("utf-32-le", "surrogatepass")
 
     @cached_property
     def _ids(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.text.corpus import Part
+from charrnn.text.split import Part
 
 
 class Windows:

@@ -10,7 +10,8 @@ import numpy as np
 
 from charrnn.errors import RunError, check_type
 from charrnn.inference.ngram import baseline
-from charrnn.text.corpus import Corpus, Split
+from charrnn.text.corpus import Corpus
+from charrnn.text.split import Split
 from charrnn.training.metrics_rows import number, rows
 from charrnn.training.schema import check_text
 

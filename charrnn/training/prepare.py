@@ -16,10 +16,11 @@ from charrnn.mpi import ranks
 from charrnn.nn.kernels import reporting_compilation
 from charrnn.nn.parallel import default_threads, environment, kernels_in
 from charrnn.text.builtin import BUILTIN_TEXTS
-from charrnn.text.corpus import Corpus, Split
+from charrnn.text.corpus import Corpus
 from charrnn.text.files import STANDARD_INPUT, join_names
 from charrnn.text.reader import OnBytes
 from charrnn.text.record import TextRecord
+from charrnn.text.split import Split
 from charrnn.training.events import (
     BytesRead,
     CompilationStarted,

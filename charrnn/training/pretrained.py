@@ -17,7 +17,8 @@ from charrnn.inference.locate import checkpoint_at
 from charrnn.inference.ngram import baseline
 from charrnn.inference.origin import Origin, digest
 from charrnn.nn.kernels import reporting_compilation
-from charrnn.text.corpus import Corpus, Split
+from charrnn.text.corpus import Corpus
+from charrnn.text.split import Split
 from charrnn.training.events import CompilationStarted, ModelChosen, OnEvent, StartChosen, VocabularyChanged, Warned
 from charrnn.training.recipe import tune
 from charrnn.training.run import Run

@@ -26,7 +26,8 @@ from charrnn.randomness import generator
 from charrnn.storage import container
 from charrnn.storage.atomic import replace_file
 from charrnn.storage.container import Manifest
-from charrnn.text.corpus import Corpus, Split
+from charrnn.text.corpus import Corpus
+from charrnn.text.split import Split
 from charrnn.text.windows import Windows
 from charrnn.training import schema
 from charrnn.training.curves import curves_of

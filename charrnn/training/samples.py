@@ -12,7 +12,7 @@ from charrnn.training.row_file import RowFile, lines_of
 from charrnn.training.run import Run
 
 LENGTH = 200
-"""Characters of a sample. A model of lines writes lines until they have this length together."""
+"""Characters of a sample. A model of documents writes documents until they have this length together."""
 
 _PRIME = ""
 _MOST_POWERS = 18
@@ -58,13 +58,13 @@ def sample_of(run: Run) -> Sample:
 
 
 def write(model: LanguageModel, length: int, seed: int, temperature: float = 1.0) -> str:
-    """Return ``length`` characters written by a model. A model of lines writes as many lines as that takes."""
-    if not model.text_config.lines:
+    """Return ``length`` characters written by a model. A model of documents writes as many documents as that takes."""
+    if model.text_config.end is None:
         return model.sample(_PRIME, length, seed=seed, temperature=temperature)
+    between = "\n" if model.is_single_line else "\n\n"
     text, number = "", 0
     while len(text) < length:
-        line = model.sample(_PRIME, length, seed=seed + number, temperature=temperature)
-        text += line if line.endswith("\n") else f"{line}\n"
+        text += model.sample(_PRIME, length, seed=seed + number, temperature=temperature).removesuffix("\n") + between
         number += 1
     return text
 

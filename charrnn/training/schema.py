@@ -21,9 +21,10 @@ from charrnn.nn.model import parameter_shapes
 from charrnn.storage import container
 from charrnn.storage.container import Manifest
 from charrnn.storage.metadata import require, require_finite, require_types
-from charrnn.text.corpus import Corpus, split_bounds
+from charrnn.text.corpus import Corpus
 from charrnn.text.files import join_names
 from charrnn.text.record import digest_of_sizes
+from charrnn.text.split import split_bounds
 from charrnn.training.optimizers import OPTIMIZERS
 
 _TYPES = {
@@ -119,7 +120,7 @@ def expected_arrays(metadata: dict[str, Any]) -> Manifest:
         raise ValueError(str(error)) from error
     dtype = metadata["model"]["dtype"]
     require(dtype in ("float32", "float64"), "the dtype of a run must be float32 or float64")
-    _check_progress(metadata, config)
+    _check_progress(metadata, config, from_dict(TextConfig, metadata["model"]["text"]))
     _check_history(metadata["history"], metadata["step"])
     require(all(type(value) is str for value in metadata["environment"].values()), "the environment must contain strings")
     return {**manifest, **_run_arrays(model, config, metadata, language_model.DTYPES[dtype])}
@@ -138,7 +139,7 @@ def _run_arrays(model: ModelConfig, config: TrainConfig, metadata: Mapping[str, 
     return manifest
 
 
-def _check_progress(metadata: Mapping[str, Any], config: TrainConfig) -> None:
+def _check_progress(metadata: Mapping[str, Any], config: TrainConfig, text_config: TextConfig) -> None:
     source = source_from(metadata["source"])
     step, rollback_step, since = metadata["step"], metadata["rollback_step"], metadata["since"]
     require(None not in (config.steps, config.learning_rate, config.weight_decay, config.validation, config.threads)
@@ -147,7 +148,10 @@ def _check_progress(metadata: Mapping[str, Any], config: TrainConfig) -> None:
     require(step <= (config.steps or 0) and rollback_step <= step and since <= step, "the step is outside the plan")
     require((metadata["epoch"], metadata["window"]) == divmod(step, source.windows), "the position does not match the step")
     training, _ = split_bounds(source.characters, config.validation or 0.0, config.test)
-    require(source.windows == (training - 1) // config.seq_len // config.batch_size,
+    expected = (training - 1) // config.seq_len // config.batch_size
+    is_exact = text_config.end is None or not text_config.group_copies  # otherwise the end of the part is moved
+    most = (source.characters - 1) // config.seq_len // config.batch_size
+    require(source.windows == expected if is_exact else 1 <= source.windows <= most,
             "the number of windows does not match the corpus")
     require(math.isfinite(metadata["smoothed_loss"]), "the loss is not finite")
     require(0 < metadata["rate_factor"] <= 1, "the rate factor is out of range")

@@ -14,7 +14,7 @@ import numpy as np
 
 from charrnn.config import TrainConfig
 from charrnn.cpu import one_blas_thread
-from charrnn.errors import ConfigError, TrainingError, check_type
+from charrnn.errors import ConfigError, CorpusError, TrainingError, check_type
 from charrnn.inference.evaluation import Evaluation, evaluate
 from charrnn.mpi import Ranks
 from charrnn.mpi import ranks as all_ranks
@@ -24,7 +24,8 @@ from charrnn.nn.model import CharRNN
 from charrnn.nn.parallel import Team
 from charrnn.nn.state import next_epoch
 from charrnn.randomness import generator
-from charrnn.text.corpus import Corpus, Split
+from charrnn.text.corpus import Corpus
+from charrnn.text.split import Split
 from charrnn.text.windows import Windows
 from charrnn.training.optimizers import clip, learning_rate, make_optimizer
 from charrnn.training.run import EVALUATIONS, Run
@@ -81,6 +82,9 @@ class Trainer:
         self.split = text if isinstance(text, Split) else run.split(corpus)
         self.split.require(run.config.validation, run.config.test)
         self.windows = Windows(self.split.train, run.config.batch_size, run.config.seq_len)
+        if self.windows.per_epoch != run.source.windows:
+            raise CorpusError(f"the run was trained on {run.source.windows:,} windows, but this text has "
+                              f"{self.windows.per_epoch:,}")
         _compile(run, corpus.ids.dtype)
         self.team = Team(run.model.network, run.config.threads or 1, ranks or all_ranks())
         self.team.warm_up()

@@ -176,7 +176,7 @@ def test_a_table_of_bytes_shows_bytes_that_are_not_ascii_as_escapes(empty: Path,
 def test_a_table_of_a_model_of_lines_with_an_unknown_character(empty: Path, cli: Cli) -> None:
     """The text is read as without a table: each line from a zero state, in streams or windows."""
     Path("notes.txt").write_text("one two\nthree\nfour\n" * 60 + "q")
-    assert cli("train", "notes.txt", *SMALL, "--steps", 9, "--lines", "--min-count", 2, "--name", "a").code == 0
+    assert cli("train", "notes.txt", *SMALL, "--steps", 9, "--documents", "lines", "--min-count", 2, "--name", "a").code == 0
     name = "x\x1b[31m.txt"
     Path(name).write_text("two\nsix\n" * 9)
     model, text = load("checkpoints/a"), Path(name).read_text()

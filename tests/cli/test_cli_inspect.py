@@ -109,7 +109,7 @@ def test_one_character_is_singular(empty: Path, cli: Cli) -> None:
 
 @pytest.mark.parametrize("options", [
     (), ("--layers", 2, "--cell", "rnn", "--level", "byte", "--validation", 0),
-    ("--lines", "--no-stateful", "--seed", 7, "--glob", "* [a].txt"),
+    ("--documents", "lines", "--no-stateful", "--seed", 7, "--glob", "* [a].txt"),
     ("--learning-rate", 0.1 + 0.2, "--dropout", 0.25, "--no-samples", "--test", 0.1, "--embedding-size", 3)])
 def test_the_command_that_inspect_shows_repeats_the_run(empty: Path, cli: Cli, options: tuple[Any, ...]) -> None:
     Path("my 'notes'.txt").write_text("one\ntwo\nthree\nfour and five\n" * 40)

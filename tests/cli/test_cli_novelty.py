@@ -114,8 +114,8 @@ def test_novelty_tells_a_model_that_copies(here: Path, cli: Cli, monkeypatch: py
 def test_novelty_of_lines_counts_whole_lines(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["".join(random.Random(number).choices("abcdefgh", k=5)) for number in range(300)]
     Path("lines.txt").write_text("\n".join(lines))
-    assert cli("train", "lines.txt", *SMALL, "--lines", "--steps", 2, "--from", "none").code == 0
-    corpus = Corpus.read("lines.txt", lines=True)
+    assert cli("train", "lines.txt", *SMALL, "--documents", "lines", "--steps", 2, "--from", "none").code == 0
+    corpus = Corpus.read("lines.txt", documents="lines")
     first = corpus.vocabulary.decode(corpus.ids[1:7])
     parrot(first, monkeypatch)
     answer = cli("novelty", "lines-lnlstm-8")

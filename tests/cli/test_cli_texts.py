@@ -78,11 +78,11 @@ def bias(values: dict[str, float]) -> None:
 
 # Training on a text that is read with any options
 
-OPTIONS = [("names.txt", "--lines"), ("names.txt", "--lines", "--shuffle-seed", 0, "--min-count", 3),
+OPTIONS = [("names.txt", "--documents", "lines"), ("names.txt", "--documents", "lines", "--shuffle-seed", 0, "--min-count", 3),
         ("folder", "--glob", "*.py", "--reset-at-files"), ("folder", "names.txt", "--min-count", 5, "--lowercase"),
         ("binary", "--level", "byte"), ("binary", "folder", "--glob", "*", "--level", "byte", "--min-count", 3),
         ("names.txt", "--normalize", "NFKC", "--errors", "ignore", "--encoding", "utf-8-sig"),
-        ("names.txt", "--level", "byte", "--lines")]
+        ("names.txt", "--level", "byte", "--documents", "lines")]
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["in memory", "from a token file"])
@@ -112,7 +112,7 @@ def test_train_describes_its_text(cli: Cli) -> None:
 
     text = "\n".join(NAMES)
     assert said("names.txt") == f"names.txt: {len(text):,} characters, {len(set(text))} distinct"
-    assert said("names.txt", "--lines") == f"names.txt: {len(text) + 2:,} characters, {len(set(text))} distinct, 24 lines"
+    assert said("names.txt", "--documents", "lines") == f"names.txt: {len(text) + 2:,} characters, {len(set(text))} distinct, 24 lines"
     assert said("folder", "--glob", "*.py", "--reset-at-files").endswith("distinct, 3 files")
     assert said("binary", "--level", "byte").startswith("binary: 700 bytes, ")
     rare = sum(text.count(character) < 5 for character in set(text))
@@ -194,7 +194,7 @@ def test_a_byte_model_is_measured_per_byte(train: Cli, cli: Cli) -> None:
 
 
 def test_inspect_shows_how_a_text_was_read(train: Cli, cli: Cli) -> None:
-    train("names.txt", "--lines", "--min-count", 2)
+    train("names.txt", "--documents", "lines", "--min-count", 2)
     answer = cli("inspect", RUN)
     assert answer.code == 0
     shown = [line.split() for line in answer.out.splitlines()]
@@ -208,7 +208,7 @@ def test_inspect_shows_how_a_text_was_read(train: Cli, cli: Cli) -> None:
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (("--level", "byte", "--lowercase"), ["--lowercase", "--level byte"]),
-    (("--lines", "--reset-at-files"), ["--reset-at-files"]),
+    (("--documents", "lines", "--reset-at-files"), ["--reset-at-files"]),
     (("--min-count", 0), ["--min-count", "at least 1"]), (("--min-count", 9999), ["no character", "--min-count"]),
     (("--glob", "."), ["--glob"]), (("--shuffle-seed", -1), ["--shuffle-seed"])])
 def test_a_text_that_cannot_be_read_with_the_options_is_refused(cli: Cli, arguments: tuple, words: list[str]) -> None:
@@ -298,8 +298,8 @@ def test_an_unknown_byte_of_a_prime_is_named(train: Cli, cli: Cli) -> None:
 
 def test_whole_lines_are_written_and_copied_ones_are_marked_on_a_terminal(
         train: Cli, cli: Cli, terminal: None) -> None:
-    train("names.txt", "--lines", "--validation", 0.3)
-    corpus = Corpus.read("names.txt", lines=True)
+    train("names.txt", "--documents", "lines", "--validation", 0.3)
+    corpus = Corpus.read("names.txt", documents="lines")
     known = set(corpus.vocabulary.decode(corpus.split(0.3).train.ids).split("\n")[1:-1])
     assert 5 < len(known) < 20
     bias({"\n": 2.5})
@@ -318,7 +318,7 @@ def test_whole_lines_are_written_and_copied_ones_are_marked_on_a_terminal(
 
 
 def test_lines_in_a_pipe_are_not_marked_and_the_training_text_is_not_needed(train: Cli, cli: Cli) -> None:
-    train("names.txt", "--lines")
+    train("names.txt", "--documents", "lines")
     bias({"\n": 500.0})
     Path("names.txt").unlink()
     answer = cli("sample", RUN, "--prime", NAMES[0], "--count", 2)
@@ -327,7 +327,7 @@ def test_lines_in_a_pipe_are_not_marked_and_the_training_text_is_not_needed(trai
 
 def test_the_number_of_groups_does_not_change_the_lines(train: Cli, cli: Cli, terminal: None,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    train("names.txt", "--lines")
+    train("names.txt", "--documents", "lines")
     bias({"\n": 2.5})
     together = cli("sample", RUN, "--count", 50, "--seed", 3, "--prime", NAMES[0])
     monkeypatch.setattr("charrnn.cli.sample._SIDE_BY_SIDE", 3)
@@ -337,7 +337,7 @@ def test_the_number_of_groups_does_not_change_the_lines(train: Cli, cli: Cli, te
 
 
 def test_a_line_starts_as_in_the_training_text(train: Cli, cli: Cli) -> None:
-    train("names.txt", "--lines", "--learning-rate", 0.1, steps=30)
+    train("names.txt", "--documents", "lines", "--learning-rate", 0.1, steps=30)
     run = Run.load(RUN / "best.h5")
 
     def line(prime: str, seed: int) -> str:
@@ -351,7 +351,7 @@ def test_a_line_starts_as_in_the_training_text(train: Cli, cli: Cli) -> None:
 
 
 def test_a_line_ends_at_its_newline_or_after_the_length(train: Cli, cli: Cli, environment: dict[str, str]) -> None:
-    train("names.txt", "--lines")
+    train("names.txt", "--documents", "lines")
     bias({"\n": -500.0})
     assert [len(line) for line in cli("sample", RUN, "--count", 2, "--length", 9, "--seed", 1).out.splitlines()] == [9, 9]
     bias({"B": 500.0})
@@ -360,7 +360,7 @@ def test_a_line_ends_at_its_newline_or_after_the_length(train: Cli, cli: Cli, en
 
 def test_no_line_is_marked_if_the_text_is_missing_or_changed_and_a_message_says_so(
         train: Cli, cli: Cli, terminal: None) -> None:
-    train("names.txt", "--lines")
+    train("names.txt", "--documents", "lines")
     bias({"\n": 500.0})
     before = cli("sample", RUN, "--prime", NAMES[0], "--seed", 1)
     Path("names.txt").write_text("\n".join(NAMES[:-1]), encoding="utf-8")
@@ -375,9 +375,9 @@ def test_no_line_is_marked_if_the_text_is_missing_or_changed_and_a_message_says_
 
 
 def test_lines_of_bytes_are_written_as_bytes(train: Cli, cli: Cli, terminal: None) -> None:
-    train("names.txt", "--lines", "--level", "byte")
+    train("names.txt", "--documents", "lines", "--level", "byte")
     bias({"\n": 500.0})
-    corpus = Corpus.read("names.txt", lines=True, level="byte")
+    corpus = Corpus.read("names.txt", documents="lines", level="byte")
     known = corpus.vocabulary.decode(corpus.split().train.ids).split("\n")[1:-1]
     name = next(name for name in NAMES if name.encode().decode("latin-1") in known and not name.isascii())
     assert cli("sample", RUN, "--prime", name, "--count", 2).out == f"{name}  *\n{name}  *\n"
@@ -450,17 +450,17 @@ def test_a_terminal_never_gets_half_a_character(train: Cli, environment: dict[st
 # prepare and cache
 
 def test_prepare_keeps_a_text_and_train_finds_it(train: Cli, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = cli("prepare", "names.txt", "--lines")
+    answer = cli("prepare", "names.txt", "--documents", "lines")
     assert answer.code == 0
     path = Path(answer.out.rstrip("\n"))
     assert path.parent == Path("cache").resolve()
     assert answer.err.endswith(", 24 lines\n")
-    assert cli("prepare", "names.txt", "--lines", "--quiet").err == ""
+    assert cli("prepare", "names.txt", "--documents", "lines", "--quiet").err == ""
     before = path.stat().st_mtime_ns
     monkeypatch.setattr(token_file, "save", None)
-    train("names.txt", "--lines")
+    train("names.txt", "--documents", "lines")
     assert path.stat().st_mtime_ns == before
-    assert Path(cli("prepare", "names.txt", "--lines").out.rstrip("\n")) == path
+    assert Path(cli("prepare", "names.txt", "--documents", "lines").out.rstrip("\n")) == path
 
 
 def test_prepare_refuses_a_text_that_cannot_be_read_again(cli: Cli) -> None:
@@ -477,7 +477,7 @@ def test_prepare_refuses_a_text_that_cannot_be_read_again(cli: Cli) -> None:
 def test_cache_lists_and_clears_token_files_and_nothing_else(cli: Cli) -> None:
     assert cli("cache").out == f"      0.0 MB  in {cache_folder()}, 0 token files\n"
     assert cli("cache", "--clear").code == 0
-    first = Path(cli("prepare", "names.txt", "--lines", "--min-count", 2, "--glob", "*.\x1b").out.rstrip("\n"))
+    first = Path(cli("prepare", "names.txt", "--documents", "lines", "--min-count", 2, "--glob", "*.\x1b").out.rstrip("\n"))
     second = Path(cli("prepare", "folder", "names.txt").out.rstrip("\n"))
     damaged = Path("cache", "novel-0123456789abcdef.h5")
     damaged.write_bytes(bytes(150_000))
@@ -491,7 +491,7 @@ def test_cache_lists_and_clears_token_files_and_nothing_else(cli: Cli) -> None:
     for path in (first, second, damaged):
         assert any(line.endswith(f"MB  {path.name}") for line in lines)
     size = len("\n".join(NAMES)) + 2
-    distinct = len(Corpus.read("names.txt", lines=True, min_count=2).vocabulary)
+    distinct = len(Corpus.read("names.txt", documents="lines", min_count=2).vocabulary)
     assert f"{Path('names.txt').resolve()}: {size:,} ids, {distinct} distinct, --glob *.\\x1b, --lines, --min-count 2" in [
         line.strip() for line in lines]
     assert any(f"{Path('folder').resolve()}, {Path('names.txt').resolve()}: " in line for line in lines)
@@ -547,7 +547,7 @@ def test_a_long_text_is_evaluated_without_the_cache_of_its_training(train: Cli, 
     assert short.code == 0
 
 
-@pytest.mark.parametrize("options", [("--lines",), ("--reset-at-files",)])
+@pytest.mark.parametrize("options", [("--documents", "lines",), ("--reset-at-files",)])
 def test_the_state_is_reset_at_documents_of_an_evaluated_text(train: Cli, cli: Cli, options: tuple) -> None:
     train("names.txt", *options, steps=40)
     Path("other").mkdir()
@@ -595,7 +595,7 @@ def test_a_text_is_evaluated_as_the_training_text_was_read(train: Cli, cli: Cli)
 
 
 def test_a_line_that_is_cut_off_is_not_marked_and_a_message_says_so(train: Cli, cli: Cli, terminal: None) -> None:
-    train("names.txt", "--lines")
+    train("names.txt", "--documents", "lines")
     answer = cli("sample", RUN, "--prime", "Ann", "--length", 0, "--count", 3)
     assert (answer.code, answer.out) == (0, "Ann\nAnn\nAnn\n")
     assert answer.err == "3 of 3 lines were cut off; use a larger --length\n"
@@ -632,5 +632,5 @@ def test_a_file_that_is_not_compressed_despite_its_name_is_an_error(train: Cli, 
 
 
 def test_the_position_of_an_unknown_character_of_a_line_does_not_count_the_newline_before_it(train: Cli, cli: Cli) -> None:
-    train("names.txt", "--lines")
+    train("names.txt", "--documents", "lines")
     refused(cli("sample", RUN, "--prime", f"{NAMES[0]}中"), f"at position {len(NAMES[0])} ")

@@ -20,7 +20,7 @@ from charrnn.inference.scoring import Score
 from charrnn.storage.cache import cache_folder
 from charrnn.text import known_text, spool
 
-MODELS = {"text": make_model(), "slot": make_model(min_count=2), "lines": make_model(lines=True),
+MODELS = {"text": make_model(), "slot": make_model(min_count=2), "lines": make_model(documents="lines"),
           "float32": make_model(dtype=np.float32)}
 ANY = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 

@@ -17,7 +17,7 @@ from charrnn.errors import ConfigError
 from charrnn.inference import novelty
 from charrnn.inference.novelty import Comparison, Novelty, Passage, compare, percent
 from charrnn.inference.passages import longest_passages
-from charrnn.text.corpus import Split
+from charrnn.text.split import Split
 
 
 def split_of(text: str, validation: float | None = 0.2, test: float = 0.0, **settings: Any) -> Split:
@@ -131,8 +131,8 @@ def test_without_held_out_text_there_is_no_verdict() -> None:
 
 def test_a_model_of_lines_generates_lines_that_are_compared_with_lines() -> None:
     lines = [random_text(12, seed).replace("\n", "a") for seed in range(400)]
-    split = split_of("\n".join(lines), 0.25, lines=True)
-    model = make_model(lines=True)
+    split = split_of("\n".join(lines), 0.25, documents="lines")
+    model = make_model(documents="lines")
     found = compare(model, split, 300)
     text = [model.vocabulary.decode(piece) for piece in found.generated.pieces]
     sampled = ["".join(sample) for sample in zip(*model.generate(len(text), length=1000, seed=1))]

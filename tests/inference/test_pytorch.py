@@ -162,7 +162,7 @@ def test_the_documented_conversions_are_those_of_charrnn(settings: dict[str, Any
 
 
 def test_each_line_of_a_model_of_lines_is_read_alone(tmp_path: Path) -> None:
-    model = exported(tmp_path / "model.safetensors", characters=LETTERS, lines=True)
+    model = exported(tmp_path / "model.safetensors", characters=LETTERS, documents="lines")
     weights, about = content(tmp_path / "model.safetensors")
     nats: list[float] = []
     for line in ("the fox\n", "\n", "a\n"):

@@ -20,7 +20,7 @@ from charrnn.inference.scoring import Score
 
 MODEL = make_model()
 SLOT = make_model(min_count=2)
-LINES = make_model(lines=True)
+LINES = make_model(documents="lines")
 
 
 def text(length: int, seed: int = 1, characters: str = LETTERS) -> str:
@@ -112,7 +112,7 @@ def test_a_model_of_bytes_scores_bytes() -> None:
 
 
 def test_a_model_of_lines_of_bytes_converts_line_ends_as_training_does() -> None:
-    model = make_model("".join(map(chr, range(256))), level="byte", lines=True)
+    model = make_model("".join(map(chr, range(256))), level="byte", documents="lines")
     assert model.score("a\r\nb").text == "a\nb"
 
 

@@ -191,7 +191,7 @@ def test_what_is_read_before_a_sample(run: Run) -> None:
     assert run(found, describe(make_model("ab\n")), "") == [0]
     assert run(found, describe(make_model("ab\n")), "?") == [0]
     assert run(found, describe(make_model("ab\n")), "ba") == [2, 1]
-    assert run(found, describe(make_model("ab\n", lines=True)), "ba") == [0, 2, 1]
+    assert run(found, describe(make_model("ab\n", documents="lines")), "ba") == [0, 2, 1]
 
 
 def test_bytes_are_decoded_as_soon_as_a_character_is_complete(run: Run) -> None:

@@ -17,7 +17,8 @@ from charrnn.inference.language_model import LanguageModel
 from charrnn.nn.model import CharRNN
 from charrnn.page import units
 from charrnn.page.units import NamedUnit, aucs, correlations, find_units
-from charrnn.text.corpus import Corpus, Part
+from charrnn.text.corpus import Corpus
+from charrnn.text.split import Part
 from charrnn.text.vocabulary import Vocabulary
 from tests.support.small_models import make_model
 
@@ -218,8 +219,8 @@ def test_a_large_network_reads_fewer_characters(monkeypatch: pytest.MonkeyPatch)
 def test_the_state_is_reset_where_documents_start(characters: int) -> None:
     """Each stream reads its characters, and 200 before them, from a zero state."""
     text = make_text(lines=600)[:characters]
-    corpus = Corpus.from_text(make_text(lines=600), lines=True)
-    model = make_model("".join(corpus.vocabulary.characters), layers=2, lines=True)
+    corpus = Corpus.from_text(make_text(lines=600), documents="lines")
+    model = make_model("".join(corpus.vocabulary.characters), layers=2, documents="lines")
     part = Part(corpus.ids[:len(text)], corpus.starts[corpus.starts < len(text)])
     values = units._activations(model.network, part, None)
     count = characters // 500

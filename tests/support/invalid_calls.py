@@ -29,7 +29,7 @@ from charrnn.nn.model import one_hot
 from charrnn.nn.parallel import Team, Workers
 from charrnn.nn.parameters import Parameters
 from charrnn.randomness import generator
-from charrnn.text.corpus import Part
+from charrnn.text.split import Part
 from charrnn.text.windows import Windows
 from charrnn.training.optimizers import make_optimizer
 

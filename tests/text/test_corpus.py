@@ -363,8 +363,8 @@ def test_an_empty_text_is_refused_whether_or_not_it_is_kept(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("config", [
-    TextConfig(), TextConfig(level="byte"), TextConfig(lines=True), TextConfig(normalize="NFC", lowercase=True),
-    TextConfig(min_count=2), TextConfig(level="byte", lines=True)], ids=str)
+    TextConfig(), TextConfig(level="byte"), TextConfig(documents="lines"), TextConfig(normalize="NFC", lowercase=True),
+    TextConfig(min_count=2), TextConfig(level="byte", documents="lines")], ids=str)
 def test_a_string_and_a_file_give_the_same_corpus(tmp_path, config):
     text = "Cafe\u0301 one\r\ntwo two\r\n\r\nA \U0001f600"
     (path,) = write(tmp_path, notes=text.encode())
@@ -446,7 +446,7 @@ def test_a_text_may_be_sixteen_times_as_large_as_recorded(tmp_path, monkeypatch,
 # Lines and files
 
 def test_each_part_has_its_starts(tmp_path):
-    corpus = Corpus.from_text("".join(f"{number:03}\n" for number in range(100)), text_config=TextConfig(lines=True))
+    corpus = Corpus.from_text("".join(f"{number:03}\n" for number in range(100)), text_config=TextConfig(documents="lines"))
     assert corpus.starts.tolist() == [4 * number for number in range(100)]
     split = corpus.split(0.2, 0.1)
     assert sum(len(part.starts) for part in split.parts) == 100
@@ -475,14 +475,14 @@ def test_files_are_documents_if_requested(tmp_path):
 def test_lines_of_the_training_part_are_found(monkeypatch, block, level):
     monkeypatch.setattr("charrnn.text.corpus._BLOCK", block)
     lines = [f"line {number}" for number in range(20)]
-    corpus = Corpus.from_text("\n".join(lines), text_config=TextConfig(lines=True, level=level))
+    corpus = Corpus.from_text("\n".join(lines), text_config=TextConfig(documents="lines", level=level))
     order = text_of(corpus)[1:-1].split("\n")
     wanted = {*lines, "line", "ine 1", "", "line 1\nline 2", "another"}
-    assert corpus.split(0.0, 0.0).training_lines(wanted) == set(lines)
+    assert corpus.split(0.0, 0.0).training_documents(wanted) == set(lines)
     last = len(corpus.split(0.25, 0.25).train)
     whole = set(text_of(corpus)[:last].split("\n")[1:-1])
     assert whole < set(lines)
-    assert corpus.split(0.25, 0.25).training_lines(wanted) == whole == set(order[:len(whole)])
+    assert corpus.split(0.25, 0.25).training_documents(wanted) == whole == set(order[:len(whole)])
 
 
 # Default fractions

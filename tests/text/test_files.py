@@ -80,17 +80,17 @@ def error_of(call: Callable, *arguments) -> str:
 @example("\u0391\u03a3.\u0391", TextConfig(lowercase=True), [2, 3])
 @example("\u0391\u03a3\u00a8\u0391", TextConfig(lowercase=True), [2, 3])
 @example("\u0391\u03a3", TextConfig(lowercase=True), [1])
-@example("a\r\nb", TextConfig(lines=True), [2])
-@example("\r\n", TextConfig(lines=True), [1])
-@example("a b\r", TextConfig(lines=True), [3])
-@example("a\n", TextConfig(lines=True), [1])
+@example("a\r\nb", TextConfig(documents="lines"), [2])
+@example("\r\n", TextConfig(documents="lines"), [1])
+@example("a b\r", TextConfig(documents="lines"), [3])
+@example("a\n", TextConfig(documents="lines"), [1])
 def test_blocks_are_normalized_like_the_whole_text(text, config, cuts):
     assert "".join(normalize_blocks(cut(text, cuts), config)) == whole(text, config)
 
 
 @given(TRICKY_TEXTS, CONFIGS)
 @PROPERTY
-@example("a\r", TextConfig(lines=True))
+@example("a\r", TextConfig(documents="lines"))
 def test_a_string_is_normalized_like_a_file_but_gets_no_newline_at_the_end(text, config):
     ends = text.replace("\r\n", "\n") if config.lines else text
     assert normalize(text, config) == whole(ends, replace(config, lines=False))

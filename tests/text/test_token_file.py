@@ -32,10 +32,10 @@ from charrnn.text.record import Stamps, TextFile
 from charrnn.text.vocabulary import UNKNOWN
 
 TEXT = "The cat sat.\nA naïve 中 dog\r\nran\n" * 20
-CONFIGS = [TextConfig(), TextConfig(level="byte"), TextConfig(lines=True),
-            TextConfig(lines=True, shuffle_seed=0, min_count=30),
+CONFIGS = [TextConfig(), TextConfig(level="byte"), TextConfig(documents="lines"),
+            TextConfig(documents="lines", shuffle_seed=0, min_count=30),
             TextConfig(reset_at_files=True), TextConfig(min_count=25), TextConfig(normalize="NFKC", lowercase=True),
-            TextConfig(level="byte", lines=True), TextConfig(level="byte", min_count=21, reset_at_files=True),
+            TextConfig(level="byte", documents="lines"), TextConfig(level="byte", min_count=21, reset_at_files=True),
             TextConfig(glob="*.t*"), TextConfig(errors="replace"), TextConfig(encoding="latin-1")]
 
 
@@ -375,7 +375,7 @@ def test_a_forged_token_file_is_refused_and_rebuilt(source, what):
 
 
 def test_a_token_file_with_the_same_arrays_and_a_new_digest_is_accepted(source):
-    path = opened(source, lines=True).path
+    path = opened(source, documents="lines").path
     before = token_file.load(path)
     arrays, meta = contents(path.read_bytes())
     path.write_bytes(with_arrays(path.read_bytes(), arrays, meta))
@@ -383,7 +383,7 @@ def test_a_token_file_with_the_same_arrays_and_a_new_digest_is_accepted(source):
 
 
 def test_invalid_values_are_found_in_every_block(source, monkeypatch):
-    path = opened(source, lines=True).path
+    path = opened(source, documents="lines").path
     monkeypatch.setattr(token_file, "_BLOCK", 3)
     assert token_file.load(path).metadata["starts"] > 9
     arrays, meta = contents(path.read_bytes())
@@ -528,7 +528,7 @@ def test_the_name_depends_on_the_text_and_all_options(tmp_path, monkeypatch, cac
     assert path.parent == cache
     assert path.name.startswith("novel-")
     others = [token_file.path_of(*what) for what in (
-        (["b/novel.txt"], TextConfig()), (["a/novel.txt", "b"], TextConfig()), (["a/novel.txt"], TextConfig(lines=True)))]
+        (["b/novel.txt"], TextConfig()), (["a/novel.txt", "b"], TextConfig()), (["a/novel.txt"], TextConfig(documents="lines")))]
     assert len({path, *others}) == 4
     assert token_file._NAME.fullmatch(token_file.path_of(["a\nb" * 99 + "\udcff"], TextConfig()).name)
     assert token_file.path_of(["/"], TextConfig()).name.startswith("text-")
@@ -588,7 +588,7 @@ def test_a_text_with_a_given_vocabulary_does_not_use_the_cache(source, tmp_path)
 # Other processes
 
 def test_a_corpus_in_a_token_file_is_pickled_as_its_path(source):
-    corpus = opened(source, lines=True)
+    corpus = opened(source, documents="lines")
     data = pickle.dumps(corpus)
     assert len(data) < 1000
     same(pickle.loads(data), corpus)
@@ -609,7 +609,7 @@ def test_a_corpus_in_memory_is_pickled_with_its_ids(source, monkeypatch):
 
 # Training
 
-@pytest.mark.parametrize("config", [TextConfig(), TextConfig(lines=True, min_count=25),
+@pytest.mark.parametrize("config", [TextConfig(), TextConfig(documents="lines", min_count=25),
                                      TextConfig(reset_at_files=True, level="byte")],
                          ids=str)
 def test_training_from_a_token_file_gives_the_same_bytes(source, monkeypatch, start, take, to_file, config):
@@ -637,7 +637,7 @@ def test_windows_of_a_token_file_are_views_of_it(source, start):
 
 
 def test_the_metadata_determines_the_arrays(source):
-    metadata = token_file.metadata_of(opened(source, lines=True).path)
+    metadata = token_file.metadata_of(opened(source, documents="lines").path)
     manifest = token_file._expected_arrays(metadata)
     assert manifest["ids"] == ("<u1", (metadata["characters"],))
     for size, dtype in ((256, "<u1"), (257, "<u2"), (65_536, "<u2"), (65_537, "<u4")):

@@ -179,7 +179,7 @@ def test_a_text_that_has_only_rare_characters_is_refused():
 
 
 def test_the_newline_of_lines_is_never_replaced():
-    tokens = tokens_of([["aaaa\n"]], TextConfig(min_count=3, lines=True))
+    tokens = tokens_of([["aaaa\n"]], TextConfig(min_count=3, documents="lines"))
     assert text_of(tokens) == "\naaaa\n"
     assert tokens.folded == ""
 
@@ -220,7 +220,7 @@ def check_lines(lines, seed, places, end, ends):
     lines = [line.rstrip("\r") for line in lines]
     text = end.join(lines) + end * ends
     bounds = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
-    tokens = tokens_of([[text[first:last] for first, last in pairwise(bounds)]], TextConfig(lines=True, shuffle_seed=seed))
+    tokens = tokens_of([[text[first:last] for first, last in pairwise(bounds)]], TextConfig(documents="lines", shuffle_seed=seed))
     documents = [line for line in lines if line]
     if not documents:
         assume(text)
@@ -235,16 +235,16 @@ def check_lines(lines, seed, places, end, ends):
 
 
 def test_lines_of_several_files_are_shuffled_together_and_stay_separate():
-    tokens = tokens_of([["one"], ["two\r\n"], [""], ["three\nfour"]], TextConfig(lines=True))
+    tokens = tokens_of([["one"], ["two\r\n"], [""], ["three\nfour"]], TextConfig(documents="lines"))
     assert sorted(text_of(tokens).split("\n")) == ["", "", "four", "one", "three", "two"]
 
 
 @pytest.mark.parametrize("block", [1, 5, 17])
 def test_many_lines_are_yielded_in_blocks(monkeypatch, block):
     lines = [f"line {number}" * (number % 5 + 1) for number in range(30)]
-    expected = text_of(tokens_of([["\n".join(lines)]], TextConfig(lines=True)))
+    expected = text_of(tokens_of([["\n".join(lines)]], TextConfig(documents="lines")))
     monkeypatch.setattr("charrnn.text.documents._BLOCK", block)
-    tokens = tokens_of([["\n".join(lines)]], TextConfig(lines=True))
+    tokens = tokens_of([["\n".join(lines)]], TextConfig(documents="lines"))
     assert text_of(tokens) == expected
     assert sorted(expected[1:-1].split("\n")) == sorted(lines)
     assert max(map(len, tokens.ids()[2])) <= block + max(map(len, lines)) + 1
@@ -254,7 +254,7 @@ def test_the_order_of_lines_is_a_function_of_its_seed():
     lines = [str(number) for number in range(50)]
 
     def order(seed: int, **config: Any) -> list[str]:
-        tokens = tokens_of([["\n".join(lines)]], TextConfig(lines=True, shuffle_seed=seed, **config))
+        tokens = tokens_of([["\n".join(lines)]], TextConfig(documents="lines", shuffle_seed=seed, **config))
         return text_of(tokens).split("\n")[1:-1]
 
     assert order(1) == order(1) == order(1, min_count=2)
@@ -266,14 +266,14 @@ def test_the_order_of_lines_is_a_function_of_its_seed():
 @pytest.mark.parametrize("bucket", [2, 8, 2**24])
 def test_all_orders_of_lines_are_equally_likely(monkeypatch, bucket):
     monkeypatch.setattr("charrnn.text.documents._BUCKET", bucket)
-    orders = Counter(text_of(tokens_of([["a\nb\nc\nd"]], TextConfig(lines=True, shuffle_seed=seed)))
+    orders = Counter(text_of(tokens_of([["a\nb\nc\nd"]], TextConfig(documents="lines", shuffle_seed=seed)))
                      for seed in range(480))
     assert len(orders) == 24
     assert sum((found - 20)**2 / 20 for found in orders.values()) < 50  # chi-square of 23 degrees of freedom: 99.9 %
 
 
 def test_a_replaced_character_does_not_end_a_line():
-    tokens = tokens_of([["aab\naca\n"]], TextConfig(lines=True, min_count=3))
+    tokens = tokens_of([["aab\naca\n"]], TextConfig(documents="lines", min_count=3))
     assert sorted(text_of(tokens).split("\n")) == ["", "", "aa\ufffd", "a\ufffda"]
 
 
@@ -291,8 +291,8 @@ def test_every_file_that_is_not_empty_has_a_start():
 def test_every_setting_that_changes_the_ids_changes_the_fingerprint():
     files = [["ab\n"], ["ab\nba\n", "c\n"]]
     readings = [TextConfig(), TextConfig(level="byte"), TextConfig(min_count=2), TextConfig(min_count=3),
-                TextConfig(reset_at_files=True), *(TextConfig(lines=True, shuffle_seed=seed) for seed in range(3)),
-                TextConfig(lines=True, min_count=2)]
+                TextConfig(reset_at_files=True), *(TextConfig(documents="lines", shuffle_seed=seed) for seed in range(3)),
+                TextConfig(documents="lines", min_count=2)]
     prints = [tokens_of(files, config).fingerprint for config in readings]
     assert len(set(prints)) == len(prints)
     assert prints[0] == hashlib.sha256(b"ab\nab\nba\nc\n").hexdigest()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from charrnn.errors import ConfigError
 from charrnn.nn.model import one_hot
 from charrnn.nn.state import next_epoch
-from charrnn.text.corpus import Part
+from charrnn.text.split import Part
 from charrnn.text.windows import Windows
 
 PROPERTY = settings(max_examples=100)

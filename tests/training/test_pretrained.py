@@ -218,7 +218,7 @@ def test_a_learning_rate_that_is_set_is_kept(small: Corpus, bundled: Path) -> No
 
 
 def test_lines_can_start_from_the_bundled_model(notes: Path, bundled: Path, make_text: Callable[..., str]) -> None:
-    lines = Corpus.from_text(make_text(3000, seed=6), ["lines.txt"], lines=True)
+    lines = Corpus.from_text(make_text(3000, seed=6), ["lines.txt"], documents="lines")
     job, events = prepared(lines)
     assert reasons(events)[0].startswith("Starting from the bundled model")
     assert job.run.model.text_config.lines

@@ -521,7 +521,7 @@ def test_spent_minutes_count(start: Start, take: Take, corpus: Corpus, monkeypat
 
 
 def test_a_trainer_resets_the_state_at_every_line(start: Callable[..., Run], make_text: Callable[..., str]) -> None:
-    corpus = Corpus.from_text(make_text(600).replace(" ", "\n"), text_config=TextConfig(lines=True))
+    corpus = Corpus.from_text(make_text(600).replace(" ", "\n"), text_config=TextConfig(documents="lines"))
     run = start(corpus)
     trainer, end = Trainer(run, corpus), corpus.vocabulary.id("\n")
     for window in range(trainer.windows.per_epoch):

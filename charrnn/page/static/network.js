@@ -32,13 +32,15 @@ function weightsFrom(base64, dtype) {
   return new Float32Array(new Uint16Array(bytes.buffer)).map((bits) => table[bits]);
 }
 
-/** Characters <-> ids, with the text settings of a model; as charrnn/text/vocabulary.py and decoding.py. */
+const END = "\ud800";  // the end mark of a document, unless documents are lines; as charrnn/config.py
+
+/** Characters <-> ids, with the text settings of a model; as charrnn/text/vocabulary.py, decoding.py and documents.py. */
 class Text {
   constructor(model) {
     this.model = model;
     this.start = model.start;  // the id that is read before the first character of a text
     this.unknown = model.unknown;  // the id of all characters that are not in the vocabulary, or null
-    this.isLines = model.lines;
+    this.end = model.end;  // the id that ends a document, or null if the text is continuous
     this.isBytes = model.level === "byte";
     this.characters = model.vocabulary.map((point, id) => id === model.unknown ? "\ufffd" : String.fromCodePoint(point));
     this.ids = new Map(model.vocabulary.map((point, id) => [point, id]));
@@ -47,10 +49,21 @@ class Text {
   /** Return `string` as the model reads it. Normal forms and lower case are those of the browser: its version of Unicode
       may be newer or older than Python's, which matters only for characters that one of them does not know. */
   normalize(string) {
-    const { lines, normalize, lowercase } = this.model;
-    if (lines) string = string.replaceAll("\r\n", "\n");
+    const { end, normalize, lowercase } = this.model;
+    if (end !== null) string = string.replaceAll("\r\n", "\n");
     if (normalize !== "none") string = string.normalize(normalize);
     return lowercase ? string.toLowerCase() : string;
+  }
+
+  /** Return `string` with an end mark after each document; as `mark_ends` of charrnn/text/documents.py. */
+  marked(string) {
+    if (this.characters[this.end] !== END) return string;
+    const { documents, separator } = this.model, space = "[^\\S\\n]*\\n";
+    const escaped = separator?.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+    const inside = separator ? `|${escaped}` : documents === "paragraphs" ? `|\\n${space}` : "";
+    const after = documents === "paragraphs" ? `(?:${space})*` : "\\n*";
+    const pattern = new RegExp(`(?<!\\n)\\n*(?:(?:${END}${inside})${after})+`, "gu");
+    return (END + string + END).replace(pattern, END).slice(1);
   }
 
   /** Return the ids of `string`, one for each character or byte; -1 if it is unknown and the model has no such id. */
@@ -61,10 +74,10 @@ class Text {
   }
 
   /** Return the ids that the model reads before it writes what follows `string`: without characters that it cannot read;
-      `start` before every line of a model of lines, and if there are no others. */
+      `start` before every document, and if there are no others. */
   primed(string) {
     const ids = this.encode(string).filter((id) => id >= 0);
-    return this.isLines || !ids.length ? Int32Array.of(this.start, ...ids) : ids;
+    return this.end !== null || !ids.length ? Int32Array.of(this.start, ...ids) : ids;
   }
 
   /** Return the string of `ids`. Unknown characters and invalid UTF-8 become U+FFFD. */
@@ -80,7 +93,7 @@ class Text {
     if (!this.isBytes) return (id) => id === undefined ? "" : name(id);
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     const byte = (id) => id === this.unknown ? 0xff : this.model.vocabulary[id] ?? 0xff;  // 0xff is invalid everywhere
-    return (id) => id === undefined ? decoder.decode() : decoder.decode(Uint8Array.of(byte(id)), { stream: true });
+    return (id) => id === undefined ? decoder.decode() : this.characters[id] === END ? END : decoder.decode(Uint8Array.of(byte(id)), { stream: true });
   }
 }
 
@@ -221,7 +234,7 @@ class Network {
     this.model = model;
     this.GATES = GATES[model.cell];
     this.size = model.hidden_size;
-    this.separator = model.lines ? model.start : null;  // the state is reset before this id is read
+    this.separator = model.end;  // the state is reset before this id is read
     this.parameters = {};
     let end = 0;
     const shapes = parameterShapes(model);

@@ -48,7 +48,7 @@ function startWorker() {
 /** Return the names of the characters by id; bytes that are not ASCII are shown as numbers. */
 function namesOf({ vocabulary, unknown, level }) {
   return vocabulary.map((point, id) => (id === unknown ? "unknown"
-    : level === "byte" && point > 126 ? `0x${point.toString(16)}` : named(String.fromCodePoint(point))));
+    : level === "byte" && point > 126 && point < 256 ? `0x${point.toString(16)}` : named(String.fromCodePoint(point))));
 }
 
 /** Return a promise that is resolved when the whole page has arrived: the weights come last. */

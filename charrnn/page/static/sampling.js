@@ -73,7 +73,7 @@ function surprisal(logits, id) {
 function* reading(network, text, string) {
   const state = network.initialState();
   let logits = new Float32Array(network.logits.length).fill(NaN);
-  if (text.isLines) logits = network.step(text.start, state).slice();
+  if (text.end !== null) logits = network.step(text.start, state).slice();
   for (const id of text.encode(string)) {
     if (id >= 0) logits = network.step(id, state).slice();
     yield logits;
@@ -81,14 +81,15 @@ function* reading(network, text, string) {
 }
 
 /** Yield `prime`, then each generated character as soon as it is complete; as `LanguageModel.stream` of
-    charrnn/inference/language_model.py. For each id of the prime, "" is yielded. A model of lines ends after one line
+    charrnn/inference/language_model.py. For each id of the prime, "" is yielded. A model of documents ends after one
     unless `until` is passed. Without a seed, each text is different. Throws RangeError if a setting is out of range. */
 function* writing(network, text, settings = {}) {
-  const { length = 1000, seed = Math.floor(Math.random() * 2 ** 32), until = text.isLines ? "\n" : "" } = settings;
+  const mark = text.end === null ? "" : text.characters[text.end];
+  const { length = 1000, seed = Math.floor(Math.random() * 2 ** 32), until = mark } = settings;
   let prime = text.normalize(settings.prime ?? "");
-  if (text.isLines) {
-    prime = prime.replace(/\n$/, "");
-    if (prime.includes("\n")) throw new RangeError("prime contains several lines; the model generates single lines");
+  if (mark) {
+    if (prime.endsWith(mark)) prime = prime.slice(0, -1);
+    if (prime.includes(mark)) throw new RangeError("prime contains several documents; the model generates one at a time");
   }
   const state = network.initialState(), uniform = random(seed), decode = text.decoder(), end = text.encode(until);
   const written = [];
@@ -101,7 +102,7 @@ function* writing(network, text, settings = {}) {
   while (written.length < length) {
     const id = draw(probabilities(logits, { ...settings, unknown: text.unknown }), uniform());
     written.push(id);
-    yield decode(id);
+    if (text.characters[id] !== END) yield decode(id);
     if (end.length && end.every((value, k) => value === written[written.length - end.length + k])) break;
     logits = network.step(id, state);
   }

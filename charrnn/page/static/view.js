@@ -1,5 +1,6 @@
 // A text whose characters are shaded, on the page: one span per character, with the keyboard and the pointer.
 
+const END = "\ud800";  // the end mark of a document
 const CONTROLS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}]/u;
 const MOST_IN_LINE = 2000;  // a longer line is divided, because the browser lays out a line as a whole
 const JOINERS = "\u200c\u200d";  // Persian and emoji need them
@@ -11,8 +12,9 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** Return a character as it can be shown: a newline with a sign before it, controls as their code points. */
+/** Return a character as it can be shown: a newline and an end mark with a sign, controls as their code points. */
 function visible(character) {
+  if (character === END) return "\u220e\n";
   if (character === "\n") return "\u23ce\n";
   if (character === "\t" || JOINERS.includes(character) || !CONTROLS.test(character)) return character;
   const codes = Array.from(character, (point) => `U+${point.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
@@ -21,7 +23,7 @@ function visible(character) {
 
 /** Return the name of a character for a sentence or a button. */
 function named(character) {
-  const names = { " ": "space", "\n": "new line", "\t": "tab", "\u00a0": "no-break space" };
+  const names = { " ": "space", "\n": "new line", "\t": "tab", "\u00a0": "no-break space", [END]: "end of document" };
   if (character in names) return names[character];
   const shown = visible(character);
   return typeof shown === "string" ? character : shown.textContent;
@@ -102,7 +104,7 @@ class ShadedText {
   /** Append items, each with its `text`; `classOf(item)` returns the class of the shade. */
   add(items, classOf) {
     for (const item of items) {
-      if (this.items.at(-1)?.text.endsWith("\n") || this.line.childElementCount > MOST_IN_LINE) this.startLine();
+      if (this.items.at(-1)?.text.endsWith("\n") || this.items.at(-1)?.text === END || this.line.childElementCount > MOST_IN_LINE) this.startLine();
       const span = element("span", { className: classOf(item) });
       span.dataset.c = "";
       for (const character of item.text) span.append(visible(character));

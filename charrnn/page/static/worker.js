@@ -111,7 +111,7 @@ function valueOf({ layer, part, unit }, state) {
 async function read({ job, string, shade }) {
   const slice = slices("read", job);
   const most = Math.floor(MOST_FLOATS / (model.hidden_size * model.layers));
-  const all = charactersOf(string), encoded = [];
+  const all = Array.from(text.marked(text.normalize(string))), encoded = [];
   let count = 0;
   for (const character of all.slice(0, MOST_CHARACTERS)) {
     const ids = text.encode(character).filter((id) => id >= 0);

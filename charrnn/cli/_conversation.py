@@ -1,0 +1,52 @@
+"""A conversation with a model on standard input and output."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from charrnn.cli._console import option, say
+from charrnn.errors import VocabularyError
+
+if TYPE_CHECKING:
+    from charrnn.cli._output import Output
+    from charrnn.inference.language_model import LanguageModel
+
+
+def converse(model: LanguageModel, prime: str, length: int, until: str, out: Output, **settings: Any) -> None:
+    """Read lines from standard input; the model reads each of them, and writes the next part of the text, up to ``until``.
+
+    Ctrl-C ends the turn of the model, and Ctrl-D the conversation.
+    """
+    from charrnn.inference.session import Session
+
+    session = Session(model, **settings)
+    is_asked = sys.stdin.isatty()
+    if is_asked:
+        say("Write a line; the model continues the text. Ctrl-C stops it, Ctrl-D ends the conversation.")
+    if prime:
+        session.read(prime)
+    while (line := _next_line(is_asked)) is not None:
+        try:
+            session.read(f"{line}\n")
+        except VocabularyError as error:
+            say(f"Error: {error.text(option)}")
+            continue
+        last = "\n"
+        try:
+            for character in session.write(length, until):
+                out.write(character)
+                out.flush()
+                last = character
+        except KeyboardInterrupt:
+            last = ""
+        if last != "\n":
+            out.write("\n")
+            out.flush()
+
+
+def _next_line(is_asked: bool) -> str | None:
+    try:
+        return input("> ") if is_asked else input()
+    except EOFError:
+        return None

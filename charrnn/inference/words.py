@@ -1,0 +1,79 @@
+"""Words: an automaton that accepts texts of given words, as a prefix tree."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+
+from charrnn.errors import ConfigError, check_type
+
+_JOINERS = "'\u2019"
+"""Characters that are part of a word if they are between two of its letters."""
+
+
+def is_letter(character: str) -> bool:
+    """Return whether words consist of such characters: letters, digits and combining marks."""
+    return character.isalnum() or unicodedata.category(character)[0] == "M"
+
+
+def words_in(text: str) -> set[str]:
+    """Return the distinct words of a text: letters, and single apostrophes between them."""
+    letters = "".join(map(re.escape, filter(is_letter, set(text))))
+    return set(re.findall(f"[{letters}]+(?:[{_JOINERS}][{letters}]+)*", text)) if letters else set()
+
+
+def words_of(blocks: Iterable[str]) -> set[str]:
+    """Return the distinct words of a text that comes in blocks."""
+    words: set[str] = set()
+    rest = ""
+    for block in blocks:
+        text = rest + block
+        cut = next((k for k in range(len(text), 0, -1) if not is_letter(text[k - 1]) and text[k - 1] not in _JOINERS), 0)
+        words |= words_in(text[:cut])
+        rest = text[cut:]
+    return words | words_in(rest)
+
+
+class Words:
+    """Accepts the texts whose words are all in ``words``; other ``characters`` than letters may be between them.
+
+    The states are the nodes of a prefix tree; 0 is its root, between two words. Raises ConfigError if there is no word, or
+    one that contains other characters than letters and apostrophes between them.
+    """
+
+    name = "words"
+    start = 0
+
+    def __init__(self, words: Iterable[str], characters: Iterable[str]) -> None:
+        self._next: list[dict[str, int]] = [{}]
+        self._is_end = [True]  # whether the word may end here; true after an apostrophe that may be a quotation mark
+        self._others = {character: 0 for character in characters if not is_letter(character)}
+        for word in words:
+            check_type("a word", word, str)
+            if words_in(word) != {word}:
+                raise ConfigError("words", f"{word!r} is not a word", "pass words of letters, digits and apostrophes")
+            self._add(word)
+        if len(self._next) == 1:
+            raise ConfigError("words", "contains no word", "pass at least one word")
+
+    def _add(self, word: str) -> None:
+        node = 0
+        for character in word:
+            if character not in self._next[node]:
+                self._next[node][character] = len(self._next)
+                self._next.append({})
+                self._is_end.append(character in _JOINERS and self._is_end[node])
+            node = self._next[node][character]
+        self._is_end[node] = True
+        for joiner in _JOINERS:
+            if joiner in self._next[node]:
+                self._is_end[self._next[node][joiner]] = True
+
+    def edges(self, state: int) -> Mapping[str, int]:
+        """Return the next state for each character that may follow."""
+        return {**self._others, **self._next[state]} if self._is_end[state] else self._next[state]
+
+    def accepts(self, state: int) -> bool:
+        """Return whether the text may end in ``state``."""
+        return self._is_end[state]
