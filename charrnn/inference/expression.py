@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charrnn.errors import CharRNNError, ConfigError
@@ -18,7 +18,7 @@ class Expression:
 
     name = "match"
 
-    def __init__(self, expression: str, characters: Iterable[str]) -> None:
+    def __init__(self, expression: str, characters: Sequence[str]) -> None:
         try:
             re.compile(expression)
         except (re.error, RecursionError, OverflowError) as error:
@@ -29,7 +29,7 @@ class Expression:
         except ImportError as error:
             raise CharRNNError("`match` needs the package interegular", "install the extra 'match'") from error
         try:
-            self._automaton = parse_pattern(expression).to_fsm()
+            self._automaton = parse_pattern(_with_unicode_classes(expression, "".join(characters))).to_fsm()
         except (InvalidSyntax, Unsupported, RecursionError) as error:
             raise ConfigError("match", f"{expression!r} cannot be used ({error})",
                               "use an expression without references and assertions") from error
@@ -48,3 +48,27 @@ class Expression:
     def accepts(self, state: Any) -> bool:
         """Return whether the text may end in ``state``."""
         return state in self._automaton.finals
+
+
+def _with_unicode_classes(expression: str, characters: str) -> str:
+    r"""Return an expression for interegular, whose ``\w``, ``\d`` and ``\s`` contain only ASCII, and which has no anchors.
+
+    The classes are replaced by those of ``characters`` that they contain. ``^`` at the start and ``$`` at the end say nothing
+    about a text that matches as a whole.
+    """
+    expression = re.sub(r"^\^|(?<!\\)((?:\\\\)*)\$$", lambda match: match[1] or "", expression)
+    parts, is_inside = [], False
+    for part in re.findall(r"\\.|\[\^?\]?|.", expression, re.DOTALL):
+        if part[0] == "[" and not is_inside:
+            is_inside = True
+            part = part.replace("]", r"\]")  # a bracket right after the start of a class belongs to the class
+        elif part == "]":
+            is_inside = False
+        elif len(part) == 2 and part[0] == "\\" and part[1] in "wdsWDS":
+            found = "".join(re.escape(character) for character in re.findall(part.lower(), characters)) or r"\x00"
+            if is_inside:
+                part = found if part[1] in "wds" else "".join(map(re.escape, re.findall(part, characters)))
+            else:
+                part = f"[{'^' * part[1].isupper()}{found}]"
+        parts.append(part)
+    return "".join(parts)
