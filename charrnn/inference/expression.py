@@ -27,7 +27,7 @@ class Expression:
         try:
             from interegular import InvalidSyntax, Unsupported, parse_pattern
         except ImportError as error:
-            raise CharRNNError("`match` needs the package interegular", "install the extra 'match'") from error
+            raise CharRNNError("`match` needs the package interegular", "pip install '.[match]'") from error
         try:
             self._automaton = parse_pattern(_with_unicode_classes(expression, "".join(characters))).to_fsm()
         except (InvalidSyntax, Unsupported, RecursionError) as error:
