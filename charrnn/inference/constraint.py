@@ -169,11 +169,13 @@ class Constraint:
 
     def _can_end(self, position: Position, left: int | None) -> bool:
         """Return whether a text that is not excluded can be completed from ``position`` with ``left`` characters."""
-        most = _NEVER - 1 if left is None else left
-        if self._distance[position.state] > most or not self._is_prefix(position.text):
-            return self._distance[position.state] <= most
-        if self._accepts[position.state] and position.text not in self._excluded:
-            return True
-        less = None if left is None else left - 1
-        return any(self._can_end(Position(state, position.text + self._vocabulary.characters[number]), less)
-                   for number, state in self._edges[position.state].items())
+        waiting = [(position, _NEVER - 1 if left is None else left)]
+        while waiting:
+            (state, text), most = waiting.pop()
+            if self._distance[state] > most:
+                continue
+            if not self._is_prefix(text) or (self._accepts[state] and text not in self._excluded):
+                return True
+            waiting += [(Position(after, text + self._vocabulary.characters[number]), most - 1)
+                        for number, after in self._edges[state].items()]
+        return False

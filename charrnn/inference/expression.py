@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charrnn.errors import CharRNNError, ConfigError
+
+_OUTSIDE = re.compile(r"\\.|\[\^?\]?|\(\?(?:[=!#]|<[=!])|.", re.DOTALL)
+_INSIDE = re.compile(r"\\.|.", re.DOTALL)
+"""The parts of an expression outside and inside a class. A bracket right after the start of a class belongs to the class."""
+
+_ADVICE = "use an expression without references, assertions and comments"
 
 
 class Expression:
     """Accepts the texts that match a regular expression of Python as a whole, as ``re.fullmatch`` does.
 
     The package interegular makes the automaton; ``characters`` are those of the vocabulary. Raises ConfigError if the
-    expression is invalid or uses what an automaton cannot do (back references), CharRNNError if interegular is missing.
+    expression is invalid or uses references, assertions or comments, CharRNNError if interegular is missing.
     """
 
     name = "match"
 
     def __init__(self, expression: str, characters: Sequence[str]) -> None:
         try:
-            re.compile(expression)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # about "[" in a class
+                re.compile(expression)
         except (re.error, RecursionError, OverflowError) as error:
             raise ConfigError("match", f"{expression!r} is not a regular expression ({error})", "see the documentation of "
                               "Python's module re") from error
@@ -31,8 +40,7 @@ class Expression:
         try:
             self._automaton = parse_pattern(_with_unicode_classes(expression, "".join(characters))).to_fsm()
         except (InvalidSyntax, Unsupported, RecursionError) as error:
-            raise ConfigError("match", f"{expression!r} cannot be used ({error})",
-                              "use an expression without references and assertions") from error
+            raise ConfigError("match", f"{expression!r} cannot be used ({error})", _ADVICE) from error
         self._symbols = {character: self._automaton.alphabet[character] for character in characters}
         self._edges: dict[Any, Mapping[str, Any]] = {}
         self.start = self._automaton.initial
@@ -57,13 +65,17 @@ def _with_unicode_classes(expression: str, characters: str) -> str:
     about a text that matches as a whole.
     """
     expression = re.sub(r"^\^|(?<!\\)((?:\\\\)*)\$$", lambda match: match[1] or "", expression)
-    parts, is_inside = [], False
-    for part in re.findall(r"\\.|\[\^?\]?|.", expression, re.DOTALL):
-        if part[0] == "[" and not is_inside:
+    parts, position, is_inside = [], 0, False
+    while match := (_INSIDE if is_inside else _OUTSIDE).match(expression, position):
+        part, position = match[0], match.end()
+        if is_inside and part in "[]":
+            is_inside = part == "["
+            part = r"\[" if is_inside else part
+        elif part[0] == "[":
             is_inside = True
-            part = part.replace("]", r"\]")  # a bracket right after the start of a class belongs to the class
-        elif part == "]":
-            is_inside = False
+            part = part.replace("]", r"\]")
+        elif part[:2] == "(?":  # interegular reads assertions at the end of a text differently
+            raise ConfigError("match", f"{expression!r} cannot be used ({part} is not supported)", _ADVICE)
         elif len(part) == 2 and part[0] == "\\" and part[1] in "wdsWDS":
             found = "".join(re.escape(character) for character in re.findall(part.lower(), characters)) or r"\x00"
             if is_inside:

@@ -38,7 +38,8 @@ def words_of(blocks: Iterable[str]) -> set[str]:
 class Words:
     """Accepts the texts whose words are all in ``words``; other ``characters`` than letters may be between them.
 
-    The states are the nodes of a prefix tree; 0 is its root, between two words. Raises ConfigError if there is no word, or
+    The states are the nodes of a prefix tree; 0 is its root, between two words, and 1 comes after a quotation mark that
+    follows a word, where no letter may come, because the mark would be an apostrophe. Raises ConfigError if there is no word, or
     one that contains other characters than letters and apostrophes between them.
     """
 
@@ -46,15 +47,17 @@ class Words:
     start = 0
 
     def __init__(self, words: Iterable[str], characters: Iterable[str]) -> None:
-        self._next: list[dict[str, int]] = [{}]
-        self._is_end = [True]  # whether the word may end here; true after an apostrophe that may be a quotation mark
+        self._next: list[dict[str, int]] = [{}, {}]
+        self._is_end = [True, True]  # whether the word may end here; true after an apostrophe that may be a quotation mark
         self._others = {character: 0 for character in characters if not is_letter(character)}
+        self._after_word = {character: int(character in _JOINERS) for character in self._others}
+        self._no_word = {0, 1}  # the nodes after which an apostrophe is a quotation mark
         for word in words:
             check_type("a word", word, str)
             if words_in(word) != {word}:
                 raise ConfigError("words", f"{word!r} is not a word", "pass words of letters, digits and apostrophes")
             self._add(word)
-        if len(self._next) == 1:
+        if len(self._next) == 2:
             raise ConfigError("words", "contains no word", "pass at least one word")
 
     def _add(self, word: str) -> None:
@@ -64,6 +67,8 @@ class Words:
                 self._next[node][character] = len(self._next)
                 self._next.append({})
                 self._is_end.append(character in _JOINERS and self._is_end[node])
+                if character in _JOINERS:
+                    self._no_word.add(self._next[node][character])
             node = self._next[node][character]
         self._is_end[node] = True
         for joiner in _JOINERS:
@@ -72,7 +77,9 @@ class Words:
 
     def edges(self, state: int) -> Mapping[str, int]:
         """Return the next state for each character that may follow."""
-        return {**self._others, **self._next[state]} if self._is_end[state] else self._next[state]
+        if not self._is_end[state]:
+            return self._next[state]
+        return {**(self._others if state in self._no_word else self._after_word), **self._next[state]}
 
     def accepts(self, state: int) -> bool:
         """Return whether the text may end in ``state``."""

@@ -99,7 +99,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(("settings", "read"), [
     ({}, TEXT), ({"layers": 2, "embedding_size": 0}, TEXT), ({"dtype": np.float32}, TEXT), ({"min_count": 2}, TEXT),
-    ({"lines": True}, TEXT + "\n"), ({"characters": "abcdef é"}, TEXT),
+    ({"documents": "lines"}, TEXT + "\n"), ({"characters": "abcdef é"}, TEXT),
     ({"lowercase": True, "normalize": "NFC"}, TEXT),
     ({"level": "byte", "characters": BYTES}, TEXT.encode().decode("latin-1")),
 ], ids=str)
@@ -110,7 +110,7 @@ def test_every_figure_agrees_with_an_independent_implementation(
     make_model(**settings).save(model)
     written = TEXT.upper().replace("É", "E\u0301") if "lowercase" in settings else TEXT
     Path("text.txt").write_text(written, encoding="utf-8")
-    nats = independent(model, read, "lines" in settings)
+    nats = independent(model, read, "documents" in settings)
     tolerance = 1e-4 if "dtype" in settings else 1e-9
 
     def score(*options: str) -> Any:

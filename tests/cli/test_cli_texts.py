@@ -198,7 +198,7 @@ def test_inspect_shows_how_a_text_was_read(train: Cli, cli: Cli) -> None:
     answer = cli("inspect", RUN)
     assert answer.code == 0
     shown = [line.split() for line in answer.out.splitlines()]
-    assert ["lines", "yes"] in shown
+    assert ["documents", "lines"] in shown
     assert ["min", "count", "2"] in shown
     assert not [line for line in shown if line[:1] == ["level"]]  # because it has its default value
     train("binary", "--level", "byte")
@@ -208,7 +208,7 @@ def test_inspect_shows_how_a_text_was_read(train: Cli, cli: Cli) -> None:
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (("--level", "byte", "--lowercase"), ["--lowercase", "--level byte"]),
-    (("--documents", "lines", "--reset-at-files"), ["--reset-at-files"]),
+    (("--documents", "lines", "--separator", "x"), ["--separator", "--documents"]),
     (("--min-count", 0), ["--min-count", "at least 1"]), (("--min-count", 9999), ["no character", "--min-count"]),
     (("--glob", "."), ["--glob"]), (("--shuffle-seed", -1), ["--shuffle-seed"])])
 def test_a_text_that_cannot_be_read_with_the_options_is_refused(cli: Cli, arguments: tuple, words: list[str]) -> None:
@@ -547,7 +547,7 @@ def test_a_long_text_is_evaluated_without_the_cache_of_its_training(train: Cli, 
     assert short.code == 0
 
 
-@pytest.mark.parametrize("options", [("--documents", "lines",), ("--reset-at-files",)])
+@pytest.mark.parametrize("options", [("--documents", "lines"), ("--documents", "files")])
 def test_the_state_is_reset_at_documents_of_an_evaluated_text(train: Cli, cli: Cli, options: tuple) -> None:
     train("names.txt", *options, steps=40)
     Path("other").mkdir()

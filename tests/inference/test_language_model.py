@@ -44,7 +44,8 @@ def test_repr_is_one_line_with_the_shape() -> None:
 
 @pytest.mark.parametrize(("vocabulary", "settings", "message"), [
     ("abc", {}, "is for 9 characters, but the vocabulary has 3"), (LETTERS, {"min_count": 2}, "unknown character"),
-    ("abcdefghi", {"lines": True}, "newline")])
+    ("abcdefghi", {"documents": "lines"}, "end mark"),
+    (LETTERS, {"documents": "files"}, "end mark")])
 def test_rejects_parts_that_do_not_match(vocabulary: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LanguageModel(MODEL.network, Vocabulary.of(vocabulary), TextConfig(**settings))

@@ -150,7 +150,7 @@ def test_the_metadata_turns_text_into_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("settings", "documented"), [
     ({"level": "byte"}, lambda text: text.encode().decode("latin-1")),
-    ({"lines": True}, lambda text: text.replace("\r\n", "\n")),
+    ({"documents": "lines"}, lambda text: text.replace("\r\n", "\n")),
     ({"normalize": "NFC"}, lambda text: unicodedata.normalize("NFC", text)),
     ({"normalize": "NFKC", "lowercase": True}, lambda text: unicodedata.normalize("NFKC", text).lower()),
 ])

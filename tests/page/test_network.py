@@ -30,9 +30,9 @@ MODELS: dict[str, dict[str, Any]] = {
     **{f"{cell}, {size} units": {"cell": cell, "hidden_size": size}
        for cell, size in (("lstm", 1), ("gru", 8), ("rnn", 17), ("lstm", 24), ("lnlstm", 1), ("lnlstm", 16))},
     "bytes": {"characters": "".join(map(chr, sorted(set(LETTERS.encode())))), "level": "byte"},
-    "lines": {"lines": True, "cell": "gru"},
-    "lines, lnlstm": {"lines": True, "cell": "lnlstm", "layers": 2},
-    "lines, unknown": {"characters": "\nabc", "min_count": 2, "lines": True},
+    "lines": {"documents": "lines", "cell": "gru"},
+    "lines, lnlstm": {"documents": "lines", "cell": "lnlstm", "layers": 2},
+    "lines, unknown": {"characters": "\nabc", "min_count": 2, "documents": "lines"},
     "unknown": {"characters": "abc", "min_count": 2},
     "unknown byte": {"characters": "\n abc", "min_count": 2, "level": "byte"},
     "one character": {"characters": "a", "min_count": 2},
@@ -75,8 +75,8 @@ def numbers(text: str) -> np.ndarray:
 
 def python_logits(model: LanguageModel, text: str) -> np.ndarray:
     """Return the logits (N, V) after each character of a text, as a prime is read."""
-    turns = model.vocabulary.encode(("\n" if model.text_config.lines else "") + "".join(characters_of(model, text)))
-    reset = turns[:, None] == model.vocabulary.start if model.text_config.lines else None
+    turns = model.vocabulary.encode((model.text_config.end or "") + "".join(characters_of(model, text)))
+    reset = turns[:, None] == model.separator if model.text_config.end else None
     logits, _ = model.network.forward(turns[:, None], model.network.initial_state(1), reset)
     return logits[-len(characters_of(model, text)):, 0]
 
@@ -156,10 +156,10 @@ def test_every_float16_is_converted_with_and_without_the_functions_of_new_browse
 # Text
 
 @pytest.mark.parametrize(("settings", "text"), [
-    ({}, "a\r\nb😀ﬁ𝕏é"), ({"lines": True}, "a\r\nb\r"), ({"normalize": "NFC"}, "e\u0301ﬁ"),
+    ({}, "a\r\nb😀ﬁ𝕏é"), ({"documents": "lines"}, "a\r\nb\r"), ({"normalize": "NFC"}, "e\u0301ﬁ"),
     ({"normalize": "NFKC"}, "e\u0301ﬁ𝕏\u2460"), ({"lowercase": True}, "ΟΔΟΣ ΑΣ. İSTANBUL ẞ"),
-    ({"normalize": "NFKC", "lowercase": True, "lines": True}, "𝕏É\r\n"), ({"level": "byte"}, "é😀\r\n"),
-    ({"level": "byte", "lines": True}, "é\r\n"), ({}, ""), ({}, "<script>\0\u202e"),
+    ({"normalize": "NFKC", "lowercase": True, "documents": "lines"}, "𝕏É\r\n"), ({"level": "byte"}, "é😀\r\n"),
+    ({"level": "byte", "documents": "lines"}, "é\r\n"), ({}, ""), ({}, "<script>\0\u202e"),
 ])
 def test_text_settings(run: Run, settings: dict[str, Any], text: str) -> None:
     """A vocabulary of all characters that the text and its normal forms consist of."""
@@ -326,7 +326,7 @@ def test_a_sample_ends(run: Run) -> None:
     assert line.index("\n") == len(line) - 1
     assert run("""(model) => {
         try { return sampleFrom(...make(model), { prime: "a\\nb" }); } catch (error) { return error.message; }
-    }""", data(lines)) == "prime contains several lines; the model generates single lines"
+    }""", data(lines)) == "prime contains several documents; the model generates one at a time"
 
 
 def test_samples_have_the_frequencies_of_python(run: Run) -> None:

@@ -17,9 +17,12 @@ LETTERS = "\n abcdefé"
 
 def make_model(characters: str = LETTERS, cell: str = "lstm", hidden_size: int = 6, layers: int = 1,
                dtype: Any = np.float64, embedding_size: int | None = None, seed: int = 3, **text: Any) -> LanguageModel:
-    """Return a model with random weights, large enough that each character depends on those before it."""
+    """Return a model with random weights, large enough that each character depends on those before it.
+
+    The vocabulary of a model of documents contains the end mark too.
+    """
     text_config = TextConfig(**text)
-    points = code_points("".join(sorted(set(characters))))
+    points = code_points("".join(sorted({*characters, *(text_config.end or "")})))
     if text_config.min_count > 1:
         points = np.append(points, UNKNOWN)
     config = ModelConfig(cell, hidden_size, layers, embedding_size=embedding_size)
@@ -40,7 +43,7 @@ def nats_by_steps(model: LanguageModel, ids: Any, before: int | None = None, lin
     ``before`` is the id that is read first, by default the one from which sampling starts.
     """
     network = model.network
-    separator = model.vocabulary.start if (model.text_config.lines if lines is None else lines) else None
+    separator = model.separator if lines is None else model.vocabulary.start if lines else None
     state, last, nats = network.initial_state(1), model.vocabulary.start if before is None else before, []
     for number in np.asarray(ids).tolist():
         if last == separator:

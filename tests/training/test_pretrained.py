@@ -221,7 +221,7 @@ def test_lines_can_start_from_the_bundled_model(notes: Path, bundled: Path, make
     lines = Corpus.from_text(make_text(3000, seed=6), ["lines.txt"], documents="lines")
     job, events = prepared(lines)
     assert reasons(events)[0].startswith("Starting from the bundled model")
-    assert job.run.model.text_config.lines
+    assert job.run.model.text_config.documents == "lines"
     loss = Trainer(job.run, job.split).evaluate().nats
     assert f": {loss:.2f} nats/char on this text before training" in reasons(events)[0]
 
