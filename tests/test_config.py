@@ -12,6 +12,7 @@ from charrnn.config import (
     CELL_NAMES,
     DEFAULT_MINUTES,
     EMBEDDING_SIZE,
+    END,
     FORMER_SETTINGS,
     LEARNING_RATES,
     MOST_VALIDATION,
@@ -40,9 +41,11 @@ INVALID = {
         "normalize": (*NOT_TEXT, "nfc", "NFD", None),
         "lowercase": (0, 1, "yes", None),
         "min_count": (*NOT_INT, 0, -1, 2**62 + 1, 2**63, None),
-        "lines": (0, 1, "yes", None),
+        "documents": (*NOT_TEXT, "line", "Lines"),
+        "separator": (3, True, b"x", ["x"], ""),
+        "column": (3, True, b"x", ["x"], ""),
         "shuffle_seed": (*NOT_INT, -1, 2**62 + 1, 2**63, None),
-        "reset_at_files": (0, 1, "yes", None),
+        "group_copies": (0, 1, "yes", None),
         "glob": (3, True, b"*", "", "/*.txt", ".", "./", "a\0b", None),
     },
     ModelConfig: {
@@ -93,8 +96,9 @@ VALID = [
     (TextConfig, "encoding", ("utf-8", "utf-16", "cp1252")), (TextConfig, "errors", ("strict", "replace", "ignore")),
     (TextConfig, "level", ("char", "byte")), (TextConfig, "normalize", ("none", "NFC", "NFKC")),
     (TextConfig, "lowercase", (True, False)), (TextConfig, "min_count", (1, 2, 2**62)),
-    (TextConfig, "lines", (True, False)),
-    (TextConfig, "shuffle_seed", (0, 2**62)), (TextConfig, "reset_at_files", (True, False)),
+    (TextConfig, "documents", ("lines", "paragraphs", "files", None)), (TextConfig, "separator", ("\n", " ", "---", None)),
+    (TextConfig, "column", ("name", " ", "\n", None)),
+    (TextConfig, "shuffle_seed", (0, 2**62)), (TextConfig, "group_copies", (True, False)),
     (TextConfig, "glob", ("*", "a/*.py", "..")),
     (ModelConfig, "hidden_size", (1, 2**16)), (ModelConfig, "layers", (1, 100)), (ModelConfig, "dropout", (0, 0.5, 0.9999)),
     (ModelConfig, "weight_drop", (0, 0.5, 0.9999)),
@@ -230,7 +234,8 @@ def test_a_config_cannot_be_changed(config):
             setattr(config, item.name, getattr(config, item.name))
 
 
-CONFIGS = [TextConfig(), TextConfig("latin-1", "replace", "char", "NFKC", True, 3, True, 0, False, "*.py"),
+CONFIGS = [TextConfig(), TextConfig("latin-1", "replace", "char", "NFKC", True, 3, "lines", None, None, 0, False, "*.py"),
+           TextConfig(separator="\n---\n"), TextConfig(column="name"),
            ModelConfig(), ModelConfig("gru", 7, 3, 0.25, 5), TrainConfig(),
            TrainConfig(batch_size=3, steps=9, optimizer="sgd", learning_rate=0.1, validation=0, seed=2**63 - 1, threads=2),
            TrainConfig(epochs=1, stateful=False, test=0.3, patience=4)]
@@ -327,10 +332,36 @@ def test_settings_that_apply_to_characters_cannot_be_combined_with_bytes(given):
     assert TextConfig(level="byte", encoding="UTF8", min_count=2, documents="lines")
 
 
-def test_lines_and_files_cannot_both_be_documents():
-    with pytest.raises(ConfigError, match="cannot be combined with lines") as caught:
-        TextConfig(documents="lines", reset_at_files=True)
-    assert caught.value.field == "reset_at_files"
+@pytest.mark.parametrize(("given", "field", "other"), [
+    ({"documents": "lines", "separator": "x"}, "separator", "documents"),
+    ({"documents": "files", "column": "x"}, "column", "documents"),
+    ({"separator": "x", "column": "x"}, "column", "separator"),
+    ({"documents": "files", "separator": "x", "column": "x"}, "separator", "documents")], ids=str)
+def test_documents_can_be_defined_in_one_way_only(given, field, other):
+    with pytest.raises(ConfigError, match=f"cannot be combined with {other}; leave out one of them") as caught:
+        TextConfig(**given)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("given", "unit", "end"), [
+    ({}, None, None), ({"documents": "lines"}, "line", "\n"), ({"documents": "paragraphs"}, "paragraph", END),
+    ({"documents": "files"}, "file", END), ({"separator": "\n"}, "document", END), ({"column": "lines"}, "document", END)],
+    ids=str)
+def test_documents_other_than_lines_end_with_a_mark_that_no_text_contains(given, unit, end):
+    config = TextConfig(**given)
+    assert (config.unit, config.end) == (unit, end)
+    assert 0xD800 <= ord(END) < 0xE000
+
+
+# Settings of older files
+
+@pytest.mark.parametrize("before", [{}, {"reset_at_files": False}, {"reset_at_files": True}], ids=str)
+def test_lines_of_older_files_become_documents_whose_copies_are_not_grouped(before):
+    assert from_dict(TextConfig, {"lines": True, **before}) == TextConfig(documents="lines", group_copies=False)
+    assert from_dict(TextConfig, {"lines": False, **before}) == TextConfig(group_copies=False)
+    assert from_dict(TextConfig, {"lines": True, "shuffle_seed": 5, "min_count": 2, **before}) == TextConfig(
+        documents="lines", shuffle_seed=5, min_count=2, group_copies=False)
+    assert TextConfig().group_copies
 
 
 # Defaults that depend on the text

@@ -238,14 +238,15 @@ class Corpus:
             yield self.vocabulary.decode(ids[first:first + _BLOCK])
 
     def documents(self, ids: np.ndarray | None = None) -> Iterator[str]:
-        """Yield the documents in ``ids`` (N,), by default all, without their end marks; none of a continuous text."""
+        """Yield the documents that end in ``ids`` (N,), by default all, without their end marks.
+
+        A continuous text has none.
+        """
         rest = ""
         end = self.text_config.end
         for block in self.text(ids) if end is not None else ():
             *documents, rest = (rest + block).split(end)
             yield from filter(None, documents)
-        if rest:
-            yield rest
 
     def unknown_fraction(self) -> float:
         """Return the fraction of the characters that were replaced by the unknown one."""

@@ -20,10 +20,12 @@ def read_documents(blocks: Iterable[str], name: str, text_config: TextConfig) ->
     ``blocks`` are the decoded text, block by block; the result does not depend on how it is divided. ``name`` is the name
     of the file. Raises CorpusError if a column cannot be read, UnicodeEncodeError if the text contains a surrogate.
     """
+    if text_config.end != END:
+        return normalize_blocks(blocks, text_config)
+    blocks = map(_without_surrogates, blocks)
     if text_config.column is not None:
-        return mark_ends(normalize_blocks(values_of(blocks, name, text_config.column), text_config), text_config)
-    blocks = normalize_blocks(blocks, text_config)
-    return mark_ends(map(_without_surrogates, blocks), text_config) if text_config.end == END else iter(blocks)
+        blocks = values_of(blocks, name, text_config.column)
+    return mark_ends(normalize_blocks(blocks, text_config), text_config)
 
 
 def mark_ends(blocks: Iterable[str], text_config: TextConfig) -> Iterator[str]:

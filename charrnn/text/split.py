@@ -47,9 +47,10 @@ class Split:
                               "use the same fractions for both")
 
     def training_documents(self, wanted: Collection[str]) -> set[str]:
-        """Return those of the ``wanted`` documents that are in the training part, except the empty one."""
+        """Return those of the ``wanted`` documents that are whole in the training part, except the empty one."""
         wanted = set(wanted)
-        return {document for document in self.corpus.documents(self.train.ids) if document in wanted}
+        return {document for document in self.corpus.documents(self.corpus.ids[:len(self.train) + 1])  # the end mark
+                if document in wanted}
 
 
 def split_bounds(characters: int, validation: float, test: float) -> tuple[int, int]:

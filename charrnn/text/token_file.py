@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config import TextConfig, from_dict, to_dict
+from charrnn.config import END, TextConfig, from_dict, to_dict
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.storage import atomic, container
 from charrnn.storage.cache import cache_folder
@@ -147,6 +147,8 @@ def load(path: Path, verify: bool = True) -> Kept:
 def _check(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     try:
         vocabulary = Vocabulary(arrays["vocabulary/codepoints"])
+        if END in vocabulary and from_dict(TextConfig, metadata["text"]).end != END:
+            raise ValueError("/vocabulary/codepoints: contains the end mark of documents")
         for block in _read(path, arrays["ids"]):
             if int(block.max()) >= len(vocabulary):
                 raise ValueError("/ids: contains ids outside the vocabulary")

@@ -63,10 +63,10 @@ class Tokens:
         self._known = b""  # the code points below 256 that are present
 
     def add(self, text: str) -> None:
-        """Add a block. Raises OSError if it cannot be stored, ValueError if it contains a surrogate other than ``END``."""
+        """Add a block. Raises OSError if it cannot be stored, ValueError for a surrogate if the end mark is not ``END``."""
         if not text:
             return
-        encoded = text.encode("utf-8", "surrogatepass" if END in text else "strict")
+        encoded = text.encode("utf-8", "surrogatepass" if self._config.end == END and END in text else "strict")
         self._digest.update(encoded)
         data, width = (encoded, 1) if text.isascii() else _narrowest(text)
         if self.is_small and self._folder is not None and self._spool.tell() + len(data) > SMALL:

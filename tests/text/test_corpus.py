@@ -13,10 +13,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import TextConfig
+from charrnn.config import END, TextConfig
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.corpus import DEFAULT_CORPUS, Corpus
-from charrnn.text.decoding import decode, decode_blocks
+from charrnn.text.decoding import decode_blocks
 from charrnn.text.files import display_name, read_blocks
 from charrnn.text.record import TextRecord, digest_of_sizes
 from charrnn.text.tokens import Tokens
@@ -27,6 +27,10 @@ BOM = b"\xef\xbb\xbf"
 
 def read_text(path):
     return "".join(decode_blocks(read_blocks(path), display_name(path), TextConfig()))
+
+
+def decode(data, name, config=None):
+    return "".join(decode_blocks([data], name, config or TextConfig()))
 
 
 def text_of(corpus):
@@ -445,8 +449,9 @@ def test_a_text_may_be_sixteen_times_as_large_as_recorded(tmp_path, monkeypatch,
 
 # Lines and files
 
-def test_each_part_has_its_starts(tmp_path):
-    corpus = Corpus.from_text("".join(f"{number:03}\n" for number in range(100)), text_config=TextConfig(documents="lines"))
+@pytest.mark.parametrize("grouped", [False, True])
+def test_each_part_has_its_starts(grouped):
+    corpus = Corpus.from_text("".join(f"{number:03}\n" for number in range(100)), documents="lines", group_copies=grouped)
     assert corpus.starts.tolist() == [4 * number for number in range(100)]
     split = corpus.split(0.2, 0.1)
     assert sum(len(part.starts) for part in split.parts) == 100
@@ -458,7 +463,7 @@ def test_each_part_has_its_starts(tmp_path):
 
 
 def test_a_start_at_the_beginning_of_a_part_is_only_in_that_part():
-    corpus = Corpus.from_text("x" * 100)
+    corpus = Corpus.from_text("x" * 100, group_copies=False)
     corpus.starts = np.array([0, 79, 80, 90, 99])
     assert [part.starts.tolist() for part in corpus.split(0.1, 0.1).parts] == [[0, 79], [0], [0, 9]]
     assert [part.starts.tolist() for part in corpus.split(0.0, 0.0).parts] == [[0, 79, 80, 90, 99], [], []]
@@ -466,23 +471,28 @@ def test_a_start_at_the_beginning_of_a_part_is_only_in_that_part():
 
 def test_files_are_documents_if_requested(tmp_path):
     paths = write(tmp_path, a=b"one", b=b"", c=b"three", d=b"")
-    assert Corpus.read(*paths, reset_at_files=True).starts.tolist() == [0, 3]
+    corpus = Corpus.read(*paths, documents="files")
+    assert sorted(corpus.documents()) == ["one", "three"]
+    assert [text_of(corpus)[place] for place in corpus.starts] == [END, END]
     assert Corpus.read(*paths).starts.tolist() == []
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, 2**20])
 @pytest.mark.parametrize("level", ["char", "byte"])
-def test_lines_of_the_training_part_are_found(monkeypatch, block, level):
+@pytest.mark.parametrize("grouped", [False, True])
+def test_lines_of_the_training_part_are_found(monkeypatch, block, level, grouped):
     monkeypatch.setattr("charrnn.text.corpus._BLOCK", block)
     lines = [f"line {number}" for number in range(20)]
-    corpus = Corpus.from_text("\n".join(lines), text_config=TextConfig(documents="lines", level=level))
+    corpus = Corpus.from_text("\n".join(lines), documents="lines", level=level, group_copies=grouped)
     order = text_of(corpus)[1:-1].split("\n")
     wanted = {*lines, "line", "ine 1", "", "line 1\nline 2", "another"}
     assert corpus.split(0.0, 0.0).training_documents(wanted) == set(lines)
-    last = len(corpus.split(0.25, 0.25).train)
-    whole = set(text_of(corpus)[:last].split("\n")[1:-1])
+    fraction = 0.25 if grouped else 0.23  # without groups, this ends inside a line
+    last = len(corpus.split(fraction, 0.25).train)
+    whole = set(text_of(corpus)[:last + 1].split("\n")[1:-1])  # the end mark after the part
     assert whole < set(lines)
-    assert corpus.split(0.25, 0.25).training_documents(wanted) == whole == set(order[:len(whole)])
+    assert (text_of(corpus)[last] == "\n") == grouped
+    assert corpus.split(fraction, 0.25).training_documents(wanted) == whole == set(order[:len(whole)])
 
 
 # Default fractions

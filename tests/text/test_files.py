@@ -25,7 +25,7 @@ from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
 from charrnn.inference.locate import BEST, LAST
 from charrnn.text import decoding, files
-from charrnn.text.decoding import decode, decode_blocks, normalize, normalize_blocks
+from charrnn.text.decoding import decode_blocks, normalize, normalize_blocks
 from charrnn.text.files import FileDigest, display_name, find_files, join_names, read_blocks
 from charrnn.text.formats import recognise
 from charrnn.text.record import TextFile
@@ -37,8 +37,13 @@ COMPRESSORS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 TRICKY = ("aA\u0301\u0323\u0327\u212b\u03a3\u0391.\u00a8' \n\r\u1100\u1161\u11a8\uac00\u3131\uff76\uff9e\ufb01\u0130,"
           "\u4e2d\U0001d6ba")
 TRICKY_TEXTS = st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=30)
-CONFIGS = st.builds(lambda normalize, lowercase, lines: TextConfig(normalize=normalize, lowercase=lowercase, lines=lines),
-                   st.sampled_from(["none", "NFC", "NFKC"]), st.booleans(), st.booleans())
+CONFIGS = st.builds(lambda normalize, lowercase, documents: TextConfig(normalize=normalize, lowercase=lowercase,
+                                                                       documents=documents),
+                    st.sampled_from(["none", "NFC", "NFKC"]), st.booleans(), st.sampled_from([None, "lines", "files"]))
+
+
+def decode(data, name, config=None):
+    return "".join(decode_blocks([data], name, config or TextConfig()))
 
 
 def read_text(path):
@@ -53,8 +58,9 @@ def cut(data, cuts):
 
 def whole(text: str, config: TextConfig) -> str:
     """Return the normalized text, as it is defined for a whole text."""
-    if config.lines:
+    if config.documents:
         text = text.replace("\r\n", "\n")
+    if config.documents == "lines":
         text += "\n" if text and not text.endswith("\n") else ""
     if config.normalize != "none":
         text = unicodedata.normalize(config.normalize, text)
@@ -92,8 +98,8 @@ def test_blocks_are_normalized_like_the_whole_text(text, config, cuts):
 @PROPERTY
 @example("a\r", TextConfig(documents="lines"))
 def test_a_string_is_normalized_like_a_file_but_gets_no_newline_at_the_end(text, config):
-    ends = text.replace("\r\n", "\n") if config.lines else text
-    assert normalize(text, config) == whole(ends, replace(config, lines=False))
+    ends = text.replace("\r\n", "\n") if config.documents else text
+    assert normalize(text, config) == whole(ends, replace(config, documents=None))
 
 
 def test_no_text_is_cut_before_a_character_that_composes_with_the_previous_one():

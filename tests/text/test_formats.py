@@ -19,10 +19,14 @@ import pytest
 from charrnn.config import TextConfig
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus
-from charrnn.text.decoding import decode
+from charrnn.text.decoding import decode_blocks
 from charrnn.text.formats import compression, is_binary, recognise
 
 TEXT = b"some notes\n" * 50
+
+
+def decode(data: bytes, name: str, config: TextConfig | None = None) -> str:
+    return "".join(decode_blocks([data], name, config or TextConfig()))
 
 
 def tar_of(data: bytes, kind: int = tarfile.PAX_FORMAT) -> bytes:

@@ -34,8 +34,8 @@ from charrnn.text.vocabulary import UNKNOWN
 TEXT = "The cat sat.\nA naïve 中 dog\r\nran\n" * 20
 CONFIGS = [TextConfig(), TextConfig(level="byte"), TextConfig(documents="lines"),
             TextConfig(documents="lines", shuffle_seed=0, min_count=30),
-            TextConfig(reset_at_files=True), TextConfig(min_count=25), TextConfig(normalize="NFKC", lowercase=True),
-            TextConfig(level="byte", documents="lines"), TextConfig(level="byte", min_count=21, reset_at_files=True),
+            TextConfig(documents="files"), TextConfig(min_count=25), TextConfig(normalize="NFKC", lowercase=True),
+            TextConfig(level="byte", documents="lines"), TextConfig(level="byte", min_count=21, documents="files"),
             TextConfig(glob="*.t*"), TextConfig(errors="replace"), TextConfig(encoding="latin-1")]
 
 
@@ -261,12 +261,12 @@ def test_stamps_tell_files_apart_by_name_size_and_time(tmp_path):
     assert Stamps.of([TextFile.of(a)._replace(limit=2)]).files != one.files
 
 
-@pytest.mark.parametrize("change", [{"level": "byte"}, {"min_count": 2}, {"lines": True},
-                                    {"lines": True, "shuffle_seed": 2}, {"normalize": "NFC"}, {"lowercase": True},
+@pytest.mark.parametrize("change", [{"level": "byte"}, {"min_count": 2}, {"documents": "lines"},
+                                    {"documents": "lines", "shuffle_seed": 2}, {"normalize": "NFC"}, {"lowercase": True},
                                     {"errors": "ignore"}, {"encoding": "cp1252", "errors": "ignore"},
-                                    {"reset_at_files": True}, {"glob": "*"}], ids=str)
+                                    {"documents": "files"}, {"separator": "."}, {"group_copies": False}, {"glob": "*"}], ids=str)
 def test_other_options_have_their_own_token_file(source, change):
-    first = opened(source, lines=False)
+    first = opened(source)
     second = opened(source, **change)
     assert first.path != second.path
     assert len(token_file.token_files()) == 2
@@ -450,7 +450,7 @@ def test_a_full_disk_is_a_one_line_error(source, cache, limit):
     assert os.listdir(cache) == []
 
 
-@pytest.mark.parametrize("settings", [{}, {"lowercase": True}, {"lines": True}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"lowercase": True}, {"documents": "lines"}], ids=str)
 def test_without_a_cache_folder_a_long_text_is_kept_in_a_temporary_folder(source, monkeypatch, tmp_path, settings):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -610,7 +610,7 @@ def test_a_corpus_in_memory_is_pickled_with_its_ids(source, monkeypatch):
 # Training
 
 @pytest.mark.parametrize("config", [TextConfig(), TextConfig(documents="lines", min_count=25),
-                                     TextConfig(reset_at_files=True, level="byte")],
+                                     TextConfig(separator="cat", level="byte")],
                          ids=str)
 def test_training_from_a_token_file_gives_the_same_bytes(source, monkeypatch, start, take, to_file, config):
     corpora = [Corpus.read(str(source), text_config=config)]
@@ -643,7 +643,7 @@ def test_the_metadata_determines_the_arrays(source):
     for size, dtype in ((256, "<u1"), (257, "<u2"), (65_536, "<u2"), (65_537, "<u4")):
         assert token_file._expected_arrays({**metadata, "vocabulary": size})["ids"][0] == dtype
     assert json.loads(json.dumps(metadata)) == metadata
-    assert replace(TextConfig(**metadata["text"]), lines=False) == TextConfig()
+    assert replace(TextConfig(**metadata["text"]), documents=None) == TextConfig()
     assert checkpoint.FORMAT_VERSION == 2
 
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import TextConfig
+from charrnn.config import END, TextConfig
 from charrnn.errors import CorpusError, VocabularyError
 from charrnn.text import tokens as module
-from charrnn.text.decoding import normalize_blocks
+from charrnn.text.documents import read_documents
 from charrnn.text.tokens import Tokens
 from charrnn.text.vocabulary import REPLACEMENT, UNKNOWN, Vocabulary
 
@@ -28,9 +28,9 @@ MADE: list[Tokens] = []
 LETTERS = "ab\n\x00é中\U0001f600"
 FILES = st.lists(st.lists(st.text(st.sampled_from(LETTERS) | st.characters(exclude_categories=["Cs"]), max_size=9),
                           max_size=3), min_size=1, max_size=4)
-READINGS = st.builds(lambda min_count, how, seed: TextConfig(min_count=min_count, lines=how == "lines", shuffle_seed=seed,
-                                                          reset_at_files=how == "files"),
-                     st.sampled_from([1, 1, 2, 3]), st.sampled_from(["", "lines", "files"]), st.integers(0, 3))
+READINGS = st.builds(lambda min_count, how, seed, grouped: TextConfig(min_count=min_count, documents=how, shuffle_seed=seed, group_copies=grouped),
+                     st.sampled_from([1, 1, 2, 3]), st.sampled_from([None, "lines", "files"]), st.integers(0, 3),
+                     st.booleans())
 
 
 @pytest.fixture(autouse=True)
@@ -49,17 +49,17 @@ def tokens_of(files: list[list[str]], config: TextConfig | None = None, folder: 
     tokens = Tokens(config or TextConfig(), folder, vocabulary)
     MADE.append(tokens)
     for file in files:
-        tokens.seam()
-        for block in normalize_blocks(file, config or TextConfig()):
+        for block in read_documents(file, "the text", config or TextConfig()):
             tokens.add(block)
     return tokens
 
 
 def result(tokens: Tokens) -> tuple[list[int], list[int]]:
     """Return all ids, and the indices at which documents start."""
-    count, documents, blocks, starts_in_blocks = tokens.ids()
+    count, documents, distinct, blocks, starts_in_blocks = tokens.ids()
+    assert 0 <= distinct <= documents
     arrays = list(blocks)
-    starts = np.concatenate(list(starts_in_blocks))
+    starts = np.concatenate([np.empty(0, np.uint64), *starts_in_blocks])
     assert len(starts) == documents
     assert {array.dtype for array in arrays} == {tokens.vocabulary.dtype}
     ids = np.concatenate(arrays).tolist()
@@ -96,12 +96,12 @@ def test_the_ids_decode_to_the_text_of_all_blocks(files):
 @given(FILES, READINGS, st.integers(1, 40))
 def test_a_long_text_gives_the_same_ids_as_in_memory(files, config, small):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr("charrnn.text.documents._BUCKET", 7)
+        patch.setattr("charrnn.text.shuffled._BUCKET", 7)
         short = tokens_of(files, config)
         assert short.is_small
         assert tokens_of(files, config, lambda: Path(folder)).is_small
         patch.setattr(module, "SMALL", small)
-        patch.setattr("charrnn.text.documents._BLOCK", small)
+        patch.setattr("charrnn.text.shuffled._BLOCK", small)
         long = tokens_of(files, config, lambda: Path(folder))
         try:
             expected = result(short)
@@ -212,7 +212,7 @@ LINES = st.lists(st.text("abcé中\U0001f600\r", max_size=6), min_size=1, max_si
 @given(LINES, st.integers(0, 9), st.lists(st.integers(0, 200), max_size=5), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_every_line_that_is_not_empty_occurs_once_after_a_newline(bucket, lines, seed, places, end, ends):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("charrnn.text.documents._BUCKET", bucket)
+        patch.setattr("charrnn.text.shuffled._BUCKET", bucket)
         check_lines(lines, seed, places, end, ends)
 
 
@@ -220,7 +220,8 @@ def check_lines(lines, seed, places, end, ends):
     lines = [line.rstrip("\r") for line in lines]
     text = end.join(lines) + end * ends
     bounds = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
-    tokens = tokens_of([[text[first:last] for first, last in pairwise(bounds)]], TextConfig(documents="lines", shuffle_seed=seed))
+    blocks = [text[first:last] for first, last in pairwise(bounds)]
+    tokens = tokens_of([blocks], TextConfig(documents="lines", shuffle_seed=seed, group_copies=seed % 2 == 0))
     documents = [line for line in lines if line]
     if not documents:
         assume(text)
@@ -243,11 +244,11 @@ def test_lines_of_several_files_are_shuffled_together_and_stay_separate():
 def test_many_lines_are_yielded_in_blocks(monkeypatch, block):
     lines = [f"line {number}" * (number % 5 + 1) for number in range(30)]
     expected = text_of(tokens_of([["\n".join(lines)]], TextConfig(documents="lines")))
-    monkeypatch.setattr("charrnn.text.documents._BLOCK", block)
+    monkeypatch.setattr("charrnn.text.shuffled._BLOCK", block)
     tokens = tokens_of([["\n".join(lines)]], TextConfig(documents="lines"))
     assert text_of(tokens) == expected
     assert sorted(expected[1:-1].split("\n")) == sorted(lines)
-    assert max(map(len, tokens.ids()[2])) <= block + max(map(len, lines)) + 1
+    assert max(map(len, tokens.ids().blocks)) <= block + max(map(len, lines)) + 1
 
 
 def test_the_order_of_lines_is_a_function_of_its_seed():
@@ -257,16 +258,22 @@ def test_the_order_of_lines_is_a_function_of_its_seed():
         tokens = tokens_of([["\n".join(lines)]], TextConfig(documents="lines", shuffle_seed=seed, **config))
         return text_of(tokens).split("\n")[1:-1]
 
-    assert order(1) == order(1) == order(1, min_count=2)
-    assert len({tuple(order(seed)) for seed in range(20)}) == 20
-    assert all(sorted(order(seed)) == sorted(lines) != order(seed) != lines for seed in range(20))
-    assert order(1)[:5] == ["40", "7", "9", "5", "39"]  # must never change, so that a run can be resumed
+    for grouped in (False, True):
+        config = {"group_copies": grouped}
+        assert order(1, **config) == order(1, **config) == order(1, min_count=2, **config)
+        assert len({tuple(order(seed, **config)) for seed in range(20)}) == 20
+        assert all(sorted(order(seed, **config)) == sorted(lines) != order(seed, **config) != lines for seed in range(20))
+    # These must never change, so that a run can be resumed.
+    assert order(1, group_copies=False)[:5] == ["40", "7", "9", "5", "39"]
+    assert order(1)[:5] == ["18", "16", "43", "5", "21"]
 
 
+@pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("bucket", [2, 8, 2**24])
-def test_all_orders_of_lines_are_equally_likely(monkeypatch, bucket):
-    monkeypatch.setattr("charrnn.text.documents._BUCKET", bucket)
-    orders = Counter(text_of(tokens_of([["a\nb\nc\nd"]], TextConfig(documents="lines", shuffle_seed=seed)))
+def test_all_orders_of_lines_are_equally_likely(monkeypatch, bucket, grouped):
+    monkeypatch.setattr("charrnn.text.shuffled._BUCKET", bucket)
+    orders = Counter(text_of(tokens_of([["a\nb\nc\nd"]], TextConfig(documents="lines", shuffle_seed=seed,
+                                                                                group_copies=grouped)))
                      for seed in range(480))
     assert len(orders) == 24
     assert sum((found - 20)**2 / 20 for found in orders.values()) < 50  # chi-square of 23 degrees of freedom: 99.9 %
@@ -281,9 +288,12 @@ def test_a_replaced_character_does_not_end_a_line():
 
 def test_every_file_that_is_not_empty_has_a_start():
     files = [["ab", "c"], [], ["d"], [""], ["ef"], []]
-    assert result(tokens_of(files, TextConfig(reset_at_files=True)))[1] == [0, 3, 4]
+    tokens = tokens_of(files, TextConfig(documents="files"))
+    ids, starts = result(tokens)
+    assert sorted(text_of(tokens).split(END)) == ["", "", "abc", "d", "ef"]
+    assert starts == [place for place, number in enumerate(ids[:-1]) if number == tokens.vocabulary.id(END)]
     assert result(tokens_of(files))[1] == []
-    assert result(tokens_of([[], ["a"]], TextConfig(reset_at_files=True)))[1] == [0]
+    assert result(tokens_of([[], ["a"]], TextConfig(documents="files")))[1] == [0]
 
 
 # Fingerprints
@@ -291,8 +301,9 @@ def test_every_file_that_is_not_empty_has_a_start():
 def test_every_setting_that_changes_the_ids_changes_the_fingerprint():
     files = [["ab\n"], ["ab\nba\n", "c\n"]]
     readings = [TextConfig(), TextConfig(level="byte"), TextConfig(min_count=2), TextConfig(min_count=3),
-                TextConfig(reset_at_files=True), *(TextConfig(documents="lines", shuffle_seed=seed) for seed in range(3)),
-                TextConfig(documents="lines", min_count=2)]
+                *(TextConfig(documents=unit, shuffle_seed=seed, group_copies=grouped) for seed in range(3)
+                  for unit in ("lines", "paragraphs", "files") for grouped in (False, True)),
+                TextConfig(separator="b"), TextConfig(documents="lines", min_count=2)]
     prints = [tokens_of(files, config).fingerprint for config in readings]
     assert len(set(prints)) == len(prints)
     assert prints[0] == hashlib.sha256(b"ab\nab\nba\nc\n").hexdigest()
@@ -304,7 +315,7 @@ def test_the_fingerprint_depends_on_files_only_if_they_are_documents_and_never_o
     joined = [["".join(file)] for file in files]
     assert tokens_of(files, config).fingerprint == tokens_of(joined, config).fingerprint
     assert tokens_of([*files, []], config).fingerprint == tokens_of([[], *files], config).fingerprint
-    if not config.reset_at_files and not config.lines:
+    if config.documents is None:
         assert tokens_of(["".join(map("".join, files))], config).fingerprint == tokens_of(files, config).fingerprint
 
 
@@ -313,5 +324,5 @@ def test_the_shuffle_seed_does_not_matter_if_nothing_is_shuffled():
 
 
 def test_the_boundaries_of_files_matter_if_files_are_documents():
-    config = TextConfig(reset_at_files=True)
+    config = TextConfig(documents="files")
     assert tokens_of([["ab"], ["c"]], config).fingerprint != tokens_of([["a"], ["bc"]], config).fingerprint
