@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 def converse(model: LanguageModel, prime: str, length: int, until: str, out: Output, **settings: Any) -> None:
     """Read lines from standard input; the model reads each of them, and writes the next part of the text, up to ``until``.
 
+    A model of documents without line breaks continues each line.
+
     Ctrl-C ends the turn of the model, and Ctrl-D the conversation.
     """
     from charrnn.inference.session import Session
 
     session = Session(model, **settings)
+    end = "" if model.is_single_line or "\n" not in model.vocabulary else "\n"  # a line may be the start of a document
     is_asked = sys.stdin.isatty()
     if is_asked:
         say("Write a line; the model continues the text. Ctrl-C stops it, Ctrl-D ends the conversation.")
@@ -28,7 +31,7 @@ def converse(model: LanguageModel, prime: str, length: int, until: str, out: Out
         session.read(prime)
     while (line := _next_line(is_asked)) is not None:
         try:
-            session.read(f"{line}\n")
+            session.read(f"{line}{end}")
         except VocabularyError as error:
             say(f"Error: {error.text(option)}")
             continue

@@ -102,12 +102,13 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
             raise ConfigError(used[0], "cannot be combined with `interactive`", "leave out one of them")
         converse(model, prime, length, "\n" if until is None else until, out, **choice)
         return
-    wanted: dict[str, Any] = {"allow": choice.pop("allow"), "match": choice.pop("match")}
+    texts = {name: choice.pop(name) for name in ("allow", "match")}
+    wanted: dict[str, Any] = {name: _argument(name, value, is_bytes) for name, value in texts.items() if value is not None}
     if words_from_text:
         wanted["words"] = words_of(_training_corpus(path).text())
     if new_only:
         wanted["exclude"] = _training_corpus(path).documents()
-    if any(value is not None for value in wanted.values()):
+    if wanted:
         choice["constraint"] = model.constraint(prime, length, **wanted)
     most = max(1, min(_SIDE_BY_SIDE, _MOST_CHARACTERS // max(1, length)))
 
@@ -118,9 +119,10 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
                                        on_compilation=lambda: say(COMPILING), **choice)
 
     def best(of: int) -> Iterator[_Group]:
+        skipped = len(normalize(prime, text_config).removesuffix(text_config.end or ""))
         for number in range(count):
             samples = chain.from_iterable(_in_order(*group) for group in groups(of, number * of))
-            yield 1, iter([[_best(model, prime, map("".join, samples))]])
+            yield 1, iter([[_best(model, skipped, map("".join, samples))]])
 
     samples = groups(count) if best_of is None else best(best_of)
     if text_config.end is not None:
@@ -129,13 +131,16 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
         _write(samples, out)
 
 
-def _best(model: LanguageModel, prime: str, samples: Iterable[str]) -> str:
-    """Return the sample with the lowest nats per character after the prime; a document that is cut off only if all are."""
+def _best(model: LanguageModel, skipped: int, samples: Iterable[str]) -> str:
+    """Return the sample with the lowest nats per character after the ``skipped`` ones.
+
+    A document that is cut off is returned only if all are.
+    """
     texts = list(samples)
     end = model.text_config.end or ""
     whole = [text for text in texts if text.endswith(end)] or texts
     scores = model.score([model.vocabulary.encode(text) for text in whole])
-    means = [float(score.nats[len(prime):].mean()) if len(score) > len(prime) else math.inf for score in scores]
+    means = [float(score.nats[skipped:].mean()) if len(score) > skipped else math.inf for score in scores]
     return whole[means.index(min(means))]
 
 

@@ -127,7 +127,8 @@ class Constraint:
             self._edges.append(edges)
             if len(states) > _MOST_STATES:
                 names = " and ".join(f"`{automaton.name}`" for automaton in self._automata)
-                raise ConfigError(self._automata[0].name, f"{names} need more than {_MOST_STATES:,} states",
+                raise ConfigError(self._automata[0].name,
+                                  f"{names} need{'s'[:len(self._automata) < 2]} more than {_MOST_STATES:,} states",
                                   "use a simpler expression or fewer words")
         self._accepts = [all(automaton.accepts(state) for automaton, state in zip(self._automata, current))
                          for current in states]
@@ -154,10 +155,10 @@ class Constraint:
         names = " and ".join(f"`{automaton.name}`" for automaton in self._automata) or "`exclude`"
         first = self._automata[0].name if self._automata else "exclude"
         if self._distance[0] == _NEVER:
-            raise ConfigError(first, f"the model can write no text that {names} allow{'s'[len(self._automata) > 1:]}",
+            raise ConfigError(first, f"the model can write no text that {names} allow{'s'[:len(self._automata) < 2]}",
                               "change the settings, or use a model that knows more characters")
         if length is not None and self._distance[0] > length:
-            raise ConfigError("length", f"the shortest text that {names} allow{'s'[len(self._automata) > 1:]} takes "
+            raise ConfigError("length", f"the shortest text that {names} allow{'s'[:len(self._automata) < 2]} takes "
                                         f"{self._distance[0]:,} characters, not {length:,}", "set a larger `length`")
         if not self._can_end(self.start, length):
             raise ConfigError("exclude", "every text that the model can write is excluded", "exclude fewer documents")

@@ -11,7 +11,7 @@ from charrnn.errors import CharRNNError, ConfigError
 
 _OUTSIDE = re.compile(r"\\.|\[\^?\]?|\(\?(?:[=!#]|<[=!])|.", re.DOTALL)
 _INSIDE = re.compile(r"\\.|.", re.DOTALL)
-"""The parts of an expression outside and inside a class. A bracket right after the start of a class belongs to the class."""
+"""The parts of an expression outside and inside a class. A bracket at the start of a class belongs to it."""
 
 _ADVICE = "use an expression without references, assertions and comments"
 
@@ -61,8 +61,8 @@ class Expression:
 def _with_unicode_classes(expression: str, characters: str) -> str:
     r"""Return an expression for interegular, whose ``\w``, ``\d`` and ``\s`` contain only ASCII, and which has no anchors.
 
-    The classes are replaced by those of ``characters`` that they contain. ``^`` at the start and ``$`` at the end say nothing
-    about a text that matches as a whole.
+    The classes are replaced by those of ``characters`` that they contain. ``^`` at the start and ``$`` at the end say
+    nothing about a text that matches as a whole.
     """
     expression = re.sub(r"^\^|(?<!\\)((?:\\\\)*)\$$", lambda match: match[1] or "", expression)
     parts, position, is_inside = [], 0, False

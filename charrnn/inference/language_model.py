@@ -161,6 +161,8 @@ class LanguageModel:
                               "needs a model of characters, and this is one of bytes")
         if self.text_config.end is None and exclude is not None:
             raise ConfigError("exclude", "needs a model of documents", "train a model with `documents`")
+        prime = self._checked_prime(prime)
+        self.vocabulary.encode(prime)  # raises VocabularyError
         characters = [character for number, character in enumerate(self.vocabulary.characters)
                       if number != self.vocabulary.unknown and character != self.text_config.end]
         automata: list[Automaton] = []
@@ -170,7 +172,7 @@ class LanguageModel:
             automata.append(Words({normalize(word, self.text_config) for word in words}, characters))
         excluded = (normalize(document, self.text_config) for document in exclude or ())
         return Constraint(self.vocabulary, automata, allow=allow, exclude=excluded, end=self.text_config.end,
-                          prime=self._checked_prime(prime), length=length)
+                          prime=prime, length=length)
 
     def _checked_prime(self, prime: str) -> str:
         """Return a prime as the model reads it. Raises ConfigError if it contains several documents."""

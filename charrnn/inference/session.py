@@ -41,10 +41,14 @@ class Session:
         """Read a text. Raises VocabularyError if a character is not in the vocabulary; then nothing is read."""
         model = self._model
         ids = model.vocabulary.encode(normalize(text, model.text_config))
-        if self._state is None and model.separator is not None:
-            ids = np.append(model.separator, ids)
-        if len(ids) or self._state is None:
-            self._logits, self._state = read_prime(self._network, model.vocabulary, ids, state=self._state)
+        state = self._state
+        if model.separator is not None:
+            if state is None:
+                ids = np.append(model.separator, ids)
+            if len(ends := np.flatnonzero(ids == model.separator)):  # each document starts from the zero state
+                ids, state = ids[ends[-1]:], None
+        if len(ids) or state is None:
+            self._logits, self._state = read_prime(self._network, model.vocabulary, ids, state=state)
 
     def write(self, length: int | None = None, until: str = "\n") -> Iterator[str]:
         """Yield at most ``length`` characters of the model's turn, up to ``until`` or the end of a document."""

@@ -39,8 +39,8 @@ class Words:
     """Accepts the texts whose words are all in ``words``; other ``characters`` than letters may be between them.
 
     The states are the nodes of a prefix tree; 0 is its root, between two words, and 1 comes after a quotation mark that
-    follows a word, where no letter may come, because the mark would be an apostrophe. Raises ConfigError if there is no word, or
-    one that contains other characters than letters and apostrophes between them.
+    follows a word, where no letter may come, because the mark would be an apostrophe. Raises ConfigError if there is
+    no word, or one that contains other characters than letters and apostrophes between them.
     """
 
     name = "words"

@@ -216,7 +216,8 @@ def test_does_not_copy_the_weights_of_a_model_of_another_shape(settings: dict[st
 # Files and copies
 
 @pytest.mark.parametrize("model", [
-    make_model(dtype=np.float32), make_model("ab\n", "gru", layers=2, embedding_size=3, min_count=2, documents="lines"), BYTES],
+    make_model(dtype=np.float32),
+    make_model("ab\n", "gru", layers=2, embedding_size=3, min_count=2, documents="lines"), BYTES],
     ids=["float32", "lines", "bytes"])
 def test_a_model_can_be_saved_pickled_and_copied(model: LanguageModel, tmp_path: Path) -> None:
     model.save(tmp_path / "model.h5")
