@@ -302,7 +302,8 @@ def _print_result(run: Run, split: Split) -> None:
     best, unit, origin = run.best_record, run.model.text_config.level, run.model.origin
     if best is not None:
         characters = len(split.validation) - 1
-        result, name = Evaluation(best.validation_loss, characters, how_read(characters)), "validation"
+        result, name = Evaluation(best.validation_loss, characters, how_read(characters),
+                                  len(split.validation.starts)), "validation"
     else:
         result, name = Evaluation(run.smoothed_loss, 0, "running mean of the training loss"), "train"
-    click.echo(result.marked(str(origin or "")).line(name, unit))
+    click.echo(result.marked(str(origin or "")).line(name, unit, document=run.model.text_config.unit))

@@ -76,7 +76,8 @@ def command(run_or_checkpoint: str, texts: tuple[str, ...], split: str | None, s
             else:
                 found, table = evaluate_by_character(network, text.ids, streams=streams, window=window, starts=text.starts,
                                                      progress=bar.update)
-        click.echo(printable(found.marked(text.note).line(text.name, unit, size=True)))
+        click.echo(printable(found.marked(text.note).line(text.name, unit, size=True,
+                                                               document=model.text_config.unit)))
         if table is not None:
             _print_table(model, table)
 

@@ -34,12 +34,14 @@ class Evaluation(NamedTuple):
     """How well a model predicts a text.
 
     ``nats`` is the mean over ``characters`` predicted characters. ``how`` says how the text was read, such as "carried, 27
-    streams" (the state is carried through each stream) or "cold windows of 256"; see ``how_read``.
+    streams" (the state is carried through each stream) or "cold windows of 256"; see ``how_read``. ``documents`` is the
+    number of documents, or 0 if the text was not read as documents.
     """
 
     nats: float
     characters: int
     how: str = ""
+    documents: int = 0
 
     def marked(self, note: str) -> Evaluation:
         """Return a copy with a note in ``how``, such as "started from english"; an empty note changes nothing."""
@@ -60,14 +62,21 @@ class Evaluation(NamedTuple):
         """The size to which an arithmetic coder with this model compresses the predicted characters, in bytes."""
         return math.ceil(self.bits * self.characters / 8)
 
-    def line(self, name: str, unit: str = "char", size: bool = False) -> str:
+    @property
+    def nats_per_document(self) -> float:
+        """The mean sum over a document, in nats; NaN if there are no documents."""
+        return self.nats * self.characters / self.documents if self.documents else math.nan
+
+    def line(self, name: str, unit: str = "char", size: bool = False, document: str | None = None) -> str:
         """Return one line: ``validation 1.5108 nats/char  2.180 bits/char  perplexity 4.53  (carried, 27 streams)``.
 
         ``name`` is the name of the text, and ``unit`` is "char" or "byte". With ``size``, the line also contains the
-        compressed size.
+        compressed size, and with ``document``, such as "line", the nats per document.
         """
         perplexity = f"{self.perplexity:.2f}" if self.perplexity < 1e6 else f"{self.perplexity:.3g}"
         compressed = f"  compressed {self.compressed_bytes:,} bytes" if size else ""
+        if self.documents and document is not None:
+            compressed = f"  {self.nats_per_document:.2f} nats/{document}{compressed}"
         how = f"  ({self.how})" if self.how else ""
         return f"{name} {self.nats:.4f} nats/{unit}  {self.bits:.3f} bits/{unit}  perplexity {perplexity}{compressed}{how}"
 
@@ -109,7 +118,7 @@ def evaluate(network: CharRNN, ids: np.ndarray, *, streams: int | None = None, w
         return float(nats.sum(dtype=np.float64))
 
     total, characters, how = _read(network, ids, streams, window, team, starts, progress, add_up)
-    return Evaluation(total / characters, characters, how)
+    return Evaluation(total / characters, characters, how, _documents(starts, window))
 
 
 class ByCharacter(NamedTuple):
@@ -128,7 +137,13 @@ def evaluate_by_character(network: CharRNN, ids: np.ndarray, *, streams: int | N
                          for weights in (None, nats.ravel())])
 
     sums, characters, how = _read(network, ids, streams, window, None, starts, progress, add_up)
-    return Evaluation(float(sums[1].sum()) / characters, characters, how), ByCharacter(sums[0].astype(np.int64), sums[1])
+    found = Evaluation(float(sums[1].sum()) / characters, characters, how, _documents(starts, window))
+    return found, ByCharacter(sums[0].astype(np.int64), sums[1])
+
+
+def _documents(starts: np.ndarray | None, window: int | None) -> int:
+    """Return the number of documents that were read; 0 for windows, which leave out a remainder."""
+    return 0 if starts is None or window is not None else len(starts)
 
 
 def _read(network: CharRNN, ids: np.ndarray, streams: int | None, window: int | None, team: Workers | None,
