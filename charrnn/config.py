@@ -158,7 +158,7 @@ class TextConfig:
         except (LookupError, ValueError, TypeError) as error:
             raise ConfigError("encoding", f"must be a text encoding that Python knows, such as utf-8, latin-1 or utf-16, "
                                           f"not {self.encoding!r}") from error
-        for name in ("encoding", "errors", "normalize", "lowercase"):
+        for name in ("encoding", "errors", "normalize", "lowercase", "column"):
             if self.level == "byte" and getattr(self, name) != getattr(TextConfig, name):
                 raise ConfigError(name, "applies to characters and cannot be combined with `level='byte'`")
         ways = [name for name in ("documents", "separator", "column") if getattr(self, name) is not None]

@@ -324,7 +324,7 @@ def test_an_encoding_is_stored_under_one_name(name, known):
 
 
 @pytest.mark.parametrize("given", [{"encoding": "latin-1"}, {"errors": "ignore"}, {"normalize": "NFC"},
-                                   {"lowercase": True}])
+                                   {"lowercase": True}, {"column": "name"}])
 def test_settings_that_apply_to_characters_cannot_be_combined_with_bytes(given):
     with pytest.raises(ConfigError, match="cannot be combined with level='byte'") as caught:
         TextConfig(level="byte", **given)

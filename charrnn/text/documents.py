@@ -8,7 +8,7 @@ from itertools import chain
 
 from charrnn.config import END, TextConfig
 from charrnn.text.columns import values_of
-from charrnn.text.decoding import normalize_blocks
+from charrnn.text.decoding import normalize, normalize_blocks
 
 _INSIDE = {"files": "", "paragraphs": r"|\n[^\S\n]*\n", None: ""}
 """What separates the documents of one file, in addition to an end mark, as regular expressions."""
@@ -33,15 +33,19 @@ def mark_ends(blocks: Iterable[str], text_config: TextConfig) -> Iterator[str]:
 
     Line breaks at the start and the end of a document, and empty documents, are removed.
     """
-    separator = text_config.separator or ""
+    separator = normalize(text_config.separator or "", text_config)
+    last = "\n" * (text_config.documents == "paragraphs") + END  # the last line of a file may be blank
     inside = f"|{re.escape(separator)}" if separator else _INSIDE[text_config.documents]
-    after = r"(?:[^\S\n]*\n)*" if text_config.documents == "paragraphs" else r"\n*"
-    pattern = re.compile(rf"(?<!\n)\n*(?:(?:{END}{inside}){after})+")
+    after = r"[^\S\n]*\n" if text_config.documents == "paragraphs" else r"\n"
+    pattern = re.compile(rf"(?<!\n)\n*(?:{END}{inside})(?:{END}{inside}|{after})*")
     rest, is_start = END, True  # this mark makes the pattern match line breaks at the start; it is removed again
     for block in chain(blocks, [None]):
-        text = pattern.sub(END, rest + (END if block is None else block))
-        cut = len(text) if block is None else _last_cut(text, len(separator) - 1)
-        text, rest = text[:cut], text[cut:]
+        text = rest + (last if block is None else block)
+        cut = len(text)
+        if block is not None:  # what follows may continue a match at the end
+            cut = _last_cut(text, len(separator) - 1)
+            cut = next((found.start() for found in pattern.finditer(text) if found.start() < cut <= found.end()), cut)
+        text, rest = pattern.sub(END, text[:cut]), text[cut:]
         if text:
             yield text.removeprefix(END) if is_start else text
             is_start = False
