@@ -130,7 +130,7 @@ class TextConfig:
                               choices=("none", "NFC", "NFKC"))
     lowercase: bool = _setting(bool, False, "Text", "Convert the text to lower case.")
     min_count: int = _setting(int, 1, "Text", "Replace rarer characters with one unknown character.", least=1, most=2**62)
-    documents: str | None = _setting(str, None, "Text", "Parts of the text that are independent documents.",
+    documents: str | None = _setting(str, None, "Text", "Independent documents: lines, paragraphs or files.",
                                      unset="one continuous text", choices=("lines", "paragraphs", "files"))
     separator: str | None = _setting(str, None, "Text", "Text between documents; \\n is a line break.")
     column: str | None = _setting(str, None, "Text", "Read this column of CSV, TSV or JSON Lines files as documents.")

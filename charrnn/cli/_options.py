@@ -96,7 +96,10 @@ def setting(config: Config, name: str, keep_default: bool = True, unset: str = "
     if rule["kind"] is bool:
         return click.option(f"{flag}/{option(f'{name}=False')}", name, default=default, **settings)
     range_ = rule["range"]
-    if range_["choices"]:
+    if range_["choices"]:  # a long list would widen the column of the options; its help names them
+        shown = "[{}]".format("|".join(range_["choices"]))
+        if len(flag) + len(shown) > _LONGEST_OPTION - 2:
+            settings["metavar"] = "NAME"
         return click.option(flag, name, type=click.Choice(range_["choices"]), default=default, **settings)
     if name == "separator":
         return click.option(flag, name, type=_Escaped(), default=default, metavar="TEXT", **settings)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli._options import train_command
-from charrnn.config import ModelConfig, TextConfig, TrainConfig, from_dict
+from charrnn.config import END, ModelConfig, TextConfig, TrainConfig, from_dict
 from charrnn.errors import CheckpointError, RunError, printable
 
 if TYPE_CHECKING:
@@ -127,8 +127,9 @@ def _show_run(path: Path, run: Run) -> None:
 
 
 def _show_network(model: LanguageModel, dtype: str) -> None:
-    size = len(model.vocabulary)
-    _line("vocabulary", f"{_units(model, size)}: {_excerpt(model.vocabulary.characters)}")
+    characters = tuple(character for character in model.vocabulary.characters if character != END)
+    end = " and an end mark" * (END in model.vocabulary)
+    _line("vocabulary", f"{_units(model, len(characters))}{end}: {_excerpt(characters)}")
     _line("parameters", f"{model.network.parameters.flat.size:,} of {dtype}")
     if model.origin is not None:
         _line("origin", f"{model.origin}, weights sha256 {model.origin.weights[:12]}")

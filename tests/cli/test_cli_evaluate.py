@@ -176,7 +176,8 @@ def test_a_table_of_bytes_shows_bytes_that_are_not_ascii_as_escapes(empty: Path,
 def test_a_table_of_a_model_of_lines_with_an_unknown_character(empty: Path, cli: Cli) -> None:
     """The text is read as without a table: each line from a zero state, in streams or windows."""
     Path("notes.txt").write_text("one two\nthree\nfour\n" * 60 + "q")
-    assert cli("train", "notes.txt", *SMALL, "--steps", 9, "--documents", "lines", "--min-count", 2, "--name", "a").code == 0
+    options = ("--documents", "lines", "--min-count", 2, "--name", "a")
+    assert cli("train", "notes.txt", *SMALL, "--steps", 9, *options).code == 0
     name = "x\x1b[31m.txt"
     Path(name).write_text("two\nsix\n" * 9)
     model, text = load("checkpoints/a"), Path(name).read_text()
@@ -185,7 +186,7 @@ def test_a_table_of_a_model_of_lines_with_an_unknown_character(empty: Path, cli:
         plain, table = (cli("evaluate", "a", name, *options, *by) for by in ((), ("--by", "character")))
         line, _, *rows = table.out.splitlines()
         assert f"{line}\n" == plain.out
-        assert line == expected.line("text", size=True)
+        assert line == expected.line("text", size=True, document="line")
         assert table.err.startswith("Not in the vocabulary, replaced by the unknown character (37 % of the text): ")
         assert [row.split()[:2] for row in rows if row.startswith("unknown ")] == [["unknown", "27"]]
     assert cli("evaluate", "a", name, name).out.startswith("x\\x1b[31m.txt ")

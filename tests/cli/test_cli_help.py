@@ -11,7 +11,8 @@ from command_line import Cli
 
 from charrnn.cli import _COMMANDS, charrnn
 from charrnn.cli._console import option
-from charrnn.cli._options import _GROUPS, MAIN, Command, Option
+from charrnn.cli._options import _GROUPS, MAIN, Command, Option, setting
+from charrnn.config import TextConfig
 
 
 def commands(group: click.Group = charrnn, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -103,8 +104,12 @@ def test_help_names_options_and_not_parameters(cli: Cli, path: tuple[str, ...]) 
     assert "`" not in cli(*path, "--help").out
 
 
-def test_help_shows_parameters_as_options(cli: Cli) -> None:
-    assert "for shuffling --lines." in " ".join(cli("train", "--help").out.split())
+def test_help_shows_parameters_as_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    field = TextConfig.__dataclass_fields__["glob"]
+    monkeypatch.setattr(field, "metadata", {**field.metadata, "help": "See `documents` and `start_from='none'`."})
+    command = setting(TextConfig, "glob")(lambda: None)
+    (found,) = command.__click_params__  # type: ignore[attr-defined]
+    assert found.help.startswith("See --documents and --from none.")
 
 
 def test_a_flag_that_is_on_by_default_has_an_opposite(cli: Cli) -> None:

@@ -78,8 +78,9 @@ def bias(values: dict[str, float]) -> None:
 
 # Training on a text that is read with any options
 
-OPTIONS = [("names.txt", "--documents", "lines"), ("names.txt", "--documents", "lines", "--shuffle-seed", 0, "--min-count", 3),
-        ("folder", "--glob", "*.py", "--reset-at-files"), ("folder", "names.txt", "--min-count", 5, "--lowercase"),
+OPTIONS = [("names.txt", "--documents", "lines"),
+        ("names.txt", "--documents", "lines", "--shuffle-seed", 0, "--min-count", 3),
+        ("folder", "--glob", "*.py", "--documents", "files"), ("folder", "names.txt", "--min-count", 5, "--lowercase"),
         ("binary", "--level", "byte"), ("binary", "folder", "--glob", "*", "--level", "byte", "--min-count", 3),
         ("names.txt", "--normalize", "NFKC", "--errors", "ignore", "--encoding", "utf-8-sig"),
         ("names.txt", "--level", "byte", "--documents", "lines")]
@@ -112,8 +113,9 @@ def test_train_describes_its_text(cli: Cli) -> None:
 
     text = "\n".join(NAMES)
     assert said("names.txt") == f"names.txt: {len(text):,} characters, {len(set(text))} distinct"
-    assert said("names.txt", "--documents", "lines") == f"names.txt: {len(text) + 2:,} characters, {len(set(text))} distinct, 24 lines"
-    assert said("folder", "--glob", "*.py", "--reset-at-files").endswith("distinct, 3 files")
+    assert said("names.txt", "--documents", "lines") == (
+        f"names.txt: {len(text) + 2:,} characters, {len(set(text))} distinct, 24 lines, 24 distinct")
+    assert said("folder", "--glob", "*.py", "--documents", "files").endswith("distinct, 3 files, 3 distinct")
     assert said("binary", "--level", "byte").startswith("binary: 700 bytes, ")
     rare = sum(text.count(character) < 5 for character in set(text))
     assert rare > 2
@@ -366,11 +368,11 @@ def test_no_line_is_marked_if_the_text_is_missing_or_changed_and_a_message_says_
     Path("names.txt").write_text("\n".join(NAMES[:-1]), encoding="utf-8")
     answer = cli("sample", RUN, "--prime", NAMES[0], "--seed", 1)
     assert (answer.code, answer.out) == (0, f"{NAMES[0]}\n")
-    assert answer.err == "Training text not found or changed; lines copied from it will not be marked\n"
+    assert answer.err == "Training text not found or changed; documents copied from it will not be marked\n"
     Path("names.txt").unlink()
     answer = cli("sample", RUN, "--prime", NAMES[0], "--seed", 1)
     assert (answer.code, answer.out) == (0, f"{NAMES[0]}\n")
-    assert answer.err == "Training text not found or changed; lines copied from it will not be marked\n"
+    assert answer.err == "Training text not found or changed; documents copied from it will not be marked\n"
     assert before.err == ""
 
 
@@ -454,7 +456,7 @@ def test_prepare_keeps_a_text_and_train_finds_it(train: Cli, cli: Cli, monkeypat
     assert answer.code == 0
     path = Path(answer.out.rstrip("\n"))
     assert path.parent == Path("cache").resolve()
-    assert answer.err.endswith(", 24 lines\n")
+    assert answer.err.endswith(", 24 lines, 24 distinct\n")
     assert cli("prepare", "names.txt", "--documents", "lines", "--quiet").err == ""
     before = path.stat().st_mtime_ns
     monkeypatch.setattr(token_file, "save", None)
@@ -492,7 +494,8 @@ def test_cache_lists_and_clears_token_files_and_nothing_else(cli: Cli) -> None:
         assert any(line.endswith(f"MB  {path.name}") for line in lines)
     size = len("\n".join(NAMES)) + 2
     distinct = len(Corpus.read("names.txt", documents="lines", min_count=2).vocabulary)
-    assert f"{Path('names.txt').resolve()}: {size:,} ids, {distinct} distinct, --glob *.\\x1b, --lines, --min-count 2" in [
+    assert (f"{Path('names.txt').resolve()}: {size:,} ids, {distinct} distinct, "
+            "--documents lines, --glob *.\\x1b, --min-count 2") in [
         line.strip() for line in lines]
     assert any(f"{Path('folder').resolve()}, {Path('names.txt').resolve()}: " in line for line in lines)
     assert "              corrupt; will be rebuilt" in lines
@@ -549,14 +552,15 @@ def test_a_long_text_is_evaluated_without_the_cache_of_its_training(train: Cli, 
 
 @pytest.mark.parametrize("options", [("--documents", "lines"), ("--documents", "files")])
 def test_the_state_is_reset_at_documents_of_an_evaluated_text(train: Cli, cli: Cli, options: tuple) -> None:
-    train("names.txt", *options, steps=40)
     Path("other").mkdir()
     for name in NAMES[::2]:
         Path("other", f"{name}.txt").write_text(f"{name}\n", encoding="utf-8")
+    train("names.txt", "other", *options, steps=40)
     run = Run.load(RUN / "best.h5")
     text = Corpus.read("other", text_config=run.model.text_config, vocabulary=run.model.vocabulary)
     assert len(text.starts) == 12
-    expected = evaluate(run.model.network, text.ids, starts=text.starts).line("text", size=True)
+    expected = evaluate(run.model.network, text.ids, starts=text.starts).line(
+        "text", size=True, document=text.text_config.unit)
     assert expected != evaluate(run.model.network, text.ids).line("text", size=True)
     assert cli("evaluate", RUN, "other").out == f"{expected}\n"
 

@@ -146,7 +146,7 @@ def test_the_end_mark_is_always_allowed_and_the_unknown_character_never() -> Non
 def test_a_text_contains_only_the_words(words: list[str], documents: str | None) -> None:
     model = make_model("\n abcdefé'\u2019.", documents=documents)
     found: set[str] = set()
-    for text in wholes(model, 25, length=30, temperature=10.0, words=words):
+    for text in wholes(model, 80, length=30, temperature=10.0, words=words):
         found |= words_in(text)
     assert found == set(words)
 

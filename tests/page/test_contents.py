@@ -159,7 +159,8 @@ def test_a_run_without_evaluations(start: Callable[..., Run], take: Callable[...
 
 
 @pytest.mark.parametrize("settings", [
-    {"characters": "".join(map(chr, sorted(set("\n abcé".encode())))), "level": "byte"}, {"lines": True}, {"min_count": 2},
+    {"characters": "".join(map(chr, sorted(set("\n abcé".encode())))), "level": "byte"}, {"documents": "lines"},
+    {"documents": "paragraphs"}, {"min_count": 2},
     {"characters": "\n abc", "level": "byte", "min_count": 2}, {"cell": "rnn", "hidden_size": 1},
     {"cell": "gru", "layers": 2, "embedding_size": 1}, {"cell": "lnlstm", "layers": 2},
     {"characters": "a", "min_count": 2}])

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from small_models import LETTERS, make_model
 
-from charrnn.config import TextConfig
+from charrnn.config import END, TextConfig
 from charrnn.inference.language_model import LanguageModel
 from charrnn.inference.sampling import distribution
 from charrnn.nn.cells import CELLS
 from charrnn.page.module import SCRIPTS, module, static
 from charrnn.page.weights import describe, to_base64
 from charrnn.text.decoding import normalize
+from charrnn.text.documents import mark_ends
 
 Run = Callable[..., Any]
 
@@ -520,3 +521,35 @@ def test_a_long_text_leaves_time_for_events(run: Run) -> None:
         return inSlices(slow());
     }""")
     assert found == [0, 1, 1]
+
+
+# Documents
+
+DOCUMENTS = [{"documents": "paragraphs"}, {"documents": "files"}, {"separator": "-"}, {"separator": "a\n-"},
+             {"separator": "\n"},
+             {"separator": "]^."}, {"column": "text"}, {"documents": "lines"}, {}]
+
+
+@pytest.mark.parametrize("settings", DOCUMENTS, ids=str)
+def test_documents_are_marked_as_in_python(run: Run, settings: dict[str, Any]) -> None:
+    rng = np.random.default_rng(8)
+    texts = ["".join(rng.choice(list("a😀-]^. \n\n\n\t"), rng.integers(0, 25))) for _ in range(500)]
+    model = make_model("a😀-]^. \n\t", **settings)
+    found = run("(model, strings) => strings.map((string) => { const text = new Text(model); "
+                "return Array.from(text.marked(string), (c) => c.codePointAt(0)); })", describe(model), texts)
+    for text, points in zip(texts, found):
+        marked = "".join(mark_ends([text], model.text_config)) if model.text_config.end == END else text
+        assert points == list(map(ord, marked)), text
+
+
+@pytest.mark.parametrize("settings", [{"documents": "paragraphs"}, {"documents": "files"}, {"separator": "-"},
+                                      {"documents": "files", "level": "byte"}], ids=str)
+def test_the_end_mark_is_never_written(run: Run, settings: dict[str, Any]) -> None:
+    model = make_model("\n abc", dtype=np.float32, **settings)
+    model.network.parameters["output/b"][model.separator] += 1
+    for until in ({}, {"until": ""}):
+        text = run("(model, settings) => sampleFrom(...make(model), settings)", data(model),
+                   {"prime": "a", "length": 200, "seed": 1, **until})
+        assert text.startswith("a")
+        assert END not in text
+        assert len(text) < 201

@@ -16,11 +16,13 @@ from charrnn.page.weights import describe, to_base64
 
 
 def test_the_description_of_a_model() -> None:
-    model = make_model("ab\n", "gru", hidden_size=5, layers=2, embedding_size=3, min_count=2, documents="lines", lowercase=True,
-                       normalize="NFKC")
+    model = make_model("ab\n", "gru", hidden_size=5, layers=2, embedding_size=3, min_count=2, documents="lines",
+                       lowercase=True, normalize="NFKC")
     assert json.loads(json.dumps(describe(model))) == {
         "cell": "gru", "layers": 2, "hidden_size": 5, "embedding_size": 3, "vocabulary": [10, 97, 98, 0x110000],
-        "unknown": 3, "start": 0, "level": "char", "lines": True, "normalize": "NFKC", "lowercase": True}
+        "unknown": 3, "start": 0, "end": 0, "level": "char", "documents": "lines", "separator": None, "normalize": "NFKC",
+        "lowercase": True}
+    assert describe(make_model("ab", separator="--"))["end"] == 2
 
 
 def test_the_description_of_a_model_of_bytes_without_a_newline() -> None:

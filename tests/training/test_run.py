@@ -392,7 +392,7 @@ IMPOSSIBLE = {
     "unused weights": array("parameters/layer1/b", lambda b: b),
     "an unsorted vocabulary": array("vocabulary/codepoints", lambda codes: codes[::-1].copy()),
     "a duplicate character": array("vocabulary/codepoints", lambda codes: np.sort(np.append(codes[1:], codes[-1]))),
-    "a character that is a surrogate": element("vocabulary/codepoints", 0xD800),
+    "a character that is a surrogate": element("vocabulary/codepoints", 0xD801),
     "a character beyond Unicode": element("vocabulary/codepoints", 0x110000),
 }
 

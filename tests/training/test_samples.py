@@ -77,7 +77,8 @@ def test_text_of_any_script_is_readable_in_the_file(start: Start, tmp_path: Path
 
 
 def test_a_model_of_lines_writes_lines(start: Start) -> None:
-    text = Corpus.from_text("".join(f"{word} {word}\n" for word in ("red", "green", "blue", "grey") * 40), documents="lines")
+    words = "".join(f"{word} {word}\n" for word in ("red", "green", "blue", "grey") * 40)
+    text = Corpus.from_text(words, documents="lines")
     text_of_lines = write(start(text).model, 300, seed=3)
     assert text_of_lines.endswith("\n")
     assert len(text_of_lines) >= 300

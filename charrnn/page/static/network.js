@@ -58,12 +58,13 @@ class Text {
   /** Return `string` with an end mark after each document; as `mark_ends` of charrnn/text/documents.py. */
   marked(string) {
     if (this.characters[this.end] !== END) return string;
-    const { documents, separator } = this.model, space = "[^\\S\\n]*\\n";
-    const escaped = separator?.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
-    const inside = separator ? `|${escaped}` : documents === "paragraphs" ? `|\\n${space}` : "";
-    const after = documents === "paragraphs" ? `(?:${space})*` : "\\n*";
-    const pattern = new RegExp(`(?<!\\n)\\n*(?:(?:${END}${inside})${after})+`, "gu");
-    return (END + string + END).replace(pattern, END).slice(1);
+    const { documents } = this.model, separator = this.normalize(this.model.separator ?? "");
+    const isParagraphs = documents === "paragraphs", space = "[^\\S\\n]*\\n";
+    const escaped = separator.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+    const inside = separator ? `|${escaped}` : isParagraphs ? `|\\n${space}` : "";
+    const after = isParagraphs ? space : "\\n";
+    const pattern = new RegExp(`(?<!\\n)\\n*(?:${END}${inside})(?:${END}${inside}|${after})*`, "gu");
+    return (END + string + (isParagraphs ? "\n" : "") + END).replace(pattern, END).slice(1);
   }
 
   /** Return the ids of `string`, one for each character or byte; -1 if it is unknown and the model has no such id. */
