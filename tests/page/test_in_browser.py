@@ -21,9 +21,9 @@ from charrnn.page.page import comparison_page, model_page
 TEXT = "".join(np.random.default_rng(5).choice(list(LETTERS), 300)) + "a"
 
 MODELS: dict[str, dict[str, Any]] = {
-    "lstm": {}, "rnn": {"cell": "rnn", "hidden_size": 9}, "lnlstm": {"cell": "lnlstm", "layers": 2},
-    "embedding": {"cell": "lstm", "layers": 2, "embedding_size": 3},
-    "lines": {"lines": True, "cell": "gru", "layers": 2},
+    "lstm": {}, "gru": {"cell": "gru", "layers": 2}, "rnn": {"cell": "rnn", "hidden_size": 9},
+    "lnlstm": {"cell": "lnlstm", "layers": 2},
+    "embedding": {"cell": "lstm", "layers": 2, "embedding_size": 3}, "lines": {"lines": True, "cell": "gru"},
     "bytes": {"characters": "".join(map(chr, sorted(set((LETTERS + "€").encode())))), "level": "byte"},
     "unknown": {"characters": "\n abcde", "min_count": 2},
 }
@@ -170,7 +170,7 @@ def open_page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     return opened
 
 
-@pytest.fixture(scope="module", params=[name for name in MODELS if name != "lstm"])  # as "embedding"
+@pytest.fixture(scope="module", params=list(MODELS))
 def each(request: pytest.FixtureRequest, open_page: Any) -> Iterator[tuple[LanguageModel, Opened]]:
     """Return each of the models and a page with it."""
     model = model_of(request.param)
