@@ -54,7 +54,7 @@ def test_values_outside_the_limits_are_left_out() -> None:
     assert not any("o" in line for line in lines[:-1])
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(data=st.data(), width=st.integers(1, 120), dots=st.booleans(), count=st.integers(1, 5))
 def test_no_curve_is_too_wide(data: st.DataObject, width: int, dots: bool, count: int) -> None:
     curves = []

@@ -82,7 +82,7 @@ def test_collects_many_distinct_ngrams_over_many_blocks(monkeypatch: pytest.Monk
     assert_agrees(ids[:12_000], ids[12_000:], 1000, 3)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(training=st.lists(st.integers(0, 3), max_size=60), text=st.lists(st.integers(0, 3), min_size=2, max_size=40),
        order=st.integers(0, 6), dtype=st.sampled_from(["uint8", "uint16", "uint32", "uint64"]), block=st.integers(1, 70))
 @example(training=[], text=[0, 1], order=3, dtype="uint8", block=7)

@@ -49,7 +49,7 @@ def related(text: np.ndarray, count: int, length: int, seed: int) -> list[list[i
     return pieces
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(text=IDS, rest=st.lists(IDS, max_size=4),
        cuts=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40)), max_size=3), block=st.integers(1, 70),
        unknown=st.sampled_from([None, 2]))

@@ -376,8 +376,7 @@ print(compiled.__file__, compiled.pack(one)[0, 0, 0])
                                     {"cell": "lstm", "weight_drop": 0.5, "embedding_size": 3},
                                     {"cell": "lnlstm", "layers": 2, "weight_drop": 0.5}],
                          ids=lambda config: config["cell"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_nothing_is_compiled_while_the_steps_are_timed(config, precision):
+def test_nothing_is_compiled_while_the_steps_are_timed(config):
     program = f"""
 from numba.core.registry import CPUDispatcher
 from charrnn import Corpus, ModelConfig, Run, TrainConfig, Trainer
@@ -390,13 +389,14 @@ def signatures():
     return {{name: function.signatures for name, function in vars(compiled).items() if isinstance(function, CPUDispatcher)}}
 
 corpus = Corpus.from_text("the quick brown fox jumps over the lazy dog" * 20)
-run = Run.start(corpus, ModelConfig(hidden_size=37, **{config}), TrainConfig(
-    steps=4, batch_size=3, seq_len=8, threads=2, precision="{precision}"))
-trainer = Trainer(run, corpus)
-before = signatures()
-assert any(before.values())
-assert any([step.validation_loss for step in trainer])
-assert signatures() == before
+for precision in ("float32", "bfloat16"):
+    run = Run.start(corpus, ModelConfig(hidden_size=37, **{config}), TrainConfig(
+        steps=4, batch_size=3, seq_len=8, threads=2, precision=precision))
+    trainer = Trainer(run, corpus)
+    before = signatures()
+    assert any(before.values())
+    assert any([step.validation_loss for step in trainer])
+    assert signatures() == before, precision
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                             env={**os.environ, "CHARRNN_KERNELS": "compiled"})

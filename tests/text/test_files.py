@@ -76,7 +76,7 @@ def error_of(call: Callable, *arguments) -> str:
 
 # Normal forms
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(TRICKY_TEXTS, CONFIGS, st.lists(st.integers(0, 40), max_size=30))
 @example("a\u0301", TextConfig(normalize="NFC"), [1])
 @example("\u1100\u1161\u11a8", TextConfig(normalize="NFC"), [1, 2])
