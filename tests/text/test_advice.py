@@ -41,7 +41,8 @@ def test_only_the_beginning_of_a_long_text_is_judged() -> None:
     assert advice(Corpus.from_text(NAMES * 50 + SENTENCES * 2)) == LINES
 
 
-@pytest.mark.parametrize("settings", [{"documents": "lines"}, {"documents": "paragraphs"}, {"separator": "a"}, {"level": "byte"}],
+@pytest.mark.parametrize("settings", [{"documents": "lines"}, {"documents": "paragraphs"}, {"separator": "a"},
+                                      {"level": "byte"}],
                          ids=str)
 def test_there_is_no_advice_if_documents_or_bytes_are_chosen(settings) -> None:
     assert advice(Corpus.from_text(NAMES, ["table.csv"], **settings)) == ""
@@ -56,7 +57,8 @@ def test_tables_are_recognised_by_their_names(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("count", "size", "is_folder", "is_advised"), [
-    (20, 1000, True, True), (19, 1000, True, False), (20, 1000, False, False), (20, 10_001, True, False), (20, 10_000, True, True)])
+    (20, 1000, True, True), (19, 1000, True, False), (20, 1000, False, False), (20, 10_001, True, False),
+    (20, 10_000, True, True)])
 def test_many_small_files_in_a_folder_are_recognised(tmp_path, count, size, is_folder, is_advised) -> None:
     for number in range(count):
         (tmp_path / f"{number}.txt").write_text((SENTENCES * 9)[:size])

@@ -129,7 +129,7 @@ def test_a_document_of_one_character(unit):
 
 @pytest.mark.parametrize("config", [{"documents": "paragraphs"}, {"separator": "-"}, {"documents": "files"}], ids=str)
 def test_a_text_without_documents_is_refused(config):
-    with pytest.raises(CorpusError, match="is empty|are empty"):
+    with pytest.raises(CorpusError, match=r"is empty|are empty"):
         Corpus.from_text("\n\n", **config)
 
 

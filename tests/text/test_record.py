@@ -202,7 +202,8 @@ def test_files_of_a_folder_must_not_have_grown(opened: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("settings", "end"), [
-    ({"documents": "lines"}, b"end"), ({"documents": "paragraphs"}, b"end"), ({"lowercase": True}, b"end"), ({"errors": "replace"}, b"en\xc3"),
+    ({"documents": "lines"}, b"end"), ({"documents": "paragraphs"}, b"end"), ({"lowercase": True}, b"end"),
+    ({"errors": "replace"}, b"en\xc3"),
     ({"level": "byte"}, b"en\xc3")], ids=str)
 def test_a_grown_file_gives_the_same_ids_as_before(settings: dict[str, Any], end: bytes) -> None:
     Path("a.txt").write_bytes(TEXT.encode() + end)

@@ -264,7 +264,8 @@ def test_stamps_tell_files_apart_by_name_size_and_time(tmp_path):
 @pytest.mark.parametrize("change", [{"level": "byte"}, {"min_count": 2}, {"documents": "lines"},
                                     {"documents": "lines", "shuffle_seed": 2}, {"normalize": "NFC"}, {"lowercase": True},
                                     {"errors": "ignore"}, {"encoding": "cp1252", "errors": "ignore"},
-                                    {"documents": "files"}, {"separator": "."}, {"group_copies": False}, {"glob": "*"}], ids=str)
+                                    {"documents": "files"}, {"separator": "."}, {"group_copies": False},
+                                    {"glob": "*"}], ids=str)
 def test_other_options_have_their_own_token_file(source, change):
     first = opened(source)
     second = opened(source, **change)
@@ -528,7 +529,8 @@ def test_the_name_depends_on_the_text_and_all_options(tmp_path, monkeypatch, cac
     assert path.parent == cache
     assert path.name.startswith("novel-")
     others = [token_file.path_of(*what) for what in (
-        (["b/novel.txt"], TextConfig()), (["a/novel.txt", "b"], TextConfig()), (["a/novel.txt"], TextConfig(documents="lines")))]
+        (["b/novel.txt"], TextConfig()), (["a/novel.txt", "b"], TextConfig()),
+        (["a/novel.txt"], TextConfig(documents="lines")))]
     assert len({path, *others}) == 4
     assert token_file._NAME.fullmatch(token_file.path_of(["a\nb" * 99 + "\udcff"], TextConfig()).name)
     assert token_file.path_of(["/"], TextConfig()).name.startswith("text-")

@@ -28,7 +28,8 @@ MADE: list[Tokens] = []
 LETTERS = "ab\n\x00é中\U0001f600"
 FILES = st.lists(st.lists(st.text(st.sampled_from(LETTERS) | st.characters(exclude_categories=["Cs"]), max_size=9),
                           max_size=3), min_size=1, max_size=4)
-READINGS = st.builds(lambda min_count, how, seed, grouped: TextConfig(min_count=min_count, documents=how, shuffle_seed=seed, group_copies=grouped),
+READINGS = st.builds(lambda min_count, how, seed, grouped: TextConfig(min_count=min_count, documents=how, shuffle_seed=seed,
+                                                                     group_copies=grouped),
                      st.sampled_from([1, 1, 2, 3]), st.sampled_from([None, "lines", "files"]), st.integers(0, 3),
                      st.booleans())
 
