@@ -135,7 +135,7 @@ class TextConfig:
     separator: str | None = _setting(str, None, "Text", "Text between documents; \\n is a line break.")
     column: str | None = _setting(str, None, "Text", "Read this column of CSV, TSV or JSON Lines files as documents.")
     shuffle_seed: int = _setting(int, 1, "Text", "Random seed for the order of documents.", least=0, most=2**62)
-    group_copies: bool = _setting(bool, True, "Text", "Keep identical documents in one part of the text.", absent=False)
+    group_copies: bool = _setting(bool, True, "Text", "Keep identical documents in one part of the text.")
     glob: str = _setting(str, "*.txt", "Text", "Pattern of the file names to read in a folder.")
 
     @property
@@ -293,7 +293,7 @@ def validation_fraction(fraction: float | None, characters: int, distinct: int) 
 
 
 FORMER_SETTINGS: dict[tuple[str, str], Callable[[Any], dict[str, Any]]] = {
-    ("TextConfig", "lines"): lambda value: {"documents": "lines"} if value is True else {},
+    ("TextConfig", "lines"): lambda value: {"documents": "lines", "group_copies": False} if value is True else {},
     ("TextConfig", "reset_at_files"): lambda value: {},
 }
 """Settings that were removed or renamed: maps (class name, setting) to a function that takes the stored value and returns

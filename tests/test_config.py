@@ -358,7 +358,7 @@ def test_documents_other_than_lines_end_with_a_mark_that_no_text_contains(given,
 @pytest.mark.parametrize("before", [{}, {"reset_at_files": False}, {"reset_at_files": True}], ids=str)
 def test_lines_of_older_files_become_documents_whose_copies_are_not_grouped(before):
     assert from_dict(TextConfig, {"lines": True, **before}) == TextConfig(documents="lines", group_copies=False)
-    assert from_dict(TextConfig, {"lines": False, **before}) == TextConfig(group_copies=False)
+    assert from_dict(TextConfig, {"lines": False, **before}) == TextConfig()
     assert from_dict(TextConfig, {"lines": True, "shuffle_seed": 5, "min_count": 2, **before}) == TextConfig(
         documents="lines", shuffle_seed=5, min_count=2, group_copies=False)
     assert TextConfig().group_copies

@@ -112,6 +112,8 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
         choice["constraint"] = model.constraint(prime, length, **wanted)
     most = max(1, min(_SIDE_BY_SIDE, _MOST_CHARACTERS // max(1, length)))
 
+    ends = tuple(text for text in (text_config.end, until and normalize(until, text_config)) if text)
+
     def groups(number: int, start: int = 0) -> Iterator[_Group]:
         for first in range(0, number, most):
             size = min(most, number - first)
@@ -122,23 +124,22 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
         skipped = len(normalize(prime, text_config).removesuffix(text_config.end or ""))
         for number in range(count):
             samples = chain.from_iterable(_in_order(*group) for group in groups(of, number * of))
-            yield 1, iter([[_best(model, skipped, map("".join, samples))]])
+            yield 1, iter([[_best(model, skipped, ends, map("".join, samples))]])
 
     samples = groups(count) if best_of is None else best(best_of)
     if text_config.end is not None:
-        _write_documents(samples, model, path, out)
+        _write_documents(samples, model, ends, path, out)
     else:
         _write(samples, out)
 
 
-def _best(model: LanguageModel, skipped: int, samples: Iterable[str]) -> str:
+def _best(model: LanguageModel, skipped: int, ends: tuple[str, ...], samples: Iterable[str]) -> str:
     """Return the sample with the lowest nats per character after the ``skipped`` ones.
 
-    A document that is cut off is returned only if all are.
+    A sample without one of the ``ends`` is returned only if all are without.
     """
     texts = list(samples)
-    end = model.text_config.end or ""
-    whole = [text for text in texts if text.endswith(end)] or texts
+    whole = [text for text in texts if text.endswith(ends)] or texts
     scores = model.score([model.vocabulary.encode(text) for text in whole])
     means = [float(score.nats[skipped:].mean()) if len(score) > skipped else math.inf for score in scores]
     return whole[means.index(min(means))]
@@ -209,7 +210,8 @@ def _in_order(size: int, turns: Iterator[list[str]]) -> Iterator[Iterable[str]]:
     yield from (["".join(sample)] for sample in others)
 
 
-def _write_documents(groups: Iterator[_Group], model: LanguageModel, path: Path, out: Output) -> None:
+def _write_documents(groups: Iterator[_Group], model: LanguageModel, ends: tuple[str, ...], path: Path, out: Output
+                     ) -> None:
     """Write the documents, each on a line if they have no line breaks, otherwise with a line between them.
 
     On a terminal, mark complete documents of one line that occur in the training text.
@@ -229,7 +231,7 @@ def _write_documents(groups: Iterator[_Group], model: LanguageModel, path: Path,
             out.write(f"{document}{'  *' if is_copied else ''}\n")
             count += 1
         out.flush()
-        cut += sum(document == sample for document, sample in zip(documents, samples))
+        cut += sum(not sample.endswith(ends) for sample in samples)
     if cut:
         say(f"{cut:,} of {count:,} {unit}{'s'[:count != 1]} {'was' if cut == 1 else 'were'} cut off; use a larger --length")
 

@@ -59,8 +59,8 @@ class LanguageModel:
                              f"{len(vocabulary):,}")
         if (vocabulary.unknown is not None) != (text_config.min_count > 1):
             raise ValueError("the vocabulary must contain the unknown character if and only if min_count is above 1")
-        if text_config.end is not None and text_config.end not in vocabulary:
-            raise ValueError("the vocabulary of a model of documents must contain their end mark")
+        if (text_config.end == END) != (END in vocabulary) or (text_config.end == "\n" and "\n" not in vocabulary):
+            raise ValueError("the vocabulary must contain the end mark of documents, and no other one")
         self.network = network
         self.vocabulary = vocabulary
         self.text_config = text_config
@@ -106,8 +106,8 @@ class LanguageModel:
         ``length`` counts the characters after the prime (bytes for a model of bytes) and the end mark of a document; if it
         is None, the stream does not end. ``temperature`` divides the logits. ``top_k`` keeps the k most likely characters,
         ``top_p`` the fewest whose probabilities sum to at least that value, and ``greedy`` takes the most likely character
-        each time. The stream ends after ``until`` has been generated; a model of documents ends after one document by
-        default. The same ``seed`` gives the same text with the same kernels (docs/kernels.md); None gives a different text
+        each time. The stream ends after ``until`` has been generated; that of a model of documents also ends after one
+        document. The same ``seed`` gives the same text with the same kernels (docs/kernels.md); None gives a different text
         each time.
 
         Only characters of ``allow`` are generated. The text, with its prime, matches the regular expression ``match`` as a
@@ -143,9 +143,9 @@ class LanguageModel:
         if until is not None and settings.get("constraint") is not None:
             raise ConfigError("until", f"cannot be combined with `{next(iter(wanted), 'constraint')}`",
                               "leave out one of them")
-        until = end if until is None else normalize(until, self.text_config)
+        until = None if until is None else normalize(until, self.text_config)
         prime = (end or "") + self._checked_prime(prime)
-        turns = generate(self.network, self.vocabulary, count, prime=prime, length=length, until=until,
+        turns = generate(self.network, self.vocabulary, count, prime=prime, length=length, until=until, end=end,
                          seed=secrets.randbits(32) if seed is None else seed, **settings)
         return turns if end is None else without_first(turns)
 

@@ -85,12 +85,12 @@ def _weights(logits: np.ndarray, temperature: float, top_k: int | None, top_p: f
 
 def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str = "", length: int | None = None,
              temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, greedy: bool = False,
-             until: str | None = None, seed: int = 0, first: int = 0, constraint: Constraint | None = None,
-             on_compilation: Callable[[], object] = list) -> Iterator[list[str]]:
+             until: str | None = None, end: str | None = None, seed: int = 0, first: int = 0,
+             constraint: Constraint | None = None, on_compilation: Callable[[], object] = list) -> Iterator[list[str]]:
     """Generate ``count`` samples in parallel: yield lists of their next characters, "" for samples that have ended.
 
     The prime comes first and does not count towards ``length``. If ``length`` is None, the samples do not end. A sample
-    ends once ``until`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of
+    ends once ``until`` or the character ``end`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of
     sampling. Sample n has its own random generator, made from the seed and n; ``first`` is the number of the first sample.
     The unknown character is never generated. With a ``constraint``, only characters that it allows are drawn, and a sample
     also ends where none may follow. Several threads may use one network at the same time.
@@ -115,8 +115,8 @@ def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str
     check_settings(temperature, top_k, top_p)
     generators = [generator(seed, "sample", stream=number) for number in range(first, first + count)]
     settings = (0.0, None, None) if greedy else (temperature, top_k, top_p)
-    return _generate(network.replica(), vocabulary, prime, vocabulary.encode(prime), length, until, settings, generators,
-                     constraint, on_compilation)
+    return _generate(network.replica(), vocabulary, prime, vocabulary.encode(prime), length, (until, end), settings,
+                     generators, constraint, on_compilation)
 
 
 def check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -129,9 +129,10 @@ def check_settings(temperature: float, top_k: int | None, top_p: float | None) -
 
 
 def _generate(network: CharRNN, vocabulary: Vocabulary, prime: str, prime_ids: np.ndarray, length: int | None,
-              until: str | None, settings: _Settings, generators: list[np.random.Generator],
+              ends: tuple[str | None, str | None], settings: _Settings, generators: list[np.random.Generator],
               constraint: Constraint | None, on_compilation: Callable[[], object]) -> Iterator[list[str]]:
     count = len(generators)
+    until, end = ends
     for character in prime:
         yield [character] * count
     tails = [""] * count
@@ -145,6 +146,7 @@ def _generate(network: CharRNN, vocabulary: Vocabulary, prime: str, prime_ids: n
         running = [alive and k != _NOTHING for k, alive in zip(ids, running)]
         characters = [vocabulary.characters[k] if alive else "" for k, alive in zip(ids, running)]
         yield characters
+        running = [alive and character != end for character, alive in zip(characters, running)]
         if until:
             tails = [(tail + character)[-len(until):] for tail, character in zip(tails, characters)]
             running = [alive and tail != until for tail, alive in zip(tails, running)]

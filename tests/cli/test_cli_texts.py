@@ -609,7 +609,10 @@ def test_a_line_that_is_cut_off_is_not_marked_and_a_message_says_so(train: Cli, 
     assert one.out == cli("sample", RUN, "--prime", "An", "--seed", 1).out
     assert len(one.out.splitlines()) == 1
     refused(cli("sample", RUN, "--prime", "An\nna"), "--prime", "several lines")
-    for line in cli("sample", RUN, "--until", "n", "--count", 8, "--seed", 2).out.splitlines():
+    until = cli("sample", RUN, "--until", "n", "--count", 8, "--seed", 2)
+    assert not until.err
+    assert any(line.endswith("n") for line in until.out.splitlines())
+    for line in until.out.splitlines():
         assert line.removesuffix("  *") == line or line.removesuffix("  *") in NAMES
 
 

@@ -94,7 +94,9 @@ def test_a_model_of_lines_generates_one_line() -> None:
     assert text.endswith("\n")
     assert text.count("\n") == 1
     assert LINES.sample("ab\n", seed=1) == text
-    assert LINES.sample("", 40, until="", greedy=True) == LINES.sample("\n", 40, until="", greedy=True)
+    assert LINES.sample("", 40, until="", greedy=True) == LINES.sample("\n", 40, greedy=True)
+    assert LINES.sample("ab", until="", seed=1) == text
+    assert LINES.sample("ab", until=text[2:4], seed=1) == text[:4]
     with pytest.raises(ConfigError, match="several lines"):
         LINES.stream("a\nb")
 

@@ -13,6 +13,7 @@ import pytest
 from small_models import LETTERS, make_model
 from small_pages import HOSTILE, full_contents, named_unit, samples, small_contents
 
+from charrnn.config import END
 from charrnn.inference.language_model import LanguageModel
 from charrnn.page.api import to_bytes
 from charrnn.page.contents import Contents
@@ -23,7 +24,7 @@ TEXT = "".join(np.random.default_rng(5).choice(list(LETTERS), 300)) + "a"
 MODELS: dict[str, dict[str, Any]] = {
     "lstm": {}, "gru": {"cell": "gru", "layers": 2}, "rnn": {"cell": "rnn", "hidden_size": 9},
     "lnlstm": {"cell": "lnlstm", "layers": 2},
-    "embedding": {"cell": "lstm", "layers": 2, "embedding_size": 3}, "lines": {"lines": True, "cell": "gru"},
+    "embedding": {"cell": "lstm", "layers": 2, "embedding_size": 3}, "lines": {"documents": "lines", "cell": "gru"},
     "bytes": {"characters": "".join(map(chr, sorted(set((LETTERS + "€").encode())))), "level": "byte"},
     "unknown": {"characters": "\n abcde", "min_count": 2},
 }
@@ -200,11 +201,11 @@ def ids_of(model: LanguageModel, text: str, start: bool) -> np.ndarray:
 
 
 def resets(model: LanguageModel, ids: np.ndarray) -> np.ndarray | None:
-    return ids[:, None] == model.vocabulary.start if model.text_config.lines else None
+    return ids[:, None] == model.separator if model.separator is not None else None
 
 
 def logits_of(model: LanguageModel, text: str) -> np.ndarray:
-    ids = ids_of(model, text, model.text_config.lines)
+    ids = ids_of(model, text, model.separator is not None)
     logits, _ = model.network.forward(ids[:, None], model.network.initial_state(1), resets(model, ids))
     return logits[-len(turns(model, text)):, 0]
 
@@ -230,7 +231,7 @@ def check_classes(found: list[tuple[str, str]], text: str, bits: list[float]) ->
 
 def test_logits_are_those_of_python(each: tuple[LanguageModel, Opened]) -> None:
     model, page = each
-    text = TEXT.replace("\n", "") if model.text_config.lines else TEXT
+    text = TEXT.replace("\n", "") if model.text_config.documents == "lines" else TEXT
     found = np.array(page.evaluate("async (text) => (await charrnn.logits(text)).map((row) => Array.from(row))", text))
     assert np.abs(found - logits_of(model, text)).max() < 1e-4
 
@@ -245,14 +246,15 @@ def test_logits_in_float16(open_page: Any) -> None:
 def test_the_page_writes_and_reads_as_python_does(each: tuple[LanguageModel, Opened]) -> None:
     """Greedy text, the function ``sample``, the shades and the sentences, in "Write" and in "Read"."""
     model, page = each
-    until = "" if model.text_config.lines else None
     page.finished("write")
     page.finished("read")
     for prime in ("", "ab"):
-        greedy = model.sample(prime, 60, greedy=True, until=until)[len(prime):]
-        settings = {"prime": prime, "length": 60, "temperature": 0, **({} if until is None else {"until": ""})}
+        greedy = model.sample(prime, 60, greedy=True)[len(prime):]
+        settings = {"prime": prime, "length": 60, "temperature": 0}
         assert page.evaluate("(settings) => charrnn.sample(settings)", settings) == prime + greedy
         written = page.write(prime, 60)
+        if model.separator is not None:  # the page writes several documents, each from the zero state
+            greedy = (greedy + 60 * model.sample("", 60, greedy=True))[:60]
         assert written.removesuffix("\ufffd") == greedy.rstrip("\ufffd") or model.text_config.level == "byte"
         assert written.startswith(greedy.rstrip("\ufffd"))
         if not prime and model.vocabulary.unknown is None and "\ufffd" not in written:
@@ -271,6 +273,19 @@ def test_the_page_writes_and_reads_as_python_does(each: tuple[LanguageModel, Ope
     for said, character, value in zip(page.descriptions("read"), text, bits):
         shown = {"\n": "new line", " ": "space"}.get(character, character)
         assert said == f"“{shown}”: {'is not known to the model' if np.isnan(value) else f'{value:.2f} bits'}"
+
+
+def test_documents_are_written_and_read_with_their_ends(open_page: Any) -> None:
+    model = make_model(documents="paragraphs", cell="gru")
+    first = model.sample("", 60, greedy=True)
+    with open_page(small_contents(model)) as page:
+        assert page.write("", 2 * len(first) + 2) == 2 * f"{first}∎\n"
+        page.read("\nabc\nd\n\n\na")
+        score = model.score("abc\nd\n\na")
+        assert score.text == f"abc\nd{END}a{END}"
+        check_classes(page.spans("read"), "abc\nd∎\na∎\n", score.bits.tolist())
+        said = page.descriptions("read")
+        assert said[5] == f"“end of document”: {score.bits[5]:.2f} bits"
 
 
 def parts_of(model: LanguageModel) -> tuple[str, ...]:

@@ -63,7 +63,8 @@ def test_the_model_of_format_2_loads() -> None:
     model = charrnn.load(MODEL)
     assert model.network.config == ModelConfig("gru", 8, 2, embedding_size=4)
     assert model.network.dtype == np.float32
-    assert model.text_config == TextConfig(documents="lines", lowercase=True, normalize="NFC", min_count=20)
+    assert model.text_config == TextConfig(documents="lines", lowercase=True, normalize="NFC", min_count=20,
+                                           group_copies=False)
     assert model.sample("A", 40, greedy=True) == "a cat sat on a hat.\n"
     assert model.evaluate(TEXT[:200]).nats == pytest.approx(0.107004, abs=1e-6)
     score = model.score("A fox?")

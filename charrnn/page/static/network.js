@@ -94,7 +94,10 @@ class Text {
     if (!this.isBytes) return (id) => id === undefined ? "" : name(id);
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     const byte = (id) => id === this.unknown ? 0xff : this.model.vocabulary[id] ?? 0xff;  // 0xff is invalid everywhere
-    return (id) => id === undefined ? decoder.decode() : this.characters[id] === END ? END : decoder.decode(Uint8Array.of(byte(id)), { stream: true });
+    return (id) => {
+      if (id === undefined) return decoder.decode();
+      return this.characters[id] === END ? END : decoder.decode(Uint8Array.of(byte(id)), { stream: true });
+    };
   }
 }
 

@@ -81,11 +81,11 @@ function* reading(network, text, string) {
 }
 
 /** Yield `prime`, then each generated character as soon as it is complete; as `LanguageModel.stream` of
-    charrnn/inference/language_model.py. For each id of the prime, "" is yielded. A model of documents ends after one
-    unless `until` is passed. Without a seed, each text is different. Throws RangeError if a setting is out of range. */
+    charrnn/inference/language_model.py. For each id of the prime, "" is yielded. A model of documents writes one
+    document. Without a seed, each text is different. Throws RangeError if a setting is out of range. */
 function* writing(network, text, settings = {}) {
   const mark = text.end === null ? "" : text.characters[text.end];
-  const { length = 1000, seed = Math.floor(Math.random() * 2 ** 32), until = mark } = settings;
+  const { length = 1000, seed = Math.floor(Math.random() * 2 ** 32), until = "" } = settings;
   let prime = text.normalize(settings.prime ?? "");
   if (mark) {
     if (prime.endsWith(mark)) prime = prime.slice(0, -1);
@@ -103,6 +103,7 @@ function* writing(network, text, settings = {}) {
     const id = draw(probabilities(logits, { ...settings, unknown: text.unknown }), uniform());
     written.push(id);
     if (text.characters[id] !== END) yield decode(id);
+    if (id === text.end) break;
     if (end.length && end.every((value, k) => value === written[written.length - end.length + k])) break;
     logits = network.step(id, state);
   }

@@ -104,7 +104,8 @@ class ShadedText {
   /** Append items, each with its `text`; `classOf(item)` returns the class of the shade. */
   add(items, classOf) {
     for (const item of items) {
-      if (this.items.at(-1)?.text.endsWith("\n") || this.items.at(-1)?.text === END || this.line.childElementCount > MOST_IN_LINE) this.startLine();
+      const last = this.items.at(-1)?.text;
+      if (last?.endsWith("\n") || last === END || this.line.childElementCount > MOST_IN_LINE) this.startLine();
       const span = element("span", { className: classOf(item) });
       span.dataset.c = "";
       for (const character of item.text) span.append(visible(character));
