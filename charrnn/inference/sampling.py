@@ -90,10 +90,10 @@ def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str
     """Generate ``count`` samples in parallel: yield lists of their next characters, "" for samples that have ended.
 
     The prime comes first and does not count towards ``length``. If ``length`` is None, the samples do not end. A sample
-    ends once ``until`` or the character ``end`` has been generated; the prime is not searched. ``greedy`` takes the most likely character instead of
-    sampling. Sample n has its own random generator, made from the seed and n; ``first`` is the number of the first sample.
-    The unknown character is never generated. With a ``constraint``, only characters that it allows are drawn, and a sample
-    also ends where none may follow. Several threads may use one network at the same time.
+    ends once ``until`` or the character ``end`` has been generated; the prime is not searched. ``greedy`` takes the most
+    likely character instead of sampling. Sample n has its own random generator, made from the seed and n; ``first`` is the
+    number of the first sample. The unknown character is never generated. With a ``constraint``, only characters that it
+    allows are drawn, and a sample also ends where none may follow. Several threads may use one network at the same time.
 
     Long samples continue with compiled kernels, which round differently. ``on_compilation`` is called before they are
     compiled, once on a machine.
