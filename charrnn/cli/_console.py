@@ -78,7 +78,8 @@ def progress_bar(quiet: bool, units_per_step: int | None = None, **settings: Any
                                   + " {n_fmt}/{total_fmt}{postfix}, {speed}, {remaining} left")
     if is_terminal:
         return Bar(**settings, disable=quiet, file=standard_error, dynamic_ncols=True)
-    settings |= {"delay": _SECONDS_BETWEEN_LINES, "mininterval": _SECONDS_BETWEEN_LINES, "miniters": 1, "ncols": 0}
+    settings |= {"delay": _SECONDS_BETWEEN_LINES, "mininterval": _SECONDS_BETWEEN_LINES, "miniters": 1,
+                 "ncols": 0 if units_per_step is None else None}  # with 0, tqdm ignores bar_format
     return Bar(**settings, disable=quiet, file=cast(TextIO, _LineStream()))
 
 
