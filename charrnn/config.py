@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from charrnn.errors import ConfigError
 
 END = "\ud800"
-"""The end mark of a document, which is never printed. It is a surrogate, so no text contains it."""
+"""The end mark of a document, unless documents are lines. It is a surrogate, which valid text cannot contain."""
 
 DEFAULT_MINUTES = 2.0
 """The length of training in minutes if none of ``epochs``, ``steps`` and ``minutes`` is set."""
@@ -135,7 +135,7 @@ class TextConfig:
     separator: str | None = _setting(str, None, "Text", "Text between documents; \\n is a line break.")
     column: str | None = _setting(str, None, "Text", "Read this column of CSV, TSV or JSON Lines files as documents.")
     shuffle_seed: int = _setting(int, 1, "Text", "Random seed for the order of documents.", least=0, most=2**62)
-    group_copies: bool = _setting(bool, True, "Text", "Keep identical documents in one part of the text.")
+    group_copies: bool = _setting(bool, True, "Text", "Put identical documents into the same part of the text.")
     glob: str = _setting(str, "*.txt", "Text", "Pattern of the file names to read in a folder.")
 
     @property

@@ -21,8 +21,8 @@ COMPILING = "Compiling the kernels for this machine (only the first time)"
 _SECONDS_BETWEEN_LINES = 30
 
 _OPTIONS = {"start_from": "from", "words": "words-from-text", "exclude": "new-only"}
-"""Options with another name than the parameter: ``from`` is a keyword of Python, and two options take the value of the
-parameter from the training text."""
+"""Options with another name than the parameter: ``from`` is a keyword of Python, and the values of two others come from
+the training text."""
 
 
 def option(parameter: str) -> str:

@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
 
 def converse(model: LanguageModel, prime: str, length: int, until: str, out: Output, **settings: Any) -> None:
-    """Read lines from standard input; the model reads each of them, and writes the next part of the text, up to ``until``.
+    """Read lines from standard input. After each line, the model continues the text up to ``until``.
 
-    A model of documents without line breaks continues each line.
-
-    Ctrl-C ends the turn of the model, and Ctrl-D the conversation.
+    A line break is added to each line, unless the model writes documents without line breaks. Ctrl-C ends the turn of the
+    model, and Ctrl-D the conversation.
     """
     from charrnn.inference.session import Session
 

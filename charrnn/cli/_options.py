@@ -71,7 +71,7 @@ class _Escaped(click.ParamType):
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text without escapes."""
+        """Return the text with its escapes replaced."""
         escapes = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
         return re.sub(r"\\[nt\\]", lambda match: escapes[match[0]], argument_text(str(value)))
 
@@ -96,7 +96,7 @@ def setting(config: Config, name: str, keep_default: bool = True, unset: str = "
     if rule["kind"] is bool:
         return click.option(f"{flag}/{option(f'{name}=False')}", name, default=default, **settings)
     range_ = rule["range"]
-    if range_["choices"]:  # a long list would widen the column of the options; its help names them
+    if range_["choices"]:  # a long list would widen the column of the options; its help text names them
         shown = "[{}]".format("|".join(range_["choices"]))
         if len(flag) + len(shown) > _LONGEST_OPTION - 2:
             settings["metavar"] = "NAME"

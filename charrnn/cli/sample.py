@@ -43,7 +43,7 @@ _Group = tuple[int, Iterator[list[str]]]
               help="Samples to generate, with a line '---' between them.")
 @click.option("--until", metavar="TEXT", help="Stop after this text has been generated.")
 @click.option("--seed", type=int, metavar="N", help="Random seed.  [default: a new one each time]")
-@click.option("--interactive", is_flag=True, help="Write a text, read the answer of the model, and so on.")
+@click.option("--interactive", is_flag=True, help="Read lines from standard input, and continue the text after each.")
 @click.option("--temperature", type=float, default=1.0, show_default=True, metavar="X", cls=Option, group=_CHOICE,
               help="Below 1 favours likely characters, above 1 unlikely ones; 0 is greedy.")
 @click.option("--top-k", type=int, metavar="N", cls=Option, group=_CHOICE,
@@ -68,9 +68,9 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
     file, or 'english', the bundled model of English prose. Without it, the newest run in checkpoints/ is used, or 'english'
     if there is no run.
 
-    A model of documents (train --documents) writes --count whole documents. On a terminal, '  *' marks documents of one
-    line that occur in the training text, and control characters are escaped. A model of bytes (train --level byte) writes
-    bytes.
+    A model of documents (train --documents) writes --count whole documents. On a terminal, '  *' marks documents without
+    line breaks that occur in the training part, and control characters are escaped. A model of bytes (train --level byte)
+    writes bytes.
     """
     from charrnn.cli._conversation import converse
     from charrnn.cli._corpus import say_folded
@@ -96,6 +96,8 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
     choice["seed"] = secrets.randbits(32) if choice["seed"] is None else choice["seed"]
     out = Output(is_bytes)
     if interactive:
+        if is_bytes:
+            raise ConfigError("interactive", "needs a model of characters, and this is one of bytes", "leave it out")
         others = {"count": count > 1, "best_of": best_of, "allow": choice.pop("allow"), "match": choice.pop("match"),
                   "words": words_from_text, "exclude": new_only}
         if used := [name for name, value in others.items() if value]:
@@ -136,7 +138,7 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
 def _best(model: LanguageModel, skipped: int, ends: tuple[str, ...], samples: Iterable[str]) -> str:
     """Return the sample with the lowest nats per character after the ``skipped`` ones.
 
-    A sample without one of the ``ends`` is returned only if all are without.
+    Incomplete samples, which do not end with one of ``ends``, are considered only if all are incomplete.
     """
     texts = list(samples)
     whole = [text for text in texts if text.endswith(ends)] or texts
@@ -212,9 +214,9 @@ def _in_order(size: int, turns: Iterator[list[str]]) -> Iterator[Iterable[str]]:
 
 def _write_documents(groups: Iterator[_Group], model: LanguageModel, ends: tuple[str, ...], path: Path, out: Output
                      ) -> None:
-    """Write the documents, each on a line if they have no line breaks, otherwise with a line between them.
+    """Write the documents, each on a line if they have no line breaks, otherwise with a line ``---`` between them.
 
-    On a terminal, mark complete documents of one line that occur in the training text.
+    On a terminal, mark complete documents without line breaks that occur in the training part.
     """
     end, unit = model.text_config.end or "", model.text_config.unit
     is_single_line = model.is_single_line

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @click.argument("run_or_checkpoint", type=click.Path())
 @click.argument("texts", metavar="[TEXT]...", nargs=-1, type=click.Path())
 @click.option("--by", type=click.Choice(["character", "line", "document", "text"]),
-              help="Print a row for each.  [default: document, or line for a continuous text]")
+              help="The parts to print.  [default: document, or line for a continuous text]")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default="table", show_default=True,
               help="Print a table, comma-separated values or JSON Lines.")
-@click.option("--top", type=int, metavar="N", help="Print only the N parts with the highest sums, the highest first.")
+@click.option("--top", type=int, metavar="N", help="Print only the N lines or documents with the highest sums.")
 @setting(TextConfig, "encoding", keep_default=False, unset="as in training")
 @setting(TextConfig, "errors", keep_default=False, unset="as in training")
 def command(run_or_checkpoint: str, texts: tuple[str, ...], by: str | None, form: str, top: int | None,
@@ -38,9 +38,9 @@ def command(run_or_checkpoint: str, texts: tuple[str, ...], by: str | None, form
     text is standard input, and each line is scored when it arrives.
 
     The sum of a line includes its line break, and that of a document its end mark. Characters that the model does not know
-    are left out of the sums, and counted. The state is carried from line to line, but each document starts from the zero
-    state (train --documents). A file of more than 100,000 characters is read in parallel streams. With --top, a terminal
-    shows characters with a probability below 1 % in colour.
+    are left out of the sums, and counted. In a continuous text, the state is carried from line to line; in a model of
+    documents (train --documents), each document starts from the zero state. A file of more than 100,000 characters is read
+    in parallel streams. With --top, a terminal shows characters with a probability below 1 % in colour.
     """
     from charrnn.cli._corpus import reading_progress
     from charrnn.cli._rows import FORMATS
@@ -61,11 +61,13 @@ def command(run_or_checkpoint: str, texts: tuple[str, ...], by: str | None, form
     model = load(checkpoint_at(run_or_checkpoint))
     has_marks = model.text_config.end == END
     if by == "document" and model.text_config.end is None:
-        raise ConfigError("by", "needs a model of documents, because this text is continuous", "use `by=line`")
+        raise ConfigError("by", "`by=document` needs a model of documents, and this one has a continuous text",
+                          "use `by=line`")
     if by in (None, "document"):
         by = "document" if has_marks else "line"
     elif by == "line" and has_marks:
-        raise ConfigError("by", "would divide the documents of this model", "use `by=document`")
+        raise ConfigError("by", "`by=line` cannot be used with this model, because its documents may contain several lines",
+                          "use `by=document`")
     text_config = changed(model.text_config, encoding, errors)
     files = [str(file) for file in find_files(texts or [STANDARD_INPUT], text_config.glob)]
     output = FORMATS[form](by, files, text_config.level == "byte", top is not None)

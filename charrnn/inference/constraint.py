@@ -1,4 +1,4 @@
-"""Constraints on what is generated, as automata: before each draw, they say which characters may come next."""
+"""Constraints on samples: automata that determine which characters may come next."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NEVER = 2**62
 
 
 class Automaton(Protocol):
-    """A deterministic automaton that reads characters. A text is accepted if its last state ``accepts``."""
+    """A deterministic automaton that reads characters. A text is accepted if ``accepts`` is true of its last state."""
 
     name: str
     """The setting that it belongs to."""
@@ -33,21 +33,22 @@ class Automaton(Protocol):
 
 
 class Position(NamedTuple):
-    """Where a sample is: the number of its state, and its text if documents are excluded."""
+    """The position of a sample: the number of its state, and its text if documents are excluded, otherwise ""."""
 
     state: int
     text: str
 
 
 class Constraint:
-    """The characters that may follow in a text that all ``automata`` must accept, and that is not one of ``exclude``.
+    """Tells which characters may come next, so that all ``automata`` accept the text and it is not one of ``exclude``.
 
     ``allow`` are the characters that may be generated, None for all of the vocabulary. ``end`` is the end mark of documents
     or None. The automata read ``prime`` first; ``length`` is the number of characters that may be generated, including the
     end mark. A sample ends if the end mark is drawn or no character may follow.
 
-    The product of the automata is built in advance, with the distance of each state from the nearest accepted text. So a
-    character is allowed only if an accepted text can be completed within ``length``. Raises ConfigError if there is none.
+    The product of the automata is built in advance, with the distance of each state from the nearest accepting state. So a
+    character is allowed only if an accepted text can be completed within ``length``. Raises ConfigError if no such text
+    exists.
     """
 
     def __init__(self, vocabulary: Vocabulary, automata: Sequence[Automaton], *, allow: str | None = None,
@@ -64,6 +65,8 @@ class Constraint:
         self._excluded = frozenset(exclude)
         self._sorted = sorted(self._excluded)
         self._masks: dict[int, np.ndarray] = {}
+        self._names = [*(automaton.name for automaton in automata), *["allow"] * (allow is not None)]
+        self._names += ["exclude"] * (bool(self._excluded) or not self._names)
         self._build(self._after(prime))
         self.start = Position(0, prime if self._excluded else "")
         self._check_start(length)
@@ -115,7 +118,7 @@ class Constraint:
         numbers, states = {start: 0}, [start]
         self._edges: list[dict[int, int]] = []
         before: list[list[int]] = [[]]
-        for number, current in enumerate(states):  # which grows
+        for number, current in enumerate(states):  # the list grows in this loop
             edges = {}
             for character, after in self._steps(current):
                 if after not in numbers:
@@ -136,7 +139,7 @@ class Constraint:
         reached = [number for number, accepts in enumerate(self._accepts) if accepts]
         for number in reached:
             self._distance[number] = 0 if self._end is None else 1
-        for number in reached:  # which grows
+        for number in reached:  # the list grows in this loop
             for other in before[number]:
                 if self._distance[other] == _NEVER:
                     self._distance[other] = self._distance[number] + 1
@@ -152,16 +155,18 @@ class Constraint:
                 yield character, tuple(edges[character] for edges in found)
 
     def _check_start(self, length: int | None) -> None:
-        names = " and ".join(f"`{automaton.name}`" for automaton in self._automata) or "`exclude`"
-        first = self._automata[0].name if self._automata else "exclude"
+        names = " and ".join(f"`{name}`" for name in self._names)
+        allow = f"allow{'s'[:len(self._names) < 2]}"
         if self._distance[0] == _NEVER:
-            raise ConfigError(first, f"the model can write no text that {names} allow{'s'[:len(self._automata) < 2]}",
+            raise ConfigError(self._names[0], f"the model can write no text that {names} {allow}",
                               "change the settings, or use a model that knows more characters")
         if length is not None and self._distance[0] > length:
-            raise ConfigError("length", f"the shortest text that {names} allow{'s'[:len(self._automata) < 2]} takes "
-                                        f"{self._distance[0]:,} characters, not {length:,}", "set a larger `length`")
+            raise ConfigError("length", f"a text that {names} {allow} needs {self._distance[0]:,} more "
+                                        f"character{'s'[:self._distance[0] != 1]} or more, not {length:,}",
+                              "set a larger `length`")
         if not self._can_end(self.start, length):
-            raise ConfigError("exclude", "every text that the model can write is excluded", "exclude fewer documents")
+            raise ConfigError("exclude", "every text that the model can write within `length` is excluded",
+                              "set a larger `length`, or leave out `exclude`")
 
     def _is_prefix(self, text: str) -> bool:
         """Return whether an excluded document starts with ``text``."""

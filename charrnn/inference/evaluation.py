@@ -64,7 +64,7 @@ class Evaluation(NamedTuple):
 
     @property
     def nats_per_document(self) -> float:
-        """The mean sum over a document, in nats; NaN if there are no documents."""
+        """The mean number of nats per document; NaN if there are no documents."""
         return self.nats * self.characters / self.documents if self.documents else math.nan
 
     def line(self, name: str, unit: str = "char", size: bool = False, document: str | None = None) -> str:

@@ -11,16 +11,16 @@ from charrnn.errors import CharRNNError, ConfigError
 
 _OUTSIDE = re.compile(r"\\.|\[\^?\]?|\(\?(?:[=!#]|<[=!])|.", re.DOTALL)
 _INSIDE = re.compile(r"\\.|.", re.DOTALL)
-"""The parts of an expression outside and inside a class. A bracket at the start of a class belongs to it."""
+"""The parts of an expression outside and inside a character class. A "]" at its start is one of its characters."""
 
-_ADVICE = "use an expression without references, assertions and comments"
+_ADVICE = "use an expression without backreferences, assertions and comments"
 
 
 class Expression:
     """Accepts the texts that match a regular expression of Python as a whole, as ``re.fullmatch`` does.
 
     The package interegular makes the automaton; ``characters`` are those of the vocabulary. Raises ConfigError if the
-    expression is invalid or uses references, assertions or comments, CharRNNError if interegular is missing.
+    expression is invalid or uses backreferences, assertions or comments, CharRNNError if interegular is missing.
     """
 
     name = "match"
@@ -59,10 +59,10 @@ class Expression:
 
 
 def _with_unicode_classes(expression: str, characters: str) -> str:
-    r"""Return an expression for interegular, whose ``\w``, ``\d`` and ``\s`` contain only ASCII, and which has no anchors.
+    r"""Rewrite an expression for interegular, in which ``\w``, ``\d`` and ``\s`` match only ASCII and there are no anchors.
 
-    The classes are replaced by those of ``characters`` that they contain. ``^`` at the start and ``$`` at the end say
-    nothing about a text that matches as a whole.
+    The classes are replaced by the ``characters`` that they match. ``^`` at the start and ``$`` at the end are removed,
+    because they do not change which texts match as a whole.
     """
     expression = re.sub(r"^\^|(?<!\\)((?:\\\\)*)\$$", lambda match: match[1] or "", expression)
     parts, position, is_inside = [], 0, False
@@ -74,7 +74,7 @@ def _with_unicode_classes(expression: str, characters: str) -> str:
         elif part[0] == "[":
             is_inside = True
             part = part.replace("]", r"\]")
-        elif part[:2] == "(?":  # interegular reads assertions at the end of a text differently
+        elif part[:2] == "(?":  # at the end of a text, interegular treats assertions differently
             raise ConfigError("match", f"{expression!r} cannot be used ({part} is not supported)", _ADVICE)
         elif len(part) == 2 and part[0] == "\\" and part[1] in "wdsWDS":
             found = "".join(re.escape(character) for character in re.findall(part.lower(), characters)) or r"\x00"

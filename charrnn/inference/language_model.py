@@ -60,7 +60,7 @@ class LanguageModel:
         if (vocabulary.unknown is not None) != (text_config.min_count > 1):
             raise ValueError("the vocabulary must contain the unknown character if and only if min_count is above 1")
         if (text_config.end == END) != (END in vocabulary) or (text_config.end == "\n" and "\n" not in vocabulary):
-            raise ValueError("the vocabulary must contain the end mark of documents, and no other one")
+            raise ValueError("the vocabulary must contain the end mark if and only if the text settings need one")
         self.network = network
         self.vocabulary = vocabulary
         self.text_config = text_config
@@ -104,15 +104,16 @@ class LanguageModel:
         """Yield the characters of ``prime``, then the generated characters, of which a few are computed at a time.
 
         ``length`` counts the characters after the prime (bytes for a model of bytes) and the end mark of a document; if it
-        is None, the stream does not end. ``temperature`` divides the logits. ``top_k`` keeps the k most likely characters,
-        ``top_p`` the fewest whose probabilities sum to at least that value, and ``greedy`` takes the most likely character
-        each time. The stream ends after ``until`` has been generated; that of a model of documents also ends after one
-        document. The same ``seed`` gives the same text with the same kernels (docs/kernels.md); None gives a different text
-        each time.
+        is None, there is no maximum length. ``temperature`` divides the logits. ``top_k`` keeps the k most likely
+        characters, ``top_p`` the fewest whose probabilities sum to at least that value, and ``greedy`` takes the most
+        likely character each time. The stream ends after ``until`` has been generated; that of a model of documents also
+        ends after one document. The same ``seed`` gives the same text with the same kernels (docs/kernels.md); None gives a
+        different text each time.
 
-        Only characters of ``allow`` are generated. The text, with its prime, matches the regular expression ``match`` as a
-        whole, contains only ``words``, and is none of the documents ``exclude``. No character is drawn from which this
-        cannot be reached within ``length``. See ``constraint.Constraint``.
+        Only characters of ``allow`` are generated. The text, including the prime, matches the regular expression ``match``
+        as a whole, all its words are in ``words``, and it is not one of ``exclude``. A character is drawn only if such a
+        text can still be completed within ``length``. ``until`` cannot be combined with these arguments. See
+        ``constraint.Constraint``.
 
         Raises ConfigError if a setting is out of range or there is no such text, VocabularyError if a character of the
         prime is not in the vocabulary.
@@ -151,18 +152,19 @@ class LanguageModel:
 
     def constraint(self, prime: str = "", length: int | None = None, *, allow: str | None = None, match: str | None = None,
                    words: Iterable[str] | None = None, exclude: Iterable[str] | None = None) -> Constraint:
-        """Return the constraint of these settings of ``stream``, which ``generate`` can use several times.
+        """Return a constraint for these arguments of ``stream``. It can be passed to ``generate`` several times.
 
-        Raises ConfigError if a setting is invalid or there is no such text.
+        Raises ConfigError if a setting is invalid or no text satisfies all of them.
         """
         given = {"allow": allow, "match": match, "words": words, "exclude": exclude}
         if self.text_config.level == "byte":
             raise ConfigError(next((name for name in given if given[name] is not None), "allow"),
-                              "needs a model of characters, and this is one of bytes")
+                              "needs a model of characters, and this is one of bytes",
+                              "train without `level='byte'`")
         if self.text_config.end is None and exclude is not None:
             raise ConfigError("exclude", "needs a model of documents", "train a model with `documents`")
         prime = self._checked_prime(prime)
-        self.vocabulary.encode(prime)  # raises VocabularyError
+        self.vocabulary.encode(prime)  # before the automata read it, so that the error names the unknown character
         characters = [character for number, character in enumerate(self.vocabulary.characters)
                       if number != self.vocabulary.unknown and character != self.text_config.end]
         automata: list[Automaton] = []

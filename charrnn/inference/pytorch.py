@@ -96,7 +96,7 @@ def export(model: LanguageModel, path: str | Path, overwrite: bool = False) -> N
         raise CharRNNError(f"{path}: is not a regular file", "use the path of a file")
     if os.path.exists(path) and not overwrite:
         raise CharRNNError(f"{path}: already exists", "choose another file, or replace it with `overwrite=True`")
-    has_mark = END in model.vocabulary  # which cannot be encoded
+    has_mark = END in model.vocabulary  # UTF-8 cannot encode the end mark
     text = json.dumps(metadata(model), ensure_ascii=has_mark, sort_keys=True)
     try:
         replace_file(path, [save(arrays, {METADATA_KEY: text})], create_folder=True)

@@ -47,12 +47,12 @@ def by_character(scores: Iterable[Score], first: int = 1) -> Iterator[Row]:
 
 
 def by_line(scores: Iterable[Score], first: int = 1) -> Iterator[Row]:
-    """Yield a row for each line as soon as its line break has come; the last line may lack one."""
+    """Yield a row for each line as soon as its line break has been read; the last line may lack one."""
     return _by_part(scores, first, "\n")
 
 
 def by_document(scores: Iterable[Score], first: int = 1) -> Iterator[Row]:
-    """Yield a row for each document as soon as its end mark has come."""
+    """Yield a row for each document as soon as its end mark has been read."""
     return _by_part(scores, first, END)
 
 

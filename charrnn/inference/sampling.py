@@ -36,7 +36,7 @@ _WORTH_LOADING = 4.0
 """A sample that takes NumPy longer than this to finish uses the compiled kernels, which take 1 to 2 seconds to load."""
 
 _NOTHING = -2
-"""Instead of an id, if a constraint allows no character."""
+"""Used instead of an id if a constraint allows no character."""
 
 _Settings = tuple[float, "int | None", "float | None"]
 """Temperature, top_k, top_p."""
@@ -89,7 +89,7 @@ def generate(network: CharRNN, vocabulary: Vocabulary, count: int, *, prime: str
              constraint: Constraint | None = None, on_compilation: Callable[[], object] = list) -> Iterator[list[str]]:
     """Generate ``count`` samples in parallel: yield lists of their next characters, "" for samples that have ended.
 
-    The prime comes first and does not count towards ``length``. If ``length`` is None, the samples do not end. A sample
+    The prime comes first and does not count towards ``length``. If ``length`` is None, there is no maximum length. A sample
     ends once ``until`` or the character ``end`` has been generated; the prime is not searched. ``greedy`` takes the most
     likely character instead of sampling. Sample n has its own random generator, made from the seed and n; ``first`` is the
     number of the first sample. The unknown character is never generated. With a ``constraint``, only characters that it

@@ -29,7 +29,8 @@ class Session:
         check_type("model", model, LanguageModel)
         check_settings(temperature, top_k, top_p)
         if model.text_config.level == "byte":
-            raise ConfigError("interactive", "needs a model of characters, and this is one of bytes")
+            raise ConfigError("model", "is a model of bytes, but a session needs one of characters", "train without "
+                              "`level='byte'`")
         self._model = model
         self._network = model.network.replica()
         self._settings = (0.0, None, None) if greedy else (temperature, top_k, top_p)

@@ -13,7 +13,7 @@ _JOINERS = "'\u2019"
 
 
 def is_letter(character: str) -> bool:
-    """Return whether words consist of such characters: letters, digits and combining marks."""
+    """Return whether a character can be part of a word: a letter, a digit or a combining mark."""
     return character.isalnum() or unicodedata.category(character)[0] == "M"
 
 
@@ -36,11 +36,11 @@ def words_of(blocks: Iterable[str]) -> set[str]:
 
 
 class Words:
-    """Accepts the texts whose words are all in ``words``; other ``characters`` than letters may be between them.
+    """Accepts the texts whose words are all in ``words``; ``characters`` that are not letters may be between them.
 
-    The states are the nodes of a prefix tree; 0 is its root, between two words, and 1 comes after a quotation mark that
-    follows a word, where no letter may come, because the mark would be an apostrophe. Raises ConfigError if there is
-    no word, or one that contains other characters than letters and apostrophes between them.
+    The states are the nodes of a prefix tree. State 0 is its root, between two words. State 1 follows a word and a
+    quotation mark: no letter may follow, because the mark would then be an apostrophe inside a word. Raises ConfigError if
+    there is no word, or one that contains other characters than letters and apostrophes between them.
     """
 
     name = "words"

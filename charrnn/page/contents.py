@@ -142,7 +142,7 @@ def _excerpt(model: LanguageModel, part: Part) -> str:
 
 
 def _unmarked(text: str, text_config: TextConfig) -> str:
-    """Return a text with what separates documents instead of their end marks, or only its first whole document."""
+    """Return a text with separators instead of end marks, or its first complete document if there is no separator."""
     if text_config.end != END or END not in text:
         return text
     if text_config.documents == "paragraphs" or text_config.separator is not None:

@@ -23,18 +23,19 @@ def advice(corpus: Corpus) -> str:
         return ""
     tables = [source for source in corpus.sources if looks_like_columns(source)]
     if tables:
-        return f"{display_name(tables[0])} is read as one text; to learn the values of one column, pass `column`"
+        return (f"{display_name(tables[0])} is read as one continuous text; to train on the values of one column, pass "
+                "`column`")
     if len(corpus.sizes) >= _FILES and any(map(os.path.isdir, corpus.sources)) \
             and statistics.median(corpus.sizes) <= _SMALL_FILE:
-        return (f"These {len(corpus.sizes):,} small files are read as one text; to learn to write single files, pass "
+        return (f"These {len(corpus.sizes):,} small files are read as one continuous text; to generate whole files, pass "
                 "`documents='files'`")
     if _is_list("".join(next(corpus.text(corpus.ids[:_READ]), ""))):
-        return "The lines look independent, as in a list; to learn to write single lines, pass `documents='lines'`"
+        return "The text looks like a list of independent lines; to generate whole lines, pass `documents='lines'`"
     return ""
 
 
 def _is_list(text: str) -> bool:
-    """Return whether most lines of a text are short, not indented, and neither verse nor the parts of sentences."""
+    """Return whether lines look like a list: short, not indented, seldom blank, seldom with punctuation or many words."""
     lines = text.split("\n")[:-1]
     if len(lines) < _LINES:
         return False

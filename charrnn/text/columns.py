@@ -98,7 +98,8 @@ def _json_values(lines: Iterator[str], name: str, column: str) -> Iterator[str]:
         found = found or column in row
         value = row.get(column)
         if isinstance(value, (dict, list)):
-            raise CorpusError(f"{name}: {column!r} in line {number:,} is not a text", "choose a column of texts")
+            raise CorpusError(f"{name}: {column!r} in line {number:,} is an object or an array",
+                              "choose a column of strings or numbers")
         if value is not None:
             yield _encodable(value if isinstance(value, str) else json.dumps(value), name, number)
     if not found:
@@ -116,7 +117,7 @@ def _encodable(value: str, name: str, number: int) -> str:
 
 
 def _no_column(name: str, column: str, columns: list[str]) -> CorpusError:
-    more = f" and {len(columns) - _NAMES_SHOWN:,} more" if len(columns) > _NAMES_SHOWN else ""
+    more = " and others" if len(columns) > _NAMES_SHOWN else ""
     return CorpusError(f"{name}: has no column {column!r}",
                        f"its columns are {', '.join(map(repr, columns[:_NAMES_SHOWN]))}{more}" if columns else
                        "use a file with a header")

@@ -1,4 +1,4 @@
-"""The documents of a text: an end mark after each."""
+"""Divide a text into documents, with an end mark after each."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def read_documents(blocks: Iterable[str], name: str, text_config: TextConfig) ->
     """
     if text_config.end != END:
         return normalize_blocks(blocks, text_config)
-    blocks = map(_without_surrogates, blocks)
+    blocks = map(_checked, blocks)
     if text_config.column is not None:
         blocks = values_of(blocks, name, text_config.column)
     return mark_ends(normalize_blocks(blocks, text_config), text_config)
 
 
 def mark_ends(blocks: Iterable[str], text_config: TextConfig) -> Iterator[str]:
-    """Yield the text ``blocks`` of one file again, with an end mark instead of each separator, and at the end.
+    """Yield the text of one file with each separator replaced by an end mark, and with an end mark at its end.
 
     Line breaks at the start and the end of a document, and empty documents, are removed.
     """
@@ -51,7 +51,8 @@ def mark_ends(blocks: Iterable[str], text_config: TextConfig) -> Iterator[str]:
             is_start = False
 
 
-def _without_surrogates(block: str) -> str:
+def _checked(block: str) -> str:
+    """Return the block. Raises UnicodeEncodeError if it contains a surrogate, which could be an end mark."""
     block.encode("utf-8")
     return block
 

@@ -15,14 +15,15 @@ _BLOCK = 2**20
 
 
 class Shuffled:
-    """The documents of a text that comes in ``blocks`` of ids, in a random order that depends only on ``seed``.
+    """The documents of a text that comes in ``blocks`` of ids, in random order.
 
-    Empty documents are left out. Each document is put into a random bucket, and then each bucket is shuffled. So every
-    order is equally likely, and only one bucket of about 2**24 characters is in memory at a time. ``end`` is the id of the
-    end mark, ``characters`` the length of the text, and ``new_file`` returns a file for temporary data.
+    Without ``group_copies``, the order depends only on ``seed``, and every order is equally likely. With it, the order
+    depends on ``seed`` and on a hash of each document, so identical documents are next to each other. Each document is put
+    into a bucket, and then each bucket is sorted or shuffled, so only one bucket of about 2**24 characters is in memory at
+    a time. Empty documents are left out.
 
-    With ``group_copies``, the place of a document depends on its content, so that identical documents are next to each
-    other. ``count`` is the number of documents, and ``distinct`` that of different ones, or 0 without ``group_copies``.
+    ``end`` is the id of the end mark, ``characters`` the length of the text, and ``new_file`` returns a file for temporary
+    data. ``count`` is the number of documents, and ``distinct`` that of distinct ones, or 0 without ``group_copies``.
     Raises OSError if a file cannot be written.
     """
 

@@ -47,10 +47,13 @@ class Split:
                               "use the same fractions for both")
 
     def training_documents(self, wanted: Collection[str]) -> set[str]:
-        """Return those of the ``wanted`` documents that are whole in the training part, except the empty one."""
+        """Return those of the ``wanted`` documents that occur completely in the training part.
+
+        The empty document is left out.
+        """
         wanted = set(wanted)
-        return {document for document in self.corpus.documents(self.corpus.ids[:len(self.train) + 1])  # the end mark
-                if document in wanted}
+        with_last_end = self.corpus.ids[:len(self.train) + 1]
+        return {document for document in self.corpus.documents(with_last_end) if document in wanted}
 
 
 def split_bounds(characters: int, validation: float, test: float) -> tuple[int, int]:
@@ -63,7 +66,7 @@ def split_bounds(characters: int, validation: float, test: float) -> tuple[int, 
 
 
 def between_documents(ids: np.ndarray, starts: np.ndarray, near: int, below: int) -> int:
-    """Return the place between two different documents that is nearest to ``near``, above 0 and below ``below``.
+    """Return the index that is nearest to ``near`` and lies between two different documents, above 0 and below ``below``.
 
     The documents of ``ids`` (N,) start at ``starts``, at the end mark of the document before. Raises ConfigError if there
     is no such place.
@@ -81,5 +84,5 @@ def between_documents(ids: np.ndarray, starts: np.ndarray, near: int, below: int
     places = [place for place in (lower, upper) if place is not None and place < below]
     if not places:
         raise ConfigError("validation", "the text has too few different documents to be divided",
-                          "use a longer text, or set the fractions to 0")
+                          "use a longer text, or set `validation` and `test` to 0")
     return min(places, key=lambda place: abs(place - near))

@@ -24,7 +24,7 @@ _DTYPES = {1: "<u1", 2: "<u2", 4: "<u4"}
 
 
 class Ids(NamedTuple):
-    """A text as ids: the numbers of characters, documents and distinct documents, ids and starts of documents in blocks.
+    """A text as ids: the numbers of its characters, documents and distinct documents, and blocks of ids and of starts.
 
     Read ``blocks`` before ``starts``.
     """
@@ -63,7 +63,7 @@ class Tokens:
         self._known = b""  # the code points below 256 that are present
 
     def add(self, text: str) -> None:
-        """Add a block. Raises OSError if it cannot be stored, ValueError for a surrogate if the end mark is not ``END``."""
+        """Add a block. Raises OSError if it cannot be stored, ValueError for a surrogate in a block without end marks."""
         if not text:
             return
         encoded = text.encode("utf-8", "surrogatepass" if self._config.end == END and END in text else "strict")

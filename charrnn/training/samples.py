@@ -12,7 +12,7 @@ from charrnn.training.row_file import RowFile, lines_of
 from charrnn.training.run import Run
 
 LENGTH = 200
-"""Characters of a sample. A model of documents writes documents until they have this length together."""
+"""Characters of a sample. A model of documents writes documents until their total length is at least this."""
 
 _PRIME = ""
 _MOST_POWERS = 18

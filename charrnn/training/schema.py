@@ -149,7 +149,7 @@ def _check_progress(metadata: Mapping[str, Any], config: TrainConfig, text_confi
     require((metadata["epoch"], metadata["window"]) == divmod(step, source.windows), "the position does not match the step")
     training, _ = split_bounds(source.characters, config.validation or 0.0, config.test)
     expected = (training - 1) // config.seq_len // config.batch_size
-    is_exact = text_config.end is None or not text_config.group_copies  # otherwise the end of the part is moved
+    is_exact = text_config.end is None or not text_config.group_copies  # otherwise the part ends with a document
     most = (source.characters - 1) // config.seq_len // config.batch_size
     require(source.windows == expected if is_exact else 1 <= source.windows <= most,
             "the number of windows does not match the corpus")

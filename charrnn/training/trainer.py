@@ -84,7 +84,7 @@ class Trainer:
         self.windows = Windows(self.split.train, run.config.batch_size, run.config.seq_len)
         if self.windows.per_epoch != run.source.windows:
             raise CorpusError(f"the run was trained on {run.source.windows:,} windows, but this text has "
-                              f"{self.windows.per_epoch:,}")
+                              f"{self.windows.per_epoch:,}", "pass the text on which the run was trained")
         _compile(run, corpus.ids.dtype)
         self.team = Team(run.model.network, run.config.threads or 1, ranks or all_ranks())
         self.team.warm_up()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from command_line import SMALL, Cli, refused
 
-from charrnn import load
+from charrnn import load, train
 from charrnn.config import END
 from charrnn.inference.session import Session
 from charrnn.inference.words import words_in
@@ -29,16 +29,16 @@ def paragraphs(count: int, seed: int = 1) -> str:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, python: Cli) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the runs "p" of paragraphs, "l" of lines and "t" of the same text, which is continuous."""
     folder = tmp_path_factory.mktemp("documents")
     (folder / "p.txt").write_text(paragraphs(60), encoding="utf-8")
     (folder / "l.txt").write_text("\n".join(NAMES * 30) + "\n", encoding="utf-8")
-    for name, options in {"p": ("p.txt", "--documents", "paragraphs"), "l": ("l.txt", "--documents", "lines"),
-                          "t": ("p.txt",)}.items():
-        answer = python("-m", "charrnn", "train", *options, *SMALL, "--steps", 40, "--from", "none", "--name", name,
-                        cwd=folder)
-        assert answer.code == 0, answer.err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, text, unit in (("p", "p.txt", "paragraphs"), ("l", "l.txt", "lines"), ("t", "p.txt", None)):
+            train(text, documents=unit, hidden_size=8, batch_size=2, seq_len=8, steps=40, start_from="none",
+                  threads=1, name=name)
     return folder
 
 
@@ -104,7 +104,7 @@ def test_options_that_cannot_be_combined_are_refused(there: Path, cli: Cli) -> N
     refused(cli("sample", "t", "--new-only"), "--new-only", "needs a model of documents")
     refused(cli("sample", "t", "--match", "("), "--match", "is not a regular expression")
     refused(cli("sample", "t", "--allow", "%"), "--allow", "no character of the vocabulary")
-    refused(cli("sample", "t", "--match", "a{30}", "--length", 20), "--length", "30 characters, not 20", "--match")
+    refused(cli("sample", "t", "--match", "a{30}", "--length", 20), "--length", "needs 30 more characters or more, not 20", "--match")
     refused(cli("sample", "t", "--match", "a", "--until", "b"), "--until", "cannot be combined")
     refused(cli("sample", "t", "--match", "a", "--prime", "n"), "--prime", "cannot be continued")
     refused(cli("sample", "t", "--best-of", 0), "--best-of", "at least 1")

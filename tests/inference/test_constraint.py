@@ -77,7 +77,7 @@ def test_texts_of_the_exact_length_can_be_written() -> None:
 
 @pytest.mark.parametrize(("name", "length", "needed"), [("text", 14, 15), ("files", 15, 16), ("lines", 15, 16)])
 def test_only_longer_texts_are_refused(name: str, length: int, needed: int) -> None:
-    with pytest.raises(ConfigError, match=f"^length: .* takes {needed} characters, not {length}"):
+    with pytest.raises(ConfigError, match=f"^length: .* needs {needed} more characters or more, not {length}"):
         MODELS[name].sample(match="(abc){5}", length=length)
 
 
@@ -98,7 +98,7 @@ def test_the_prime_is_a_part_of_the_text_that_matches(name: str) -> None:
     for settings in ({"match": "ba*"}, {"words": ["ba"]}):
         with pytest.raises(ConfigError, match=r"^prime: 'bb' cannot be continued to a text that"):
             model.sample("bbe", 10, **settings)
-    with pytest.raises(ConfigError, match=r"takes 1[12] characters"):  # it can be continued, but not within the length
+    with pytest.raises(ConfigError, match=r"needs 1[12] more characters"):  # it can be continued, but not within the length
         model.sample("aa", 10, match="a{13}")
     with pytest.raises(ConfigError, match="can write no text"):
         model.sample("aab", 10, match="a*bx")
@@ -184,7 +184,7 @@ def test_the_only_document_that_is_left_is_found(name: str) -> None:
     for left in ("", "b", "ca"):
         excluded = [text for text in every if text != left]
         assert set(wholes(model, 3, length=3, match="[abc]{0,2}", exclude=excluded)) == {left}
-    with pytest.raises(ConfigError, match=r"^exclude: every text that the model can write is excluded"):
+    with pytest.raises(ConfigError, match=r"^exclude: every text that the model can write within length is excluded"):
         model.sample(length=3, match="[abc]{0,2}", exclude=every)
     assert set(wholes(model, 3, "c", length=2, match="[abc]{0,2}", exclude=set(every) - {"ca", "a"})) == {"ca"}
 
@@ -198,7 +198,7 @@ def test_a_document_may_continue_an_excluded_one_or_be_a_part_of_it() -> None:
 
 def test_excluded_documents_may_be_long_and_many() -> None:
     long = "ab" * 1500
-    with pytest.raises(ConfigError, match="every text that the model can write is excluded"):
+    with pytest.raises(ConfigError, match="every text that the model can write within length is excluded"):
         MODELS["files"].sample(length=4000, match="(ab){1500}", exclude=[long])
     assert wholes(MODELS["files"], 1, long[:-1], 9, match="(ab){1500,1501}", exclude=[long]) == [long + "ab"]
 

@@ -49,7 +49,7 @@ def test_accepts_the_texts_of_fullmatch(expression: str) -> None:
 @pytest.mark.parametrize("expression", [
     "(?=a)a", "(?!a)b", "(?<=a)b", "(?<!a)b", "a(?#comment)", r"(a)\1", r"a\b", r"\Ba", "a^b", "a$b", r"\u00e9"])
 def test_what_cannot_be_used_is_refused(expression: str) -> None:
-    with pytest.raises(ConfigError, match=r"^match: .* cannot be used \(.*; use an expression without references"):
+    with pytest.raises(ConfigError, match=r"^match: .* cannot be used \(.*; use an expression without backreferences"):
         Expression(expression, CHARACTERS)
 
 

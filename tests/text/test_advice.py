@@ -16,7 +16,7 @@ SENTENCES = "".join(" ".join(rng.choices(WORDS, k=11)) + ".\n" for _ in range(30
 VERSE = "".join(f"{rng.choice(WORDS)} and {rng.choice(WORDS)}{rng.choice(',.;!')}\n" for _ in range(300))
 CODE = "".join("    " * (number % 3) + f"{rng.choice(WORDS)} = {number}\n" for number in range(300))
 WRAPPED = "".join(" ".join(rng.choices(WORDS, k=6)) + "\n" for _ in range(300))
-LINES = "The lines look independent, as in a list; to learn to write single lines, pass `documents='lines'`"
+LINES = "The text looks like a list of independent lines; to generate whole lines, pass `documents='lines'`"
 
 
 def test_a_list_of_names_is_recognised() -> None:
@@ -52,7 +52,7 @@ def test_tables_are_recognised_by_their_names(tmp_path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("name\na\n")
     found = advice(Corpus.read(path))
-    assert found.endswith(".csv is read as one text; to learn the values of one column, pass `column`")
+    assert found.endswith(".csv is read as one continuous text; to train on the values of one column, pass `column`")
     assert advice(Corpus.read(path, column="name")) == ""
 
 
@@ -63,5 +63,5 @@ def test_many_small_files_in_a_folder_are_recognised(tmp_path, count, size, is_f
     for number in range(count):
         (tmp_path / f"{number}.txt").write_text((SENTENCES * 9)[:size])
     found = advice(Corpus.read(*([tmp_path] if is_folder else sorted(tmp_path.iterdir()))))
-    assert found == (f"These {count} small files are read as one text; to learn to write single files, pass "
+    assert found == (f"These {count} small files are read as one continuous text; to generate whole files, pass "
                      "`documents='files'`" if is_advised else "")

@@ -85,7 +85,7 @@ def test_a_missing_column_lists_those_that_exist():
     assert error_of("id;Name\n") == "table.csv: has no column 'name'; its columns are 'id', 'Name'"
     assert error_of("") == "table.csv: has no column 'name'; use a file with a header"
     many = error_of(",".join(f"c{number}" for number in range(25)))
-    assert "'c19' and 5 more" in many
+    assert "'c19' and others" in many
     assert "'c20'" not in many
     assert error_of('{"id": 1}\n{"b": 2}', "a.jsonl") == "a.jsonl: has no column 'name'; its columns are 'id', 'b'"
     assert "a.jsonl: has no column" in error_of("\n", "a.jsonl")
@@ -115,8 +115,8 @@ def test_values_of_json_lines(text, found):
     ('[\n{"name": "a"}\n]', "line 1 is not valid JSON; use JSON Lines"),
     ('[{"name": "a"}, {"name": "b"}]', "line 1 is not a JSON object; use JSON Lines"),
     ('"name"', "line 1 is not a JSON object"), ("[" * 100_000, "line 1 is not valid JSON"),
-    ('{"name": ["a"]}', "'name' in line 1 is not a text; choose a column of texts"),
-    ('{"name": {}}', "'name' in line 1 is not a text; choose a column of texts"),
+    ('{"name": ["a"]}', "'name' in line 1 is an object or an array; choose a column of strings or numbers"),
+    ('{"name": {}}', "'name' in line 1 is an object or an array; choose a column of strings or numbers"),
     ('{"name": "a"}\n{"name": "\\ud800"}', "line 2 contains surrogates, which are not characters; correct the escapes"),
     ('{"name": "\\udcff"}', "line 1 contains surrogates")])
 def test_invalid_json_lines_are_refused_with_their_line(text, message):

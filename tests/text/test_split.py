@@ -90,13 +90,14 @@ def test_without_groups_the_parts_have_their_exact_sizes():
 
 @pytest.mark.parametrize(("text", "fractions"), [
     ("same\n" * 500, (0.1, 0)), ("same\n" * 500, (0, 0.1)), ("a\n" * 50 + "b\n" * 50, (0.1, 0.1)), ("one", (0.3, 0)),
-    ("long " * 5000, (0.1, 0))], ids=str)
+    ("long " * 5000, (0.1, 0))],
+    ids=["the same", "the same for the test", "two for three parts", "one", "one long"])
 def test_too_few_different_documents_are_refused(text, fractions):
     corpus = Corpus.from_text(text, documents="lines")
     with pytest.raises(ConfigError) as caught:
         corpus.split(*fractions)
     assert str(caught.value) == ("validation: the text has too few different documents to be divided; use a longer text, "
-                                 "or set the fractions to 0")
+                                 "or set validation and test to 0")
     assert [len(part) for part in corpus.split(0.0, 0.0).parts] == [len(corpus), 0, 0]
 
 

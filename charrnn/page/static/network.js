@@ -75,7 +75,7 @@ class Text {
   }
 
   /** Return the ids that the model reads before it writes what follows `string`: without characters that it cannot read;
-      `start` before every document, and if there are no others. */
+      `start` comes first in a model of documents, and if no other id remains. */
   primed(string) {
     const ids = this.encode(string).filter((id) => id >= 0);
     return this.end !== null || !ids.length ? Int32Array.of(this.start, ...ids) : ids;
