@@ -44,7 +44,8 @@ def mark_ends(blocks: Iterable[str], text_config: TextConfig) -> Iterator[str]:
         cut = len(text)
         if block is not None:  # what follows may continue a match at the end
             cut = _last_cut(text, len(separator) - 1)
-            cut = next((found.start() for found in pattern.finditer(text) if found.start() < cut <= found.end()), cut)
+            if separator:  # other matches contain only white space and end marks
+                cut = next((found.start() for found in pattern.finditer(text) if found.start() < cut <= found.end()), cut)
         text, rest = pattern.sub(END, text[:cut]), text[cut:]
         if text:
             yield text.removeprefix(END) if is_start else text

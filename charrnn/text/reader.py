@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from charrnn.config import TextConfig
+from charrnn.config import END, TextConfig
 from charrnn.errors import CorpusError
 from charrnn.text.decoding import decode_blocks
 from charrnn.text.documents import read_documents
@@ -81,9 +81,9 @@ class Reader:
     def again(self) -> Callable[[], Iterator[str]] | None:
         """Return a function that reads the text a second time, or None if keeping a copy is faster.
 
-        A copy is faster for text that is piped in, compressed, normalized or in a column.
+        A copy is faster for text that is piped in, compressed, normalized or marked with ``END``.
         """
-        if self.text_config.normalize != "none" or self.text_config.lowercase or self.text_config.column or \
+        if self.text_config.normalize != "none" or self.text_config.lowercase or self.text_config.end == END or \
                 any(file.size is None or is_compressed(file.path) for file in self.files):
             return None
 

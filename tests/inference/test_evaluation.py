@@ -101,6 +101,22 @@ def test_the_compressed_size_is_rounded_up():
     assert Evaluation(math.log(2), 9).compressed_bytes == 2
 
 
+def test_nats_per_document():
+    assert Evaluation(1.5, 80, documents=10).nats_per_document == 12
+    assert math.isnan(Evaluation(1.5, 80).nats_per_document)
+    line = Evaluation(1.5, 80, "carried, 1 stream", 10).line("test", document="poem")
+    assert line == "test 1.5000 nats/char  2.164 bits/char  perplexity 4.48  12.00 nats/poem  (carried, 1 stream)"
+    assert "poem" not in Evaluation(1.5, 80).line("test", document="poem")
+
+
+def test_documents_are_counted_unless_windows_are_read():
+    model, ids, starts = model_of(), text(1000), np.arange(0, 990, 10)
+    assert evaluate(model, ids, starts=starts).documents == 99
+    assert evaluate(model, ids).documents == 0
+    assert evaluate(model, ids, starts=starts, window=50).documents == 0
+    assert evaluate_by_character(model, ids, starts=starts)[0].documents == 99
+
+
 def test_the_last_character_is_predicted():
     model, ids = model_of(), text(1000)
     figures = {evaluate(model, np.append(ids[:-1], last).astype(np.uint8), streams=7).nats for last in range(V)}
