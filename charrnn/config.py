@@ -224,11 +224,12 @@ class TrainConfig:
     steps: int | None = _setting(int, None, "Length", "Length of training in steps.", least=1)
     minutes: float | None = _setting(float, None, "Length", "Length of training in minutes.", unset=f"{DEFAULT_MINUTES:g}",
                                      above=0, most=10**7)
-    optimizer: str = _setting(str, "adam", "Optimization", "Optimizer.", choices=("adam", "rmsprop", "adagrad", "sgd"))
+    optimizer: str = _setting(str, "adam", "Optimization", "Optimizer: adam, rmsprop, adagrad or sgd.",
+                            choices=("adam", "rmsprop", "adagrad", "sgd"))
     learning_rate: float | None = _setting(
         float, None, "Optimization", "Peak learning rate.",
         unset="0.025 for adam and lnlstm", above=0)
-    schedule: str = _setting(str, "cosine", "Optimization", "Learning-rate schedule.",
+    schedule: str = _setting(str, "cosine", "Optimization", "Learning-rate schedule: cosine, step or constant.",
                              choices=("cosine", "step", "constant"))
     warmup: int = _setting(
         int, 50, "Optimization", "Steps until the peak learning rate; at most a tenth of the plan.", least=0)
@@ -257,7 +258,7 @@ class TrainConfig:
     keep: int = _setting(int, 0, "Saving", "Keep the checkpoints of the last N evaluations, as step-N.h5.", least=0)
     recover: bool = _setting(bool, True, "Optimization", "Roll back and halve the learning rate after a non-finite loss.")
     precision: str = _setting(
-        str, "auto", "Optimization", "Precision of products in training; auto = the fastest.",
+        str, "auto", "Optimization", "Precision of products: float32, bfloat16 or auto, the fastest.",
         choices=("auto", "float32", "bfloat16"), absent="float32")
     seed: int = _setting(int, 1, "Other", "Random seed for initial weights, dropout and resets.", least=0)
     threads: int | None = _setting(int, None, "Other", "Threads on each MPI rank.",

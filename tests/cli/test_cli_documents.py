@@ -104,7 +104,8 @@ def test_options_that_cannot_be_combined_are_refused(there: Path, cli: Cli) -> N
     refused(cli("sample", "t", "--new-only"), "--new-only", "needs a model of documents")
     refused(cli("sample", "t", "--match", "("), "--match", "is not a regular expression")
     refused(cli("sample", "t", "--allow", "%"), "--allow", "no character of the vocabulary")
-    refused(cli("sample", "t", "--match", "a{30}", "--length", 20), "--length", "needs 30 more characters or more, not 20", "--match")
+    refused(cli("sample", "t", "--match", "a{30}", "--length", 20), "--length",
+            "needs 30 more characters or more, not 20", "--match")
     refused(cli("sample", "t", "--match", "a", "--until", "b"), "--until", "cannot be combined")
     refused(cli("sample", "t", "--match", "a", "--prime", "n"), "--prime", "cannot be continued")
     refused(cli("sample", "t", "--best-of", 0), "--best-of", "at least 1")

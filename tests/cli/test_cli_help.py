@@ -89,6 +89,15 @@ def test_an_unknown_group_is_an_error() -> None:
         command.get_help(click.Context(command))
 
 
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_the_help_of_an_option_names_all_its_choices(cli: Cli, path: tuple[str, ...]) -> None:
+    text = {flag: " ".join(item) for items in sections(cli(*path, "--help").out).values() for item in items
+            for flag in flags(item)}
+    for parameter in ALL[path].params:
+        if isinstance(parameter, click.Option) and isinstance(parameter.type, click.Choice):
+            assert set(parameter.type.choices) <= set(re.findall(r"[\w-]+", text[parameter.opts[0]])), parameter
+
+
 @pytest.mark.parametrize("path", LONG, ids=" ".join)
 def test_an_option_takes_at_most_three_short_lines(cli: Cli, path: tuple[str, ...]) -> None:
     """At most two lines of help; a long option has its help on the next line."""

@@ -138,7 +138,7 @@ def test_settings_that_cannot_be_used_are_refused() -> None:
             Session(MODEL, **settings)
     with pytest.raises(ConfigError, match=r"^length: must be at least 0"):
         written(Session(MODEL), -1)
-    with pytest.raises(ConfigError, match="^model: is a model of bytes"):
+    with pytest.raises(ConfigError, match=r"^model: is a model of bytes"):
         Session(make_model("ab\n", level="byte"))
     with pytest.raises(TypeError, match="model must be of type LanguageModel"):
         Session("model.h5")  # type: ignore[arg-type]
