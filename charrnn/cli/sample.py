@@ -107,9 +107,9 @@ def command(run_or_checkpoint: str | None, prime: str, length: int, count: int, 
     texts = {name: choice.pop(name) for name in ("allow", "match")}
     wanted: dict[str, Any] = {name: _argument(name, value, is_bytes) for name, value in texts.items() if value is not None}
     if words_from_text:
-        wanted["words"] = words_of(_training_corpus(path).text())
+        wanted["words"] = words_of(_training_corpus(path, "use a run, or leave out `words`").text())
     if new_only:
-        wanted["exclude"] = _training_corpus(path).documents()
+        wanted["exclude"] = _training_corpus(path, "use a run, or leave out `exclude`").documents()
     if wanted:
         choice["constraint"] = model.constraint(prime, length, **wanted)
     most = max(1, min(_SIDE_BY_SIDE, _MOST_CHARACTERS // max(1, length)))
@@ -238,13 +238,11 @@ def _write_documents(groups: Iterator[_Group], model: LanguageModel, ends: tuple
         say(f"{cut:,} of {count:,} {unit}{'s'[:count != 1]} {'was' if cut == 1 else 'were'} cut off; use a larger --length")
 
 
-def _training_corpus(path: Path) -> Corpus:
-    """Return the text on which the model at ``path`` was trained. Raises CharRNNError if it is not available."""
-    from charrnn.training.prepare import corpus_of
-    from charrnn.training.schema import read_source
+def _training_corpus(path: Path, advice: str) -> Corpus:
+    """Return the text on which the model at ``path`` was trained. Raises CharRNNError, with a hint, if there is none."""
+    from charrnn.cli._corpus import load_run, read_corpus_of
 
-    source, text_config, _ = read_source(path)
-    return corpus_of(source, text_config, path, "")
+    return read_corpus_of(load_run(path, "text", advice), str(path), advice)
 
 
 def _training_split(path: Path) -> Split | None:
@@ -253,7 +251,7 @@ def _training_split(path: Path) -> Split | None:
 
     try:
         _, _, train_config = read_source(path)
-        return _training_corpus(path).split(train_config.validation, train_config.test)
+        return _training_corpus(path, "").split(train_config.validation, train_config.test)
     except CharRNNError:
         say("Training text not found or changed; documents copied from it will not be marked")
         return None

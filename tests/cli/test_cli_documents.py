@@ -98,6 +98,9 @@ def test_without_the_training_text_its_words_are_unknown(there: Path, cli: Cli, 
     Path("p.txt").unlink()
     refused(cli("sample", "p", option), "p.txt")
     assert cli("sample", "p", "--match", "anna").code == 0
+    load("checkpoints/p").save("model.h5")
+    for model in ("model.h5", "english"):
+        refused(cli("sample", model, option), f"{model}: contains only a model and no text; use a run, or leave out {option}")
 
 
 def test_options_that_cannot_be_combined_are_refused(there: Path, cli: Cli) -> None:
