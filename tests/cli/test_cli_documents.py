@@ -100,7 +100,8 @@ def test_without_the_training_text_its_words_are_unknown(there: Path, cli: Cli, 
     assert cli("sample", "p", "--match", "anna").code == 0
     load("checkpoints/p").save("model.h5")
     for model in ("model.h5", "english"):
-        refused(cli("sample", model, option), f"{model}: contains only a model and no text; use a run, or leave out {option}")
+        refused(cli("sample", model, option), f"{model}: contains only a model and no text",
+                f"use a run, or leave out {option}")
 
 
 def test_options_that_cannot_be_combined_are_refused(there: Path, cli: Cli) -> None:
