@@ -96,7 +96,8 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, "-V", "--version", prog_name="charrnn")
+@click.version_option(__version__, "-V", "--version", prog_name="charrnn",
+                      message="%(prog)s %(version)s (distribution charrnn-np)")
 @click.pass_context
 def charrnn(context: click.Context) -> None:
     """Train a character-level recurrent language model on a text, and generate text from it.

@@ -169,4 +169,4 @@ def test_an_error_of_the_operating_system_is_one_line(cli: Cli, monkeypatch: pyt
 def test_the_version_is_shown(cli: Cli) -> None:
     import charrnn
 
-    assert cli("--version").out == f"charrnn, version {charrnn.__version__}\n"
+    assert cli("--version").out == f"charrnn {charrnn.__version__} (distribution charrnn-np)\n"
