@@ -10,6 +10,7 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -200,7 +201,8 @@ def test_only_the_first_byte_order_mark_is_removed_wherever_the_first_block_ends
 
 @pytest.mark.parametrize(("encoding", "data"), [("idna", b"xn--a..b"), ("punycode", b"ab--!!")])
 def test_an_unusual_decoding_error_is_one_line(encoding, data):
-    assert f"invalid {encoding.upper()} (" in error_of(decode, data, "x", TextConfig(encoding=encoding))
+    message = error_of(decode, data, "x", TextConfig(encoding=encoding))
+    assert re.search(rf"invalid {encoding.upper()} (\(|at byte \d)", message)  # Python 3.13 knows the byte
 
 
 @pytest.mark.parametrize(("data", "name"), [

@@ -16,7 +16,7 @@ from charrnn.config import TextConfig, TrainConfig
 from charrnn.errors import ConfigError, CorpusError, RunError
 from charrnn.training import events as events_module
 from charrnn.training import prepare as prepare_module
-from charrnn.training.events import BytesRead, PlanFixed, RunMade, Warned, ignore
+from charrnn.training.events import BytesRead, PlanFixed, RunMade, SpeedMeasured, Warned, ignore
 from charrnn.training.keeper import Keeper
 from charrnn.training.prepare import (
     Job,
@@ -47,8 +47,8 @@ def kept(notes: Path) -> Run:
 
 
 def names(events: list[Any]) -> list[str]:
-    """Return the names of all events except ``BytesRead``."""
-    return [type(event).__name__ for event in events if not isinstance(event, BytesRead)]
+    """Return the names of all events except ``BytesRead`` and, the first time in a home directory, ``SpeedMeasured``."""
+    return [type(event).__name__ for event in events if not isinstance(event, (BytesRead, SpeedMeasured))]
 
 
 def only(kind: type, events: list[Any]) -> Any:
@@ -279,7 +279,9 @@ def test_minutes_count_from_the_start_of_the_run(kept: Run, monkeypatch: pytest.
     lines = (RunFolder("checkpoints/old").metrics).read_text().splitlines()
     seconds = float(lines[-1].split(",")[2])
     events: list[Any] = []
-    assert prepare_resume("checkpoints/old", TrainConfig(minutes=1), events.append).run.planned == 20
+    job = prepare_resume("checkpoints/old", TrainConfig(minutes=1), events.append)
+    job.lock.release()
+    assert job.run.planned == 20
     assert spent == [seconds]
     assert seconds > 0
     assert only(PlanFixed, events)[:2] == (1, 20)
@@ -312,7 +314,9 @@ def test_the_text_must_be_that_of_the_run(kept: Run, make_text: Callable[..., st
     with pytest.raises(RunError, match=r"^other\.txt: .*\(400 characters then, 300 now\)"):
         prepare_resume("checkpoints/old", TrainConfig(), ignore, corpus="other.txt")
     Path("copy.txt").write_text(make_text(400), encoding="utf-16")
-    run = prepare_resume("checkpoints/old", TrainConfig(), ignore, corpus="copy.txt", encoding="utf-16").run
+    job = prepare_resume("checkpoints/old", TrainConfig(), ignore, corpus="copy.txt", encoding="utf-16")
+    job.lock.release()
+    run = job.run
     assert run.source.names == ("copy.txt",)
     assert run.source.bytes == Path("copy.txt").stat().st_size
     run.save("checkpoints/old/last.h5")
