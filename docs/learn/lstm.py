@@ -3,7 +3,7 @@
     python lstm.py notes.txt
 
 The state has a second part, the cell c. It is not pushed through a matrix and tanh at each step, but kept, erased and
-written by gates between 0 and 1. So the gradient can pass through many steps without becoming smaller and smaller.
+written by gates between 0 and 1. So the gradient becomes smaller more slowly on its way back through time, and a gate of 1 passes it on unchanged.
 """
 
 import numpy as np

@@ -96,7 +96,7 @@ class RNN:
         correct = one_hot(targets, p.shape[-1])
         d_scores = (p - correct) / targets.size  # the derivative of softmax and cross-entropy together
         gradients = {name: np.zeros_like(array) for name, array in self.weights.items()}
-        gradients["w_y"] += np.einsum("tbh,tbv->hv", hidden, d_scores)
+        gradients["w_y"] += np.tensordot(hidden, d_scores, axes=((0, 1), (0, 1)))  # the sum over steps and streams
         gradients["b_y"] += d_scores.sum(axis=(0, 1))
         self.back_through_time(inputs, states, d_scores @ self.weights["w_y"].T, gradients)
         return -np.log(p[correct == 1]).mean(), gradients, last
