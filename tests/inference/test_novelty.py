@@ -149,6 +149,13 @@ def test_a_model_of_lines_generates_lines_that_are_compared_with_lines() -> None
     assert len(most.generated.pieces) == len(most.held_out.pieces) == len(split.validation.starts)
 
 
+def test_spaces_at_the_ends_of_a_document_belong_to_it() -> None:
+    split = Corpus.from_text(LETTERS + "".join(f"\n {name} " for name in ("anna", "otto", "emma")), documents="lines").split(0)
+    pieces = [split.corpus.vocabulary.encode(f"\n{line}\n") for line in (" otto ", "otto", " otto")]
+    found = Novelty(pieces, [np.zeros(len(piece), np.int64) for piece in pieces])
+    assert novelty._whole_documents(found, split) == pytest.approx(1 / 3)
+
+
 def test_a_model_of_bytes_is_compared_with_bytes() -> None:
     corpus = Corpus.from_text("é, naïve café " * 100, level="byte")
     model = make_model("".join(corpus.vocabulary.characters), level="byte")

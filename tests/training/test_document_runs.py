@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from charrnn import Corpus, Run, TextConfig, TrainConfig
+from charrnn import Corpus, Run, TextConfig, TrainConfig, Trainer
 from charrnn.config import END
+from charrnn.errors import CheckpointError, CorpusError
 from charrnn.training.samples import write
 
 NAMES = ("anna", "otto", "hanna", "nora", "tom", "emma", "ida")
@@ -59,3 +60,23 @@ def test_a_run_can_start_from_a_model_of_another_kind(documents: Corpus, start: 
     for character in shared:
         old, kept = (each.network.parameters["layer0/w_x"][each.vocabulary.id(character)] for each in (first, model))
         assert (old == kept).all()
+
+
+def test_the_number_of_windows_of_a_run_must_be_possible_and_that_of_its_text(
+        start: Callable[..., Run], tmp_path: Path) -> None:
+    """A part of the text that ends with a document can have fewer windows than its share, but not more than the text."""
+    corpus = Corpus.from_text("\n".join(f"{NAMES[k % 7]} {NAMES[k * k % 5]}" for k in range(80)), documents="lines")
+    run, path = start(corpus), tmp_path / "run.h5"
+    most = (len(corpus) - 1) // run.config.seq_len // run.config.batch_size
+    windows = run.source.windows
+    assert 2 < windows < most
+    for possible in (windows - 1, most):
+        run.source = run.source._replace(windows=possible)
+        run.save(path)
+        loaded = Run.load(path)
+        with pytest.raises(CorpusError, match=f"^the run was trained on {possible} windows, but this text has {windows}; "):
+            Trainer(loaded, corpus)
+    run.source = run.source._replace(windows=most + 1)
+    run.save(path)
+    with pytest.raises(CheckpointError, match="the number of windows does not match the corpus"):
+        Run.load(path)
