@@ -3,7 +3,8 @@
     python lstm.py notes.txt
 
 The state has a second part, the cell c. It is not pushed through a matrix and tanh at each step, but kept, erased and
-written by gates between 0 and 1. So the gradient becomes smaller more slowly on its way back through time, and a gate of 1 passes it on unchanged.
+written by gates between 0 and 1. So the gradient becomes smaller more slowly on its way back through time, and a forget
+gate of 1 passes it on unchanged.
 """
 
 import numpy as np

@@ -150,7 +150,7 @@ def test_a_model_of_lines_generates_lines_that_are_compared_with_lines() -> None
 
 
 def test_spaces_at_the_ends_of_a_document_belong_to_it() -> None:
-    split = Corpus.from_text(LETTERS + "".join(f"\n {name} " for name in ("anna", "otto", "emma")), documents="lines").split(0)
+    split = split_of("\n otto \n emma \n anna ", 0, documents="lines")
     pieces = [split.corpus.vocabulary.encode(f"\n{line}\n") for line in (" otto ", "otto", " otto")]
     found = Novelty(pieces, [np.zeros(len(piece), np.int64) for piece in pieces])
     assert novelty._whole_documents(found, split) == pytest.approx(1 / 3)
