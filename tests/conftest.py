@@ -7,6 +7,7 @@ import io
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from charrnn.training import samples
 
 settings.register_profile("charrnn", deadline=None)  # tests must also pass on a slow machine
 settings.load_profile("charrnn")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # otherwise ignored, also by child processes, in the background
 
 WORDS = ["the", "a", "cat", "dog", "runs", "jumps", "over", "lazy", "quick", "brown", "fox", "café", "naïve", "Zoë"]
 
