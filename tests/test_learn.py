@@ -113,13 +113,19 @@ def test_a_chapter_prints_what_it_shows(script: Any, path: Path) -> None:
         assert list(script.run(path.read_text(encoding="utf-8"), False))
 
 
-def test_another_output_is_found(script: Any, tmp_path: Path) -> None:
+def test_another_output_is_found(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "chapter.md"
     path.write_text("```python\nprint(1.5, 'nats')\n```\n\n```text\n1.53 nats\n```\n", encoding="utf-8")
     assert len(script.differences(path)) == 1
+    monkeypatch.setattr(sys, "argv", ["learn", "--check", str(path)])
+    with pytest.raises(SystemExit, match=r"^chapter.md: print\(1.5, 'nats'\)\nexpected:\n1.53 nats\n\nprinted:\n1.5 nats\n$"):
+        script.main()
     path.write_text(script.updated(path), encoding="utf-8")
     assert path.read_text(encoding="utf-8") == "```python\nprint(1.5, 'nats')\n```\n\n```text\n1.5 nats\n```\n"
     assert script.differences(path) == []
+    with pytest.raises(SystemExit) as end:
+        script.main()
+    assert not end.value.code
     assert script.is_close("1.5 nats", "1.51 nats")
     assert not script.is_close("1.5 nats", "1.5 bits")
