@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -111,6 +112,14 @@ def test_a_chapter_prints_what_it_shows(script: Any, path: Path) -> None:
         assert script.differences(path) == []
     else:
         assert list(script.run(path.read_text(encoding="utf-8"), False))
+
+
+def test_the_notebook_contains_the_chapters_and_their_outputs(script: Any) -> None:
+    book = json.loads((FOLDER / "charrnn.ipynb").read_text(encoding="utf-8"))
+    found = [(cell["cell_type"], "".join(cell["source"])) for cell in book["cells"]]
+    assert found == [cell for cell in script.cells() if cell[1]], "run .venv/bin/python scripts/learn --notebook"
+    outputs = [output for cell in book["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} == {"stream", "display_data"}
 
 
 def test_another_output_is_found(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def search(model: LanguageModel, text: str, **settings: Any) -> dict[str, NamedU
 def test_units_that_count_or_are_on_inside_quotes_are_found() -> None:
     text = make_text()
     found = search(by_hand(text), text)
-    assert list(found)[:2] == ["inside quotation marks", "position in the line"]
+    assert set(list(found)[:2]) == {"inside quotation marks", "position in the line"}  # the scores of both are nearly 1
     quotes, counts = found["inside quotation marks"], found["position in the line"]
     assert (quotes.layer, quotes.part, quotes.unit, quotes.kind, quotes.direction) == (0, "cell", QUOTES, "AUC", 1)
     assert (quotes.score, quotes.low, quotes.high) == pytest.approx((1, 0, 1), abs=1e-6)

@@ -197,4 +197,4 @@ def test_a_model_memorizes_if_its_validation_loss_has_risen_above_the_best(
 def test_minutes_name_all_options_of_the_same_run(notes: Path, cli: Cli) -> None:
     answer = cli("train", "notes.txt", "--from", "none", "--batch-size", 2, "--seq-len", 8, "--minutes", 0.01)
     (chosen,) = re.findall(r"Chosen for .*: (--.*)", answer.err)
-    assert re.search(rf"the same as --from none --steps \d+.* {chosen}\n", answer.err)
+    assert re.search(rf"the same as --from none (--precision bfloat16 )?--steps \d+.* {chosen}\n", answer.err)
