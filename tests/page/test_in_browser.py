@@ -456,6 +456,7 @@ def test_knobs(demo: Opened) -> None:
 
 def test_streaming_and_stopping(demo: Opened) -> None:
     """A text appears while it is written; another one can be read, and stopping ends it."""
+    demo.mouse.move(0, 0)  # a character under the mouse would be described instead
     demo.evaluate("""() => {
         window.batches = { write: 0, read: 0 };
         for (const name of ["write", "read"]) {
