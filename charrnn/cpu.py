@@ -110,10 +110,22 @@ def _set_threads(libraries: list[Any], threads: list[int]) -> None:
 
 
 def blas() -> str:
-    """Return the name and version of the BLAS that NumPy uses, with the type of processor that it detected."""
+    """Return the name and version of the BLAS that NumPy uses, with the type of processor that it detected.
+
+    If threadpoolctl does not know the library, as with Accelerate on macOS, it is the one that NumPy was built with.
+    """
     pools = sorted({f"{pool['internal_api']} {pool['version']} {pool.get('architecture') or ''}".strip()
                     for pool in (library.info() for library in _blas_libraries())})
-    return ", ".join(pools) or "unknown"
+    return ", ".join(pools) or _blas_of_build()
+
+
+def _blas_of_build() -> str:
+    import numpy
+
+    built: Any = numpy.show_config(mode="dicts")  # type: ignore[func-returns-value,unused-ignore]
+    found = built.get("Build Dependencies", {}).get("blas", {})
+    values = [found.get(key, "") for key in ("name", "version")]
+    return " ".join(value for value in values if value not in ("", "unknown")) or "unknown"
 
 
 @cache

@@ -19,7 +19,7 @@ import charrnn
 import charrnn.cli
 
 PACKAGES = {
-    "": ("errors", "config", "randomness", "cpu", "mpi"),
+    "": ("errors", "system", "config", "randomness", "cpu", "mpi"),
     "storage": ("atomic", "cache", "metadata", "layout", "container"),
     "text": ("vocabulary", "download", "builtin", "catalog", "formats", "files", "record", "decoding", "columns",
              "documents", "shuffled", "tokens", "reader", "token_file", "spool", "known_text", "split", "corpus", "overlap",

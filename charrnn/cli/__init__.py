@@ -20,6 +20,7 @@ from charrnn import __version__
 from charrnn.cli._console import option, warn
 from charrnn.errors import CharRNNError, ConfigError, TrainingError, printable
 from charrnn.mpi import Ranks, ranks, started_as_rank
+from charrnn.system import is_lost_reader
 
 _COMMANDS = {
     "Train": {
@@ -60,14 +61,18 @@ class _Commands(click.Group):
     def make_context(self, *args: Any, **settings: Any) -> click.Context:
         try:
             return super().make_context(*args, **settings)
-        except BrokenPipeError:
+        except OSError as error:
+            if not is_lost_reader(error):
+                raise
             raise _ReaderGoneError from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError as error:
+            if not is_lost_reader(error):
+                raise
             raise _ReaderGoneError from None
         return result
 

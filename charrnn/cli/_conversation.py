@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from charrnn import system
 from charrnn.cli._console import option, say
 from charrnn.errors import VocabularyError
 
@@ -17,15 +18,18 @@ def converse(model: LanguageModel, prime: str, length: int, until: str, out: Out
     """Read lines from standard input. After each line, the model continues the text up to ``until``.
 
     A line break is added to each line, unless the model writes documents without line breaks. Ctrl-C ends the turn of the
-    model, and Ctrl-D the conversation.
+    model, and Ctrl-D the conversation. The lines are UTF-8, like all text that charrnn reads and writes; the locale may
+    differ. A byte that is not valid becomes a character that the model does not know.
     """
     from charrnn.inference.session import Session
 
     session = Session(model, **settings)
     end = "" if model.is_single_line or "\n" not in model.vocabulary else "\n"  # a line may be the start of a document
+    sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     is_asked = sys.stdin.isatty()
     if is_asked:
-        say("Write a line; the model continues the text. Ctrl-C stops it, Ctrl-D ends the conversation.")
+        end_key = "Ctrl-Z and Enter end" if system.IS_WINDOWS else "Ctrl-D ends"
+        say(f"Write a line; the model continues the text. Ctrl-C stops it, {end_key} the conversation.")
     if prime:
         session.read(prime)
     while (line := _next_line(is_asked)) is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from charrnn.cli._console import COMPILING, option, progress_bar, say, standard_
 from charrnn.cli._corpus import describe_corpus, reading_progress
 from charrnn.config import END
 from charrnn.errors import CharRNNError, printable, with_parameters
+from charrnn.system import quoted
 from charrnn.text.files import STANDARD_INPUT
 from charrnn.training.events import (
     BytesRead,
@@ -149,7 +149,7 @@ class Printer:
 
     def _say_made(self, run: Run, batch_size: int) -> None:
         if run.model.origin is not None:
-            self._start = f"--from {shlex.quote(run.model.origin.names[0])}"
+            self._start = f"--from {quoted(run.model.origin.names[0])}"
         if run.config.precision != "float32":
             self._start += f" --precision {run.config.precision}"
         self._say(_describe_model(run))
@@ -229,7 +229,7 @@ def carry_out(job: Job, printer: Printer) -> None:
     received = api.carry_out(job, printer)
     seconds = time.monotonic() - start
     printer.close()
-    place = shlex.quote(str(job.folder.path))
+    place = quoted(str(job.folder.path))
     resume = f"charrnn resume {place}{' --corpus FILE' if STANDARD_INPUT in run.source.names else ''}"
     if received is not None and not run.finished:
         say(f"Stopped after step {run.step:,} of {run.planned:,} and saved. Resume with: {resume}")

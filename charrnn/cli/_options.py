@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shlex
 from collections.abc import Callable
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +13,7 @@ import click
 from charrnn.cli._console import argument_text, option
 from charrnn.config import CHOSEN, NONE, ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import with_parameters
+from charrnn.system import quoted
 from charrnn.text.files import STANDARD_INPUT
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def train_command(run: Run) -> str:
         values |= {item.name: getattr(config, item.name) for item in dataclasses.fields(config)
                    if item.name in CHOSEN or getattr(config, item.name) != item.default}
     names = [f"./{name}" if name.startswith("-") and name != STANDARD_INPUT else name for name in run.source.names]
-    return " ".join(["charrnn train", *map(shlex.quote, names), *starmap(_with_value, values.items())])
+    return " ".join(["charrnn train", *map(quoted, names), *starmap(_with_value, values.items())])
 
 
 def _with_value(name: str, value: Any) -> str:
@@ -148,4 +148,4 @@ def _with_value(name: str, value: Any) -> str:
     text = str(value).removesuffix(".0") if isinstance(value, float) else str(value)
     if name == "separator":
         text = text.replace("\\", r"\\").replace("\n", r"\n").replace("\t", r"\t")
-    return f"{option(name)} {shlex.quote(text)}"
+    return f"{option(name)} {quoted(text)}"

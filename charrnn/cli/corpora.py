@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -10,6 +9,7 @@ import click
 from charrnn.cli._console import progress_bar, say, warn
 from charrnn.cli._options import quiet
 from charrnn.errors import printable
+from charrnn.system import quoted
 from charrnn.text.builtin import BUILTIN_TEXTS
 from charrnn.text.catalog import CATALOG, DEFAULT_FOLDER, Entry, corpus_names, fetch, path_of
 
@@ -48,7 +48,7 @@ def _get(name: str, into: str, overwrite: bool, quiet: bool) -> None:
     finally:
         progress.close()
     click.echo(printable(f"{path}: {path.stat().st_size:,} bytes, verified{'' if new else '; it already exists'}"))
-    say(f"Train on it: charrnn train {shlex.quote(str(path))}", quiet)
+    say(f"Train on it: charrnn train {quoted(str(path))}", quiet)
 
 
 def _list() -> None:

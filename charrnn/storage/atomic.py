@@ -14,10 +14,15 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from charrnn import system
+
 OWNER = r"([0-9a-f]{6})-([0-9]{1,10})"
 """A pattern that matches the result of ``owner``; its groups are the host and the process id."""
 
 _DAY = 86_400
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before each new attempt to replace a file on Windows."""
+
 _NAME = re.compile(rf"{OWNER}-[0-9a-f]{{8}}\.tmp")
 _being_written: set[str] = set()
 
@@ -51,7 +56,7 @@ def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview], create_
                 file.write(piece)
             file.flush()
             os.fsync(descriptor)
-        os.replace(str(temporary), target)
+        _replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -61,6 +66,19 @@ def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview], create_
     finally:
         _being_written.discard(temporary.name)
     _sync_folder(target.parent)
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Rename a file over another one.
+
+    Windows refuses this while a process has the other file open, as a reader or a virus scanner has for a moment.
+    """
+    for pause in _PAUSES if system.IS_WINDOWS else ():
+        try:
+            return os.replace(str(temporary), target)
+        except PermissionError:
+            time.sleep(pause)
+    return os.replace(str(temporary), target)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -86,7 +104,8 @@ def remove_leftovers(path: Path) -> None:
             continue
         is_own = f"{match[1]}-{match[2]}" == owner()
         if name not in _being_written if is_own else is_abandoned(path.parent / name, match[1], int(match[2])):
-            (path.parent / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows does not remove a file that is open
+                (path.parent / name).unlink()
 
 
 def owner() -> str:
@@ -98,9 +117,10 @@ def is_abandoned(path: Path, host: str, process: int) -> bool:
     """Return whether the process that wrote a temporary file is known or assumed to have ended.
 
     Machines and containers can share a folder, and process ids mean nothing on another host. So a file of this host is
-    abandoned if its process is not running, and a file of another host if it was modified more than a day ago.
+    abandoned if its process is not running, and a file of another host if it was modified more than a day ago. The latter
+    applies to every file on Windows, where asking for a process with ``os.kill`` would end it.
     """
-    if host == _host():
+    if host == _host() and not system.IS_WINDOWS:
         return not _is_running(process)
     try:
         return path.stat().st_mtime < time.time() - _DAY
@@ -120,8 +140,6 @@ def _host() -> str:
 
 def _is_running(process: int) -> bool:
     """Return whether a process with this id exists, or True if that cannot be determined."""
-    if os.name == "nt":  # os.kill would end it
-        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

@@ -131,7 +131,13 @@ class Corpus:
                 record.require_fingerprint(tokens.fingerprint, reader.name)
             if tokens.is_small and not place.is_required:
                 return cls._in_memory(tokens, names, reader.text_config)
-            token_file.save(place.path(), tokens, names, reader)
+            try:
+                token_file.save(place.path(), tokens, names, reader)
+            except PermissionError:  # Windows does not replace a file that a process has mapped
+                if place.is_required:
+                    raise
+                place.leave()
+                token_file.save(place.path(), tokens, names, reader)
         except BaseException as error:
             place.discard()
             if isinstance(error, UnicodeEncodeError):

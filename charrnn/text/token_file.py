@@ -14,6 +14,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,12 +107,17 @@ class Place:
                 self._file = self._path
         return self._file
 
+    def leave(self) -> None:
+        """Choose a temporary file instead of the file at ``path``."""
+        self._path = self._file = None
+
     def discard(self) -> None:
-        """Delete the file if it is temporary."""
+        """Delete the file if it is temporary. On Windows, a file that is still mapped stays."""
         if self._folder is not None and self.warnings:
             shutil.rmtree(self._folder, ignore_errors=True)
         elif self._file is not None and self.is_temporary:
-            self._file.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._file.unlink()
 
 
 def save(path: Path, tokens: Tokens, sources: Sequence[str], reader: Reader) -> None:
@@ -149,11 +155,11 @@ def _check(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, 
         vocabulary = Vocabulary(arrays["vocabulary/codepoints"])
         if END in vocabulary and from_dict(TextConfig, metadata["text"]).end != END:
             raise ValueError("/vocabulary/codepoints: contains the end mark of documents")
-        for block in _read(path, arrays["ids"]):
+        for block in _read(path, _Stored.of(arrays["ids"])):
             if int(block.max()) >= len(vocabulary):
                 raise ValueError("/ids: contains ids outside the vocabulary")
         last = -1
-        for block in _read(path, arrays["starts"]):
+        for block in _read(path, _Stored.of(arrays["starts"])):
             if int(block[0]) <= last or np.any(block[1:] <= block[:-1]) or int(block[-1]) >= metadata["characters"]:
                 raise ValueError("/starts: not increasing, or outside the text")
             last = int(block[-1])
@@ -161,17 +167,28 @@ def _check(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, 
         raise CheckpointError(f"{path}: not a valid token file: {error}") from error
 
 
-def _read(path: Path, array: np.ndarray) -> Iterator[np.ndarray]:
+class _Stored(NamedTuple):
+    """Where the values of a memory map are in its file."""
+
+    dtype: np.dtype
+    offset: int
+    length: int
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> _Stored:
+        """Return the place of a memory map, or of an empty array, which is not mapped."""
+        return cls(array.dtype, array.offset if isinstance(array, np.memmap) else 0, len(array))
+
+
+def _read(path: Path, stored: _Stored) -> Iterator[np.ndarray]:
     """Yield the values of a memory map, block by block, read from its file.
 
     Pages of the map itself would count as memory of this process.
     """
-    if not isinstance(array, np.memmap):
-        return
     with open(path, "rb") as file:
-        file.seek(array.offset)
-        for first in range(0, len(array), _BLOCK):
-            yield np.fromfile(file, array.dtype, min(_BLOCK, len(array) - first))
+        file.seek(stored.offset)
+        for first in range(0, stored.length, _BLOCK):
+            yield np.fromfile(file, stored.dtype, min(_BLOCK, stored.length - first))
 
 
 def load_if_current(path: Path, files: Sequence[TextFile], text_config: TextConfig) -> Kept | None:
@@ -189,11 +206,10 @@ def load_if_current(path: Path, files: Sequence[TextFile], text_config: TextConf
             return load(path)
         if metadata["content"] != _content(files):
             return None
-        kept = load(path)
+        is_settled = not stamps.young and not any(file.is_longer or file.has_changed for file in files)
+        return _with_times(path, stamps.times) if is_settled else load(path)
     except (CheckpointError, CorpusError, OSError):
         return None
-    is_settled = not stamps.young and not any(file.is_longer or file.has_changed for file in files)
-    return _with_times(kept, stamps.times) if is_settled else kept
 
 
 def _content(files: Sequence[TextFile]) -> str:
@@ -207,14 +223,16 @@ def _content(files: Sequence[TextFile]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
-def _with_times(kept: Kept, times: str) -> Kept:
-    """Rewrite a token file with new times of its files, and load it. If it cannot be written, return ``kept``."""
+def _with_times(path: Path, times: str) -> Kept:
+    """Load a token file, with new times of its files if it can be written. Raises CheckpointError if it is invalid."""
+    _, ids, starts, vocabulary, metadata = load(path)
+    places = _Stored.of(ids), _Stored.of(starts)
+    del ids, starts  # closes the maps, because Windows does not replace a mapped file
     try:
-        _write(kept.path, {**kept.metadata, "times": times}, _read(kept.path, kept.ids), _read(kept.path, kept.starts),
-               kept.vocabulary)
-        return load(kept.path, verify=False)
+        _write(path, {**metadata, "times": times}, _read(path, places[0]), _read(path, places[1]), vocabulary)
     except OSError:
-        return kept
+        return load(path)
+    return load(path, verify=False)
 
 
 def metadata_of(path: Path) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from charrnn.errors import CheckpointError, ConfigError, RunError
 from charrnn.inference.locate import BEST, LAST, STEP, is_checkpoint_of_run
+from charrnn.system import fault_of_name, quoted
 from charrnn.training.run import Run
 from charrnn.training.schema import Source, read_source
 
@@ -31,10 +31,13 @@ class RunFolder:
     def at(cls, parent: str | Path, name: str) -> RunFolder:
         """Return the folder ``name`` in ``parent``, which need not exist.
 
-        Raises ConfigError if ``name`` is not a single folder name, RunError if ``parent`` or the folder is a file.
+        Raises ConfigError if ``name`` cannot be the name of one folder on this system, RunError if ``parent`` or the folder
+        is a file.
         """
         if not name or name in (".", "..") or "/" in name or os.sep in name or "\0" in name:
             raise ConfigError("name", f"must be the name of one folder, not {name!r}")
+        if fault := fault_of_name(name):
+            raise ConfigError("name", f"{name!r} {fault}", "choose another `name`")
         folder = cls(Path(parent) / name)
         try:
             folder.path.exists()
@@ -88,7 +91,7 @@ class RunFolder:
             if is_same_text is None:
                 pass
             elif is_same_text(source):
-                resume = f"resume it (charrnn resume {shlex.quote(str(self.path))}), "
+                resume = f"resume it (charrnn resume {quoted(str(self.path))}), "
             else:
                 of_text = " with another text or other text settings"
         raise RunError(f"{self.path}: already contains a run{of_text}",

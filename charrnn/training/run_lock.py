@@ -60,10 +60,7 @@ class RunLock:
                 raise RunError(f"{path.parent}: {owner} is training this run",
                                "wait until it has finished, or stop it") from error
             except OSError:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-                with contextlib.suppress(OSError):
-                    file.close()
+                _discard(file, path)
                 raise
             file.close()
 
@@ -87,11 +84,25 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def _release(file: IO[str], path: Path, created: list[Path]) -> None:
-    if _is_at(file, path):
+    _discard(file, path)
+    _remove_empty(created)
+
+
+def _discard(file: IO[str], path: Path) -> None:
+    """Close a file, which ends its lock, and remove it if it is still at ``path``.
+
+    It is removed first, so that no other process locks it in between. Windows removes only a file that is closed.
+    """
+    is_left = _is_at(file, path)
+    if is_left:
         with contextlib.suppress(OSError):
             path.unlink()
-    file.close()
-    _remove_empty(created)
+            is_left = False
+    with contextlib.suppress(OSError):
+        file.close()
+    if is_left:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -11,7 +11,6 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +40,9 @@ from charrnn.training.run import Run
 
 FILE = "speed.json"
 
+_unwritten: dict[Path, dict[str, dict[str, float]]] = {}
+"""The measurements of this process for files that cannot be written."""
+
 _MODEL, _VOCABULARY, _SEQ_LEN = ModelConfig("lstm", 256), 65, 64
 """The network whose steps are timed. It is small, so that a measurement takes little time."""
 
@@ -67,10 +69,10 @@ def choose_arithmetic(config: TrainConfig, needs_speed: bool, on_event: OnEvent,
     supported here.
     """
     with reporting_compilation(lambda: on_event(CompilationStarted())):
-        return _choose(config, needs_speed, on_measured or on_event, np.dtype(dtype))
+        return _choose(config, needs_speed, on_event, on_measured or on_event, np.dtype(dtype))
 
 
-def _choose(config: TrainConfig, needs_speed: bool, on_measured: OnEvent, dtype: np.dtype) -> Arithmetic:
+def _choose(config: TrainConfig, needs_speed: bool, on_event: OnEvent, on_measured: OnEvent, dtype: np.dtype) -> Arithmetic:
     best = kernels_name(dtype)
     precision = resolve_precision(config.precision, dtype, best)
     candidates = [best]
@@ -80,7 +82,7 @@ def _choose(config: TrainConfig, needs_speed: bool, on_measured: OnEvent, dtype:
         candidates.insert(0, "reference")
     if len(candidates) == 1 and not needs_speed:
         return Arithmetic(best, precision, TYPICAL_SPEED)
-    speeds = _speeds(candidates, on_measured)
+    speeds = _speeds(candidates, on_event, on_measured)
     rank = {name: speeds[name] / (_LEAST_GAIN if name == "bfloat16" else 1) for name in candidates}
     fastest = max(candidates, key=rank.__getitem__)
     kernels, precision = ("compiled", fastest) if fastest == "bfloat16" else (fastest, "float32")
@@ -96,15 +98,22 @@ def leave_bfloat16(run: Run, on_event: OnEvent) -> None:
         network.bfloat16 = False
 
 
-def _speeds(names: list[str], on_measured: OnEvent) -> Mapping[str, float]:
+def _speeds(names: list[str], on_event: OnEvent, on_measured: OnEvent) -> Mapping[str, float]:
     """Return the speed of each of ``names``, from the file of earlier measurements or measured now."""
     path, machine = cache_folder() / FILE, _machine()
-    kept = _read(path)
+    kept = _unwritten.get(path) or _read(path)
     known = kept.get(machine, {})
     if missing := [name for name in names if name not in known]:
         known = {**known, **measure(missing)}
         on_measured(SpeedMeasured(known))
-        _write(path, {**kept, machine: known})
+        kept = {**kept, machine: known}
+        try:
+            replace_file(path, [json.dumps(kept, indent=1).encode()], create_folder=True)
+        except OSError as error:
+            if path not in _unwritten:
+                on_event(Warned(f"{path}: cannot be written ({error.strerror or error}), so the next program measures the "
+                                "speed of this machine again"))
+            _unwritten[path] = kept
     return known
 
 
@@ -160,9 +169,3 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
                                          for name, speed in speeds.items())
         for speeds in kept.values())
     return kept if is_valid else {}
-
-
-def _write(path: Path, speeds: Any) -> None:
-    """Write the measurements; ignore a folder that is not writable."""
-    with suppress(OSError):
-        replace_file(path, [json.dumps(speeds, indent=1).encode()], create_folder=True)

@@ -143,9 +143,14 @@ def test_a_damaged_file_is_measured_again(machine: Machine, content: bytes, monk
 
 def test_a_cache_that_cannot_be_written_is_no_error(machine: Machine) -> None:
     cache_folder().write_text("a file, not a folder")
-    for count in (1, 2):
+    for _ in range(2):
         assert machine.choose("float32").speed == 60e9
-        assert len(machine.measured) == count
+    assert len(machine.measured) == 1, "the process remembers it"
+    *_, warned = machine.events
+    assert isinstance(warned, Warned)
+    assert warned.message.endswith("speed.json: cannot be written (Not a directory), so the next program measures the "
+                                   "speed of this machine again")
+    assert len(machine.events) == 2
 
 
 @needs_numba

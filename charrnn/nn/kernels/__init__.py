@@ -44,7 +44,7 @@ def kernels_name(dtype: Any, preferred: str | None = None) -> str:
         if not _numba_is_installed():
             raise CharRNNError("CHARRNN_KERNELS=compiled is set, but numba is not installed", _INSTALL)
         if fault := _fault_of_numba():
-            raise CharRNNError(f"CHARRNN_KERNELS=compiled is set, but {fault}", f"{_INSTALL} installs a tested version")
+            raise CharRNNError(f"CHARRNN_KERNELS=compiled is set, but {fault}", _remedy(fault))
     if (wanted or preferred) == "reference" or np.dtype(dtype) != np.float32 or not _numba_is_installed():
         return "reference"
     if fault := _fault_of_numba():
@@ -76,8 +76,15 @@ def _fault_of_numba() -> str | None:
 @cache
 def _warn(fault: str) -> None:
     """Warn once per process."""
-    warnings.warn(f"{fault}; using the reference kernels, which are slower ({_INSTALL} installs a tested version)",
-                  RuntimeWarning, stacklevel=3)
+    warnings.warn(f"{fault}; using the reference kernels, which are slower ({_remedy(fault)})", RuntimeWarning,
+                  stacklevel=3)
+
+
+def _remedy(fault: str) -> str:
+    """Return what to do about a fault of numba."""
+    if "cannot cache" in fault:
+        return "set NUMBA_CACHE_DIR to a folder that can be written"
+    return f"{_INSTALL} installs a tested version"
 
 
 def _numba_version() -> str:

@@ -17,10 +17,18 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-if config.CPU_FEATURES is None:
-    _FEATURES = {name for name, is_there in binding.get_host_cpu_features().items() if is_there}
-else:
-    _FEATURES = {name.removeprefix("+") for name in config.CPU_FEATURES.split(",")}
+
+def _features():
+    """Return the names of the features of this processor. LLVM does not know those of every processor."""
+    if config.CPU_FEATURES is not None:
+        return {name.removeprefix("+") for name in config.CPU_FEATURES.split(",")}
+    try:
+        return {name for name, is_there in binding.get_host_cpu_features().items() if is_there}
+    except RuntimeError:
+        return set()
+
+
+_FEATURES = _features()
 
 HAS_BFLOAT16 = "avx512bf16" in _FEATURES
 """Whether the processor multiplies pairs of bfloat16 numbers."""
