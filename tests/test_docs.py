@@ -14,7 +14,7 @@ import pytest
 from charrnn.cli import charrnn
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")]
 
 
 def commands(group: click.Group = charrnn, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
