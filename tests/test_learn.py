@@ -125,10 +125,10 @@ def test_the_notebook_contains_the_chapters_and_their_outputs(script: Any) -> No
 def test_another_output_is_found(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "chapter.md"
-    path.write_text("```python\nprint(1.5, 'nats')\n```\n\n```text\n1.53 nats\n```\n", encoding="utf-8")
+    path.write_text("```python\nprint(1.5, 'nats')\n```\n\n```text\n1.55 nats\n```\n", encoding="utf-8")
     assert len(script.differences(path)) == 1
     monkeypatch.setattr(sys, "argv", ["learn", "--check", str(path)])
-    with pytest.raises(SystemExit, match=r"^chapter.md: print\(1.5, .*\nexpected:\n1.53 nats\n\nprinted:\n1.5 nats\n$"):
+    with pytest.raises(SystemExit, match=r"^chapter.md: print\(1.5, .*\nexpected:\n1.55 nats\n\nprinted:\n1.5 nats\n$"):
         script.main()
     path.write_text(script.updated(path), encoding="utf-8")
     assert path.read_text(encoding="utf-8") == "```python\nprint(1.5, 'nats')\n```\n\n```text\n1.5 nats\n```\n"
