@@ -112,7 +112,7 @@ def train(network, ids, epochs=1, rate=0.05, most=5.0, streams=B, steps=T):
         for inputs, targets in windows(ids, streams, steps):
             loss, gradients, state = network.loss(inputs, targets, state)
             for name, gradient in gradients.items():
-                gradient = np.clip(gradient, -most, most)  # otherwise one window could destroy all that was learned
+                gradient = np.clip(gradient, -most, most)  # a huge one would make all later changes of this weight tiny
                 squares[name] += gradient ** 2
                 network.weights[name] -= rate * gradient / (np.sqrt(squares[name]) + 1e-10)
             yield loss
