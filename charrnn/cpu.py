@@ -112,7 +112,7 @@ def _set_threads(libraries: list[Any], threads: list[int]) -> None:
 def blas() -> str:
     """Return the name and version of the BLAS that NumPy uses, with the type of processor that it detected.
 
-    If threadpoolctl does not know the library, as with Accelerate on macOS, it is the one that NumPy was built with.
+    If threadpoolctl does not know the library, for example Accelerate on macOS, the name is that in NumPy's build record.
     """
     pools = sorted({f"{pool['internal_api']} {pool['version']} {pool.get('architecture') or ''}".strip()
                     for pool in (library.info() for library in _blas_libraries())})

@@ -26,7 +26,7 @@ from charrnn.training import samples
 
 settings.register_profile("charrnn", deadline=None)  # tests must also pass on a slow machine
 settings.load_profile("charrnn")
-signal.signal(signal.SIGINT, signal.default_int_handler)  # otherwise ignored, also by child processes, in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
 
 WORDS = ["the", "a", "cat", "dog", "runs", "jumps", "over", "lazy", "quick", "brown", "fox", "café", "naïve", "Zoë"]
 

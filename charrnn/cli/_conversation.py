@@ -18,8 +18,8 @@ def converse(model: LanguageModel, prime: str, length: int, until: str, out: Out
     """Read lines from standard input. After each line, the model continues the text up to ``until``.
 
     A line break is added to each line, unless the model writes documents without line breaks. Ctrl-C ends the turn of the
-    model, and Ctrl-D the conversation. The lines are UTF-8, like all text that charrnn reads and writes; the locale may
-    differ. A byte that is not valid becomes a character that the model does not know.
+    model, and Ctrl-D the conversation. The lines are read as UTF-8,
+    whatever the locale is; an invalid byte becomes U+FFFD.
     """
     from charrnn.inference.session import Session
 

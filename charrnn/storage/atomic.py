@@ -71,7 +71,7 @@ def replace_file(path: str | Path, pieces: Iterable[bytes | memoryview], create_
 def _replace(temporary: Path, target: Path) -> None:
     """Rename a file over another one.
 
-    Windows refuses this while a process has the other file open, as a reader or a virus scanner has for a moment.
+    Windows refuses this while a process has the other file open, for example while a virus scanner reads it.
     """
     for pause in _PAUSES if system.IS_WINDOWS else ():
         try:
@@ -118,7 +118,7 @@ def is_abandoned(path: Path, host: str, process: int) -> bool:
 
     Machines and containers can share a folder, and process ids mean nothing on another host. So a file of this host is
     abandoned if its process is not running, and a file of another host if it was modified more than a day ago. The latter
-    applies to every file on Windows, where asking for a process with ``os.kill`` would end it.
+    applies to every file on Windows, where ``os.kill`` would end the process.
     """
     if host == _host() and not system.IS_WINDOWS:
         return not _is_running(process)

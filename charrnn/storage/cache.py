@@ -33,6 +33,6 @@ def _temporary_folder() -> Path:
     """Create a folder for this process. Other users could put files into one with a known name."""
     folder = Path(tempfile.mkdtemp(prefix="charrnn-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    warnings.warn(f"this user has no home folder, so files are kept in {folder} until the program ends; CHARRNN_CACHE can "
-                  "name another folder", RuntimeWarning, stacklevel=3)
+    warnings.warn(f"no home folder was found, so files are kept in {folder} until the program ends; set CHARRNN_CACHE to "
+                  "use another folder", RuntimeWarning, stacklevel=3)
     return folder

@@ -224,7 +224,7 @@ def _content(files: Sequence[TextFile]) -> str:
 
 
 def _with_times(path: Path, times: str) -> Kept:
-    """Load a token file, with new times of its files if it can be written. Raises CheckpointError if it is invalid."""
+    """Update the times in a token file if it can be written, and load it. Raises CheckpointError if it is invalid."""
     _, ids, starts, vocabulary, metadata = load(path)
     places = _Stored.of(ids), _Stored.of(starts)
     del ids, starts  # closes the maps, because Windows does not replace a mapped file

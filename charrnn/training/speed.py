@@ -111,8 +111,8 @@ def _speeds(names: list[str], on_event: OnEvent, on_measured: OnEvent) -> Mappin
             replace_file(path, [json.dumps(kept, indent=1).encode()], create_folder=True)
         except OSError as error:
             if path not in _unwritten:
-                on_event(Warned(f"{path}: cannot be written ({error.strerror or error}), so the next program measures the "
-                                "speed of this machine again"))
+                on_event(Warned(f"{path}: cannot be written ({error.strerror or error}), so charrnn will measure the "
+                                "speed of this machine again next time"))
             _unwritten[path] = kept
     return known
 

@@ -2,7 +2,7 @@
 
     python lstm.py notes.txt
 
-The state has a second part, the cell c. It is not pushed through a matrix and tanh at each step, but kept, erased and
+The state has a second part, the cell c. It is not multiplied by a matrix at each step, but kept, erased and
 written by gates between 0 and 1. So the gradient becomes smaller more slowly on its way back through time, and a forget
 gate of 1 passes it on unchanged.
 """

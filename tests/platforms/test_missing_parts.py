@@ -173,8 +173,8 @@ def test_without_a_home_folder_the_cache_is_temporary(
     try:
         done = command(*TRAIN, "--quiet")
         (folder,) = homeless.iterdir()
-        assert lines(done) == [f"Warning: this user has no home folder, so files are kept in {folder} until the program "
-                               "ends; CHARRNN_CACHE can name another folder"]
+        assert lines(done) == [f"Warning: no home folder was found, so files are kept in {folder} until the program "
+                               "ends; set CHARRNN_CACHE to use another folder"]
         assert folder.stat().st_mode & 0o077 == 0
         assert sorted(os.listdir()) == ["checkpoints", "notes.txt"]
         assert cache.cache_folder() == folder
@@ -216,7 +216,8 @@ def test_a_home_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkey
         assert speed.choose_arithmetic(TrainConfig(), True, events.append, lambda _: None).speed == 3e10
     path = tmp_path / "home" / "cache" / "speed.json"
     assert [event.message for event in events] == [
-        f"{path}: cannot be written (Read-only file system), so the next program measures the speed of this machine again"]
+        f"{path}: cannot be written (Read-only file system), so charrnn will measure the speed of this machine again next "
+        "time"]
     assert len(measured) == 1
     assert lines(command(*TRAIN, "--quiet")) == []
 

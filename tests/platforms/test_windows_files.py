@@ -223,7 +223,7 @@ def test_training_continues_while_a_reader_has_a_checkpoint_open(
 
 
 def test_temporary_files_of_killed_processes_are_removed_after_a_day(windows: None, tmp_path: Path) -> None:
-    """A process cannot be asked for, and a file that another process is writing is new or open."""
+    """charrnn cannot check whether a process exists. A file that is being written is new or open."""
     host = atomic.owner().partition("-")[0]
     names = [f".last.h5.{host}-{number}-0123abcd.tmp" for number in (1, 99_999_999)]
     for name in (*names, f".last.h5.{host}-77-0123abcd.tmp"):

@@ -62,9 +62,9 @@ def test_a_run_can_start_from_a_model_of_another_kind(documents: Corpus, start: 
         assert (old == kept).all()
 
 
-def test_the_number_of_windows_of_a_run_must_be_possible_and_that_of_its_text(
+def test_a_wrong_number_of_windows_is_refused(
         start: Callable[..., Run], tmp_path: Path) -> None:
-    """A part of the text that ends with a document can have fewer windows than its share, but not more than the text."""
+    """The training part ends with a document, so the number of its windows is only known to be below that of the text."""
     corpus = Corpus.from_text("\n".join(f"{NAMES[k % 7]} {NAMES[k * k % 5]}" for k in range(80)), documents="lines")
     run, path = start(corpus), tmp_path / "run.h5"
     most = (len(corpus) - 1) // run.config.seq_len // run.config.batch_size

@@ -148,8 +148,8 @@ def test_a_cache_that_cannot_be_written_is_no_error(machine: Machine) -> None:
     assert len(machine.measured) == 1, "the process remembers it"
     *_, warned = machine.events
     assert isinstance(warned, Warned)
-    assert warned.message.endswith("speed.json: cannot be written (Not a directory), so the next program measures the "
-                                   "speed of this machine again")
+    assert warned.message.endswith("speed.json: cannot be written (Not a directory), so charrnn will measure the "
+                                   "speed of this machine again next time")
     assert len(machine.events) == 2
 
 
