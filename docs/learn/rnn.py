@@ -153,8 +153,12 @@ def sample(network, characters, prime, length, seed=1):
 
 def main(kind):
     """Check the gradients of a small network; then train a larger one on a text file, and show what it writes."""
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} TEXT_FILE")
     with open(sys.argv[1], encoding="utf-8-sig") as file:
         characters, ids = encode(file.read())
+    if len(ids) <= B * T:
+        sys.exit(f"{sys.argv[1]}: a window needs more than {B * T} characters, and this text has {len(ids)}")
     small = kind(len(characters), hidden=5)
     print(f"relative error of the gradients: {largest_error(small, ids[:6, None], ids[1:7, None], small.start(1)):.1e}")
     network = kind(len(characters))
