@@ -97,7 +97,7 @@ def test_the_program_says_what_is_wrong_with_its_argument(
         modules: dict[str, tuple[ModuleType, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, kind = modules["rnn"]
     (tmp_path / "short.txt").write_text("ab" * 256)
-    for arguments, message in ([], "usage: python rnn.py TEXT_FILE"), ([tmp_path / "short.txt"], "short.txt: a window needs"):
+    for arguments, message in ([], "usage: python rnn.py TEXT"), ([tmp_path / "short.txt"], "a window needs more than 512"):
         monkeypatch.setattr(sys, "argv", ["rnn.py", *map(str, arguments)])
         with pytest.raises(SystemExit, match=message):
             module.main(kind)

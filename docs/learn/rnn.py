@@ -165,7 +165,7 @@ def main(kind):
     mean = np.log(len(characters))
     for step, loss in enumerate(train(network, ids, epochs=10), start=1):
         mean += 0.01 * (loss - mean)
-        if step % 200 == 0:
+        if step % 100 == 0:
             print(f"step {step}: {mean:.3f} nats per character: {sample(network, characters, characters[ids[0]], 70)!r}")
 
 
