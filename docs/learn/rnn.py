@@ -162,11 +162,12 @@ def main(kind):
     small = kind(len(characters), hidden=5)
     print(f"relative error of the gradients: {largest_error(small, ids[:6, None], ids[1:7, None], small.start(1)):.1e}")
     network = kind(len(characters))
-    mean = np.log(len(characters))
-    for step, loss in enumerate(train(network, ids, epochs=10), start=1):
-        mean += 0.01 * (loss - mean)
-        if step % 100 == 0:
-            print(f"step {step}: {mean:.3f} nats per character: {sample(network, characters, characters[ids[0]], 70)!r}")
+    losses, every = [], min(100, (len(ids) - 1) // (B * T))  # a line after each epoch of a short text
+    for loss in train(network, ids, epochs=10):
+        losses.append(loss)
+        if len(losses) % every == 0:
+            text = sample(network, characters, characters[ids[0]], 70)
+            print(f"step {len(losses)}: {np.mean(losses[-every:]):.3f} nats per character: {text!r}")
 
 
 if __name__ == "__main__":
