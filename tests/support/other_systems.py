@@ -1,4 +1,4 @@
-"""Simulations of what differs on Windows and macOS, for tests on Linux. Each changes only the process that runs the test."""
+"""Simulations of what differs on Windows and macOS, for tests on Linux. They change only the process of the test."""
 
 from __future__ import annotations
 
